@@ -1,0 +1,1 @@
+"""From DICOM studies and radiologists' notes to slices, discs and labels."""

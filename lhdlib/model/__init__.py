@@ -1,0 +1,1 @@
+"""The encoder, its loss, and the training stages."""

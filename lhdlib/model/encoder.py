@@ -1,0 +1,114 @@
+"""The network of both stages: ResNet (He et al. 2016, as in ``keras.applications``) and four fully connected blocks
+(Fig. 6); the feature extractor ends at the first block (section "Unsupervised pre-training stage").
+"""
+
+import keras
+from keras import layers
+
+from lhdlib.profile import Encoder
+
+EPSILON = 1.001e-5  # of the ResNet's batch normalisation, as in keras.applications
+
+
+def _norm(x, name):
+    return layers.BatchNormalization(epsilon=EPSILON, name=f"{name}_bn")(x)
+
+
+def _bottleneck(x, width: int, stride: int, project: bool, name: str):
+    """1x1 - 3x3 - 1x1 convolutions with a shortcut; the last 1x1 has four times the channels."""
+    shortcut = x
+    if project:
+        shortcut = _norm(layers.Conv2D(4 * width, 1, strides=stride, name=f"{name}_0_conv")(x), f"{name}_0")
+    x = layers.ReLU()(_norm(layers.Conv2D(width, 1, strides=stride, name=f"{name}_1_conv")(x), f"{name}_1"))
+    x = layers.ReLU()(_norm(layers.Conv2D(width, 3, padding="same", name=f"{name}_2_conv")(x), f"{name}_2"))
+    x = _norm(layers.Conv2D(4 * width, 1, name=f"{name}_3_conv")(x), f"{name}_3")
+    return layers.ReLU(name=f"{name}_out")(layers.Add()([shortcut, x]))
+
+
+def resnet(x, blocks: tuple[int, ...], width: int):
+    """Bottleneck ResNet up to the last stage's ReLU; blocks (3, 4, 6, 3) and width 64 are ResNet-50.
+
+    Parameters
+    ----------
+    x : keras tensor, shape (batch, W, W, channels)
+    blocks : tuple of int
+        Bottleneck blocks per stage; every stage after the first halves the resolution and doubles the width.
+    width : int
+        Channels of the stem and of the first stage's 3x3 convolutions.
+
+    Returns
+    -------
+    keras tensor, shape (batch, u, v, 4 * width * 2 ** (len(blocks) - 1))
+        The feature map A of the heatmaps.
+    """
+    x = layers.ZeroPadding2D(3)(x)
+    x = layers.ReLU()(_norm(layers.Conv2D(width, 7, strides=2, name="stem_conv")(x), "stem"))
+    x = layers.MaxPooling2D(3, strides=2)(layers.ZeroPadding2D(1)(x))
+    for stage, count in enumerate(blocks):
+        for block in range(count):
+            stride = 2 if stage > 0 and block == 0 else 1
+            x = _bottleneck(x, width * 2**stage, stride, block == 0, f"stage{stage + 1}_block{block + 1}")
+    return x
+
+
+def build_encoder(size: int, settings: Encoder, drop_rate: float, seed: int) -> keras.Model:
+    """The pre-training network: image -> ResNet -> global average pooling -> four fully connected blocks.
+
+    The paper shows the block only as a picture (Fig. 6); its parts are dense, batch normalisation, ReLU (not in the
+    fourth), dropout, all `settings.dim` wide. `drop_rate` is the share that dropout removes: the paper calls dr a
+    retention probability, yet dr = 0 is its unregularised case.
+
+    Parameters
+    ----------
+    size : int
+        W = H, pixels.
+    settings : Encoder
+    drop_rate : float
+        In [0, 1).
+    seed : int
+        Of the initial weights and of dropout.
+
+    Returns
+    -------
+    keras.Model
+        (batch, W, W, 1) -> (batch, dim); layers "feature_map" (A) and "fc1" (the extractor's output) by name.
+    """
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((size, size, 1), name="image")
+    x = layers.Identity(name="feature_map")(resnet(image, settings.blocks, settings.width))
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    for number in range(1, 5):
+        x = layers.Dense(settings.dim, name=f"fc{number}_dense")(x)
+        x = layers.BatchNormalization(name=f"fc{number}_bn")(x)
+        if number < 4:
+            x = layers.ReLU(name=f"fc{number}_relu")(x)
+        x = layers.Dropout(drop_rate, name=f"fc{number}")(x)
+    return keras.Model(image, x, name="encoder")
+
+
+def extractor(encoder: keras.Model) -> keras.Model:
+    """The feature extractor f_E: `encoder` up to the first fully connected block, shared weights, frozen.
+
+    Returns
+    -------
+    keras.Model
+        (batch, W, W, 1) -> [features (batch, dim), feature map A (batch, u, v, channels)].
+    """
+    outputs = [encoder.get_layer("fc1").output, encoder.get_layer("feature_map").output]
+    model = keras.Model(encoder.input, outputs, name="extractor")
+    model.trainable = False
+    return model
+
+
+def build_supervised(size: int, settings: Encoder, seed: int) -> keras.Model:
+    """The supervised baseline: the same ResNet on three slices as channels, pooled, one linear unit (logit).
+
+    Returns
+    -------
+    keras.Model
+        (batch, W, W, 3) -> (batch, 1).
+    """
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((size, size, 3), name="slices")
+    x = layers.GlobalAveragePooling2D(name="pool")(resnet(image, settings.blocks, settings.width))
+    return keras.Model(image, layers.Dense(1, name="logit")(x), name="supervised")

@@ -1,0 +1,112 @@
+"""Stage 2: features of augmented crops from the frozen extractor -> one linear unit (section "Supervised fine-tuning")."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lhdlib import augment
+from lhdlib.profile import Finetune
+
+
+def extract(extractor: keras.Model, images: np.ndarray, rows: np.ndarray, batch: int = 64) -> np.ndarray:
+    """Features of each sample's three whole slices; batch normalisation and dropout in inference mode.
+
+    Parameters
+    ----------
+    extractor : keras.Model
+        (m, W, W, 1) -> [features (m, d), feature map].
+    images : np.ndarray, shape (N, W, W)
+        The slice store.
+    rows : np.ndarray of int, shape (n, 3)
+        Each sample's slices, cranial to caudal.
+
+    Returns
+    -------
+    np.ndarray, shape (n, 3, d), float32
+    """
+    return _features(extractor, images, rows, None, batch)
+
+
+def extract_draws(
+    extractor: keras.Model, images: np.ndarray, rows: np.ndarray, draws: int, seed: int, batch: int = 64
+) -> np.ndarray:
+    """Features of `draws` random crops of each sample; the extractor is frozen, so each is computed once.
+
+    Returns
+    -------
+    np.ndarray, shape (draws, n, 3, d), float32
+    """
+    size = images.shape[1]
+    boxes = [augment.finetune_crops(np.random.default_rng([seed, 3, k]), len(rows), size) for k in range(draws)]
+    return np.stack([_features(extractor, images, rows, b, batch) for b in boxes])
+
+
+def _features(extractor, images, rows, boxes, batch):
+    apply = tf.function(lambda x: extractor(x, training=False)[0], reduce_retracing=True)
+    found = []
+    for start in range(0, len(rows), batch):
+        part = slice(start, start + batch)
+        slices = images[rows[part]].astype(np.float32)
+        if boxes is not None:
+            slices = augment.finetune_views(slices, boxes[part])
+        flat = tf.reshape(slices, [-1, *images.shape[1:], 1])
+        found.append(apply(flat).numpy().reshape(len(rows[part]), 3, -1))
+    return np.concatenate(found)
+
+
+def train_linear(
+    features: np.ndarray, labels: np.ndarray, settings: Finetune, seeds: list[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Train one linear unit per seed with Adam on the sigmoid cross-entropy; all seeds run side by side.
+
+    Epoch e sees draw ``e % draws``; each seed has its own order of samples. With as many draws as epochs this is the
+    training on fresh crops in every epoch, computed once.
+
+    Parameters
+    ----------
+    features : np.ndarray, shape (draws, n, 3, d)
+    labels : np.ndarray, shape (n,) or (seeds, n)
+        0 or 1; a row per seed where they differ (shuffled labels).
+    settings : Finetune
+    seeds : list of int
+
+    Returns
+    -------
+    weights : np.ndarray, shape (seeds, 3, d)
+    bias : np.ndarray, shape (seeds,)
+    losses : np.ndarray, shape (epochs, seeds)
+        Mean training cross-entropy of each epoch.
+    """
+    draws, n, slices, dim = features.shape
+    batch = min(settings.batch, n)
+    per_epoch = n // batch
+    labels = np.broadcast_to(labels, (len(seeds), n)).astype(np.float32)
+    rngs = [np.random.default_rng([seed, 4]) for seed in seeds]
+    order = np.stack([[rng.permutation(n)[: per_epoch * batch] for _ in range(settings.epochs)] for rng in rngs], 1)
+    order = order.reshape(settings.epochs, len(seeds), per_epoch, batch).transpose(0, 2, 1, 3)
+    initial = np.stack([rng.normal(0, 0.01, slices * dim) for rng in rngs]).astype(np.float32)
+    weights, bias = keras.Variable(initial), keras.Variable(np.zeros(len(seeds), np.float32))
+    optimizer = keras.optimizers.Adam(settings.lr)
+    optimizer.build([weights, bias])
+
+    @tf.function
+    def epoch(x, y, batches):
+        total = tf.zeros(len(seeds))
+        for chosen in batches:  # (seeds, batch)
+            with tf.GradientTape() as tape:
+                logits = tf.einsum("sbf,sf->sb", tf.gather(x, chosen), weights.value) + bias.value[:, None]
+                truth = tf.gather(y, chosen, batch_dims=1)
+                losses = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(truth, logits), axis=1)
+                objective = tf.reduce_sum(losses) + settings.w * tf.reduce_sum(weights.value**2)
+            optimizer.apply(tape.gradient(objective, [weights.value, bias.value]), [weights, bias])
+            total += losses
+        return total / per_epoch
+
+    flat = tf.constant(features.reshape(draws, n, slices * dim))
+    history = [epoch(flat[e % draws], labels, tf.constant(order[e], tf.int32)).numpy() for e in range(settings.epochs)]
+    return weights.numpy().reshape(-1, slices, dim), bias.numpy(), np.stack(history)
+
+
+def logits(features: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
+    """Classifier output h before the sigmoid: features (n, 3, d), weights (seeds, 3, d) -> (seeds, n)."""
+    return np.einsum("nsd,ksd->kn", features, weights) + bias[:, None]

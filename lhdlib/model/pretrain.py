@@ -1,0 +1,218 @@
+"""Stage 1: unsupervised contrastive pre-training (section "Unsupervised pre-training stage"), with checkpoints."""
+
+import json
+import math
+import os
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from tqdm.auto import tqdm
+
+from lhdlib import augment, workspace
+from lhdlib.errors import UserError
+from lhdlib.model import encoder as networks
+from lhdlib.model import losses
+from lhdlib.profile import Profile
+
+VALIDATION_SEED = 7  # the held-out slices are always seen under the same views
+
+
+def kernels(model: keras.Model) -> list[tf.Variable]:
+    """Weights under L2 regularisation: the kernels of all convolutions and dense layers."""
+    return [v for v in model.trainable_variables if v.path.rsplit("/", 1)[-1] == "kernel"]
+
+
+def make_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, profile: Profile):
+    """One optimisation step: all 2n views in one forward pass, loss of Eq. 6 plus ``w`` times the squared kernels.
+
+    Returns
+    -------
+    callable
+        ``step(views, groups)`` -> dict of scalars: ``loss`` (per row, above log(2n - 1)), ``accuracy``, and mean
+        and spread of the feature norms.
+    """
+    settings = profile.pretrain
+    regularised = kernels(model)
+
+    @tf.function(jit_compile=settings.jit)
+    def step(views, groups):
+        with tf.GradientTape() as tape:
+            features = model(views, training=True)
+            masked = None if settings.same_patient_negatives else groups
+            loss = losses.contrastive_loss(features, settings.temperature, groups=masked)
+            total = loss + settings.w * tf.add_n([tf.reduce_sum(k**2) for k in regularised])
+        optimizer.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
+        rows = tf.cast(tf.shape(features)[0], tf.float32)
+        norms = tf.norm(features, axis=1)
+        return {
+            "loss": loss / rows - tf.math.log(rows - 1.0),
+            "accuracy": losses.contrastive_accuracy(features),
+            "norm": tf.reduce_mean(norms),
+            "norm_spread": tf.math.reduce_std(norms),
+        }
+
+    return step
+
+
+def batch_rows(rows: np.ndarray, batch: int, seed: int, step: int) -> np.ndarray:
+    """Slices of optimisation step `step`: every pass over the data has its own shuffle, which only the seed decides."""
+    per_pass = len(rows) // batch
+    shuffled = np.random.default_rng([seed, 1, step // per_pass]).permutation(rows)
+    start = step % per_pass * batch
+    return np.sort(shuffled[start : start + batch])
+
+
+def validation_accuracy(model: keras.Model, images: np.ndarray, rows: np.ndarray, profile: Profile) -> float:
+    """Top-1 contrastive accuracy over all held-out slices at once, in inference mode."""
+    batch = profile.pretrain.batch
+    features = []
+    for start in range(0, len(rows), batch):
+        chosen = images[rows[start : start + batch]][..., None]
+        views = augment.contrastive_views(chosen, (VALIDATION_SEED, start), profile)
+        features.append(model(views, training=False))
+    return float(losses.contrastive_accuracy(tf.concat(features, 0)))
+
+
+def pretrain(
+    images: np.ndarray,
+    train_rows: np.ndarray,
+    validation_rows: np.ndarray,
+    patients: np.ndarray,
+    profile: Profile,
+    seed: int,
+    folder: Path,
+    data_key: str,
+) -> tuple[keras.Model, pd.DataFrame]:
+    """Train the encoder, go on from a checkpoint, or load the finished one when nothing has changed.
+
+    Training ends when the validation accuracy has not improved for `patience` looks, or after `max_epochs`; the
+    weights of the best look are kept.
+
+    Parameters
+    ----------
+    images : np.ndarray, shape (N, W, W)
+        The slice store.
+    train_rows, validation_rows : np.ndarray of int
+        Slices to train on and slices held out.
+    patients : np.ndarray of int, shape (N,)
+        Patient of each slice, to count (or mask) negatives of the same patient.
+    profile : Profile
+    seed : int
+    folder : Path
+        Gets ``encoder.keras``, ``history.csv`` and, while training, ``checkpoint.npz``.
+    data_key : str
+        Fingerprint of the dataset.
+
+    Returns
+    -------
+    encoder : keras.Model
+    history : pd.DataFrame
+        A row per look: mean loss per row above log(2n - 1), training and validation accuracy, feature norm and its
+        spread, pairs of one patient per batch.
+
+    Raises
+    ------
+    UserError
+        For fewer slices than a batch, or a damaged checkpoint.
+    """
+    settings = profile.pretrain
+    if len(train_rows) < settings.batch:
+        raise UserError(
+            f"Pre-training needs at least {settings.batch} slices, {len(train_rows)} were found: add studies, or lower "
+            f"'batch' in [pretrain] of profile {profile.name!r}."
+        )
+    code = [Path(m.__file__) for m in (augment, losses, networks)] + [Path(__file__)]
+    key = workspace.content_key(
+        profile.views, profile.encoder, settings, images.shape[1], seed, data_key, [len(train_rows)], *code
+    )
+    finished = workspace.load_model(folder / "encoder.keras", key)
+    if finished is not None:
+        return finished, workspace.read_table(folder / "history.csv")
+
+    model = networks.build_encoder(images.shape[1], profile.encoder, settings.drop_rate, seed)
+    optimizer = keras.optimizers.Adam(settings.lr)
+    optimizer.build(model.trainable_variables)
+    state = _State(model, optimizer, folder / "checkpoint.npz", key)
+    state.restore()
+    train = make_step(model, optimizer, profile)
+    steps = settings.steps_per_epoch or len(train_rows) // settings.batch
+    name = f"pre-training w={settings.w:g} dr={settings.drop_rate:g}"
+    bar = tqdm(total=settings.max_epochs * steps, initial=len(state.history) * steps, desc=name, mininterval=10)
+    while len(state.history) < settings.max_epochs and state.epochs_without_gain() < settings.patience:
+        epoch = len(state.history)
+        records = []
+        for number in range(epoch * steps, (epoch + 1) * steps):
+            rows = batch_rows(train_rows, settings.batch, seed, number)
+            views = augment.contrastive_views(images[rows][..., None], (seed, 0, number), profile)
+            groups = np.repeat(patients[rows], 2)
+            record = {k: float(v) for k, v in train(views, tf.constant(groups)).items()}
+            record["same_patient_pairs"] = same_patient_pairs(patients[rows])
+            records.append(record)
+            bar.update()
+        means = pd.DataFrame(records).mean().to_dict()
+        if not math.isfinite(means["loss"]):
+            raise UserError(f"{name}: the loss is not finite in epoch {epoch + 1}: lower 'lr' in [pretrain].")
+        means["validation_accuracy"] = validation_accuracy(model, images, validation_rows, profile)
+        state.end_epoch({"epoch": epoch + 1, "steps": (epoch + 1) * steps, **means})
+        bar.set_postfix(loss=f"{means['loss']:.3f}", accuracy=f"{means['validation_accuracy']:.3f}")
+    bar.close()
+    state.load_best()
+    history = pd.DataFrame(state.history)
+    workspace.write_table(folder / "history.csv", history)
+    workspace.save_model(folder / "encoder.keras", model, key)
+    state.path.unlink(missing_ok=True)
+    return model, workspace.read_table(folder / "history.csv")
+
+
+def same_patient_pairs(patients: np.ndarray) -> int:
+    """Pairs of different slices of one patient in a batch: negatives in Eq. 5 that resemble each other."""
+    counts = np.unique(patients, return_counts=True)[1]
+    return int((counts * (counts - 1) // 2).sum())
+
+
+class _State:
+    """Everything that a resumed run needs: weights, optimiser, history, and the best look's weights."""
+
+    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, path: Path, key: str):
+        self.model, self.optimizer, self.path, self.key = model, optimizer, path, key
+        self.history: list[dict] = []
+        self.best: list[np.ndarray] = []
+
+    def epochs_without_gain(self) -> int:
+        scores = [epoch["validation_accuracy"] for epoch in self.history]
+        return len(scores) - 1 - scores.index(max(scores)) if scores else 0
+
+    def end_epoch(self, record: dict) -> None:
+        self.history.append(record)
+        if self.epochs_without_gain() == 0:
+            self.best = self.model.get_weights()
+        current = [np.asarray(v) for v in self._variables()]
+        with workspace.replacing(self.path) as temporary, open(temporary, "wb") as file:
+            arrays = {f"v{i}": v for i, v in enumerate(current)} | {f"b{i}": v for i, v in enumerate(self.best)}
+            np.savez(file, key=np.array(self.key), history=np.array(json.dumps(self.history)), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def restore(self) -> None:
+        if not self.path.is_file():
+            return
+        try:
+            with np.load(self.path, allow_pickle=False) as stored:
+                if str(stored["key"]) != self.key:
+                    return  # of other settings or data: training starts afresh and overwrites it
+                self.history = json.loads(str(stored["history"]))
+                for i, variable in enumerate(self._variables()):
+                    variable.assign(stored[f"v{i}"])
+                self.best = [stored[f"b{i}"] for i in range(len(self.model.weights))]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(f"Checkpoint {self.path} is damaged: delete it to start this training afresh.") from error
+
+    def load_best(self) -> None:
+        self.model.set_weights(self.best)
+
+    def _variables(self) -> list:
+        return [*self.model.variables, *self.optimizer.variables]

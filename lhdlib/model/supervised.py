@@ -1,0 +1,66 @@
+"""The fully supervised ResNet baseline of Fig. 9 (section "Effect of the number of labels")."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm.auto import tqdm
+
+from lhdlib import augment
+from lhdlib.model import encoder as networks
+from lhdlib.profile import Profile
+
+
+def train_supervised(
+    images: np.ndarray, rows: np.ndarray, labels: np.ndarray, profile: Profile, seed: int
+) -> keras.Model:
+    """Train ResNet and linear unit end to end on the three slices as channels, with the fine-tuning crops.
+
+    Parameters
+    ----------
+    images : np.ndarray, shape (N, W, W)
+        The slice store.
+    rows : np.ndarray of int, shape (n, 3)
+    labels : np.ndarray, shape (n,)
+    profile : Profile
+    seed : int
+
+    Returns
+    -------
+    keras.Model
+        (m, W, W, 3) -> (m, 1), the logit.
+    """
+    settings = profile.supervised
+    size = images.shape[1]
+    model = networks.build_supervised(size, profile.encoder, seed)
+    optimizer = keras.optimizers.Adam(settings.lr)
+    batch = min(settings.batch, len(rows))
+
+    @tf.function
+    def step(x, y):
+        with tf.GradientTape() as tape:
+            logits = model(x, training=True)[:, 0]
+            loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(y, logits))
+        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        return loss
+
+    bar = tqdm(range(settings.epochs), desc="supervised baseline", mininterval=10)
+    for epoch in bar:
+        rng = np.random.default_rng([seed, 5, epoch])
+        order = rng.permutation(len(rows))
+        boxes = augment.finetune_crops(rng, len(rows), size)
+        losses = []
+        for start in range(0, len(rows) - batch + 1, batch):
+            chosen = order[start : start + batch]
+            x = augment.finetune_views(images[rows[chosen]], boxes[chosen])
+            losses.append(float(step(tf.transpose(x, [0, 2, 3, 1]), tf.cast(labels[chosen], tf.float32))))
+        bar.set_postfix(loss=f"{np.mean(losses):.3f}", refresh=False)
+    return model
+
+
+def supervised_logits(model: keras.Model, images: np.ndarray, rows: np.ndarray, batch: int = 64) -> np.ndarray:
+    """Logits of whole slices, shape (n,), in inference mode."""
+    parts = []
+    for start in range(0, len(rows), batch):
+        x = images[rows[start : start + batch]].astype(np.float32).transpose(0, 2, 3, 1)
+        parts.append(model(x, training=False).numpy()[:, 0])
+    return np.concatenate(parts)

@@ -1,0 +1,165 @@
+"""A profile fixes sizes, steps and optimisation values of a run; it never changes the method."""
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lhdlib.errors import UserError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FOLDER = Path(__file__).with_name("profiles")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where slices come from and how the two datasets are cut (section "Construction of the dataset")."""
+
+    phantom_patients: int  #: patients of the phantom; 0: the profile runs on an archive given with --data
+    image_size: int  #: W = H, pixels
+    field_of_view_mm: float  #: side of the central square kept; 0: all of the slice
+    pretrain_validation: int  #: slices held out from pre-training
+    test_per_class: int
+    validation_per_class: int
+    split: str  #: "paper" (samples at random) or "patient" (no patient on both sides)
+
+
+@dataclass(frozen=True)
+class Views:
+    """The random transformation of the pre-training stage (constraints (1)-(6), Eq. 9-15)."""
+
+    theta_deg: float  #: rotation angles are uniform in [-theta, theta]
+    p_crop: float  #: smallest share of the image that a crop may cover
+    sigma: float  #: standard deviation of the operation centre, share of the width (Eq. 9)
+    blur_sigma: tuple[float, float]  #: range of the blur's sigma, pixels
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """ResNet size and feature dimension."""
+
+    blocks: tuple[int, ...]  #: bottleneck blocks per stage
+    width: int  #: base width: channels of the stem and of the first stage's 3x3 convolutions
+    dim: int  #: width d of the fully connected blocks
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Unsupervised pre-training (Table 1)."""
+
+    lr: float
+    batch: int  #: n images, 2n views
+    w: float  #: L2 coefficient
+    temperature: float
+    drop_rate: float
+    steps_per_epoch: int  #: optimisation steps between two looks at the validation slices; 0: one pass over the data
+    max_epochs: int
+    patience: int  #: epochs without a better validation accuracy before training ends
+    same_patient_negatives: bool  #: False masks other slices of the same patient out of Eq. 5's denominator
+    jit: bool  #: compile the training step with XLA (accelerators)
+
+
+@dataclass(frozen=True)
+class Finetune:
+    """Supervised fine-tuning of one linear unit (Table 2)."""
+
+    lr: float
+    batch: int
+    w: float
+    epochs: int
+    draws: int  #: random crops of each sample whose features are computed once and cycled through by the epochs
+    seeds: int  #: repetitions with other seeds
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """The fully supervised ResNet baseline of Fig. 9."""
+
+    lr: float
+    batch: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Autoencoder:
+    """The small autoencoder of Fig. 1."""
+
+    lr: float
+    batch: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Profile:
+    """All settings of a run; `name` is the file's."""
+
+    name: str
+    data: Data
+    views: Views
+    encoder: Encoder
+    pretrain: Pretrain
+    finetune: Finetune
+    supervised: Supervised
+    autoencoder: Autoencoder
+
+    def replace(self, **sections: dict[str, Any]) -> "Profile":
+        """Copy with single values changed, e.g. ``profile.replace(pretrain={"w": 0.0})``."""
+        changed = {name: dataclasses.replace(getattr(self, name), **values) for name, values in sections.items()}
+        return dataclasses.replace(self, **changed)
+
+
+def names() -> list[str]:
+    """Names of the profiles that come with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load(name: str) -> Profile:
+    """Read a profile by name.
+
+    Raises
+    ------
+    UserError
+        For an unknown name, an unknown or missing key, or a value of the wrong type.
+    """
+    path = FOLDER / f"{name}.toml"
+    if name not in names():
+        raise UserError(f"There is no profile {name!r}: choose one of {', '.join(names())}.")
+    return from_dict(name, tomllib.loads(path.read_text(encoding="utf-8")))
+
+
+def from_dict(name: str, values: dict[str, Any]) -> Profile:
+    """Build a profile from nested dictionaries; see `load` for what is refused."""
+    sections = {f.name: f.type for f in dataclasses.fields(Profile) if f.name != "name"}
+    _same_keys(f"profile {name!r}", set(sections), set(values))
+    built = {}
+    for section, kind in sections.items():
+        fields = {f.name: f.type for f in dataclasses.fields(kind)}
+        _same_keys(f"section [{section}] of profile {name!r}", set(fields), set(values[section]))
+        where = f"[{section}] of profile {name!r}"
+        built[section] = kind(**{key: _typed(where, key, fields[key], v) for key, v in values[section].items()})
+    if built["data"].split not in ("paper", "patient"):
+        raise UserError(f'\'split\' in [data] of profile {name!r} must be "paper" or "patient".')
+    return Profile(name=name, **built)
+
+
+def _same_keys(where: str, known: set[str], given: set[str]) -> None:
+    if given - known:
+        raise UserError(f"Unknown key {sorted(given - known)[0]!r} in {where}: known are {', '.join(sorted(known))}.")
+    if known - given:
+        raise UserError(f"Key {sorted(known - given)[0]!r} is missing in {where}: add it.")
+
+
+def _typed(where: str, key: str, kind: Any, value: Any) -> Any:
+    if kind is float and type(value) is int:
+        return float(value)
+    if isinstance(value, list):
+        value = tuple(value)
+    expected = kind if isinstance(kind, type) and not hasattr(kind, "__args__") else tuple
+    if type(value) is not expected:
+        raise UserError(f"{key!r} in {where} must be {getattr(expected, '__name__', expected)}, not {value!r}.")
+    return value

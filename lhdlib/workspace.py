@@ -1,0 +1,208 @@
+"""Where a run keeps its files, and who made them: folders, atomic writes, content keys, the stamp."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lhdlib import profile as profiles
+from lhdlib.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("tensorflow", "keras", "numpy", "pydicom", "scikit-learn", "matplotlib", "papermill")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of one run and its settings; every notebook starts by opening it."""
+
+    profile: profiles.Profile
+    data_dir: Path  #: archive in the layout of doi:10.17632/k57fr854j2 (the phantom's when none is given)
+    seed: int
+    results: Path
+    figures: Path
+
+    def part(self, name: str) -> Path:
+        """Folder of one notebook's results, e.g. ``part("03")``; made when absent."""
+        folder = self.results / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def stamp(self) -> dict[str, Any]:
+        """What a figure carries inside: commit, versions, seed, profile and the data's label and fingerprint."""
+        dataset = read_json(self.results / "01" / "dataset.json")
+        return {
+            "project": "lhdlib companion to doi:10.1007/s40747-023-00981-0",
+            "commit": git_commit(),
+            "profile": self.profile.name,
+            "seed": self.seed,
+            "data": dataset["data_label"],
+            "fingerprint": dataset["fingerprint"],
+            **versions(),
+        }
+
+
+def open_workspace(
+    profile: str = "demo", data_dir: str = "", seed: int = 0, results: str = "", figures: str = ""
+) -> Workspace:
+    """Open the folders of a run; empty strings stand for the defaults.
+
+    Raises
+    ------
+    UserError
+        For an unknown profile, or a profile without a phantom and no `data_dir`.
+    """
+    settings = profiles.load(profile)
+    if not data_dir and not settings.data.phantom_patients:
+        raise UserError(f"Profile {profile!r} needs the real archive: name its folder with --data DIR.")
+    default_data = ROOT / "data" / f"phantom-{settings.data.phantom_patients}-seed{seed}" / "archive"
+    return Workspace(
+        profile=settings,
+        data_dir=Path(data_dir).expanduser().resolve() if data_dir else default_data,
+        seed=int(seed),
+        results=Path(results).resolve() if results else results_dir(profile),
+        figures=Path(figures).resolve() if figures else figures_dir(profile),
+    )
+
+
+def results_dir(profile: str) -> Path:
+    """Default folder of a profile's results."""
+    return ROOT / "results" / profile
+
+
+def figures_dir(profile: str) -> Path:
+    """Default folder of a profile's figures; a smoke run never overwrites the real ones."""
+    return ROOT / "results" / "smoke" / "figures" if profile == "smoke" else ROOT / "figures"
+
+
+def git_commit() -> str:
+    """Commit of the checkout, with ``+changes`` when the working tree differs; ``unknown`` outside git."""
+    try:
+        run = lambda *a: subprocess.run(  # noqa: E731
+            ["git", "-C", str(ROOT), *a], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+        changed = run("status", "--porcelain", "--untracked-files=no", "--", "lhdlib", "notebooks")
+        return run("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that the results depend on."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def content_key(*parts: Any) -> str:
+    """SHA-256 over settings, arrays' bytes and files' contents; equal keys mean equal results.
+
+    A `Path` counts by its contents, a dataclass by its values, everything else by its JSON text.
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            digest.update(part.read_bytes())
+        else:
+            text = json.dumps(asdict(part) if is_dataclass(part) else part, sort_keys=True)
+            digest.update(text.encode())
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path` and rename it on success, so that `path` is always whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")  # keeps the suffix, which Keras and NumPy look at
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a result file.
+
+    Raises
+    ------
+    UserError
+        When it is absent or damaged: an earlier notebook has to run first.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: run the earlier notebooks first (./run_all.sh).") from error
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write CSV atomically."""
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def read_table(path: Path, **options: Any) -> pd.DataFrame:
+    """Read a CSV result; see `read_json` for the error."""
+    try:
+        return pd.read_csv(path, **options)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: run the earlier notebooks first (./run_all.sh).") from error
+
+
+def cached(path: Path, key: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays of an ``.npz`` written under the same key, or computed and written now.
+
+    A changed colour in a figure reruns a notebook; what was computed before is then only read.
+    """
+    if path.is_file():
+        with np.load(path, allow_pickle=False) as stored:
+            if str(stored["key"]) == key:
+                return {name: stored[name] for name in stored.files if name != "key"}
+    arrays = {name: np.asarray(values) for name, values in compute().items()}
+    with replacing(path) as temporary:
+        np.savez(temporary, key=np.array(key), **arrays)
+    return arrays
+
+
+def save_model(path: Path, model: Any, key: str) -> None:
+    """Save a Keras model and, last, the key under which it may be loaded again."""
+    key_file = path.with_suffix(".key")
+    key_file.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        model.save(temporary)
+    with replacing(key_file) as temporary:
+        temporary.write_text(key, encoding="utf-8")
+
+
+def load_model(path: Path, key: str | None = None) -> Any:
+    """Load a Keras model in safe mode; None when it is absent or was saved under another key.
+
+    Raises
+    ------
+    UserError
+        For a damaged file.
+    """
+    import keras  # takes seconds; most users of this module need no model
+
+    key_file = path.with_suffix(".key")
+    if not path.is_file() or (key is not None and (not key_file.is_file() or key_file.read_text() != key)):
+        return None
+    try:
+        return keras.saving.load_model(path, safe_mode=True, compile=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not a model of this project or is damaged: delete it and run again.") from error
