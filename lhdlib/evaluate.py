@@ -76,3 +76,28 @@ def delong(labels: np.ndarray, scores: np.ndarray) -> Estimate:
     logit, width = np.log(auc / (1 - auc)), stats.norm.ppf((1 + LEVEL) / 2) * error / (auc * (1 - auc))
     low, high = 1 / (1 + np.exp(-(logit + np.array([-width, width]))))
     return Estimate(auc, float(low), float(high))
+
+
+def over_seeds(labels: np.ndarray, logits: np.ndarray) -> dict[str, dict[str, float]]:
+    """Metrics of several training seeds on the same discs.
+
+    Parameters
+    ----------
+    labels : np.ndarray, shape (n,)
+    logits : np.ndarray, shape (seeds, n)
+        Before the sigmoid: the threshold 0.5 on probabilities is 0 here.
+
+    Returns
+    -------
+    dict
+        For ``ACC``, ``TPR``, ``TNR``, ``AUC``: ``mean`` and ``sd`` over the seeds (sd is 0 for one seed), and
+        ``low`` and ``high``, the mean limits of the seeds' 95 % intervals.
+    """
+    runs = [binary_metrics(labels, row, threshold=0.0) for row in logits]
+    summary = {}
+    for name in runs[0]:
+        values = np.array([run[name] for run in runs])
+        spread = float(values[:, 0].std(ddof=1)) if len(runs) > 1 else 0.0
+        mean, low, high = values.mean(axis=0).tolist()
+        summary[name] = {"mean": mean, "sd": spread, "low": low, "high": high}
+    return summary

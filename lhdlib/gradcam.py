@@ -99,3 +99,40 @@ def upsample(maps: np.ndarray, size: int) -> np.ndarray:
 def sample_feature_maps(extractor: keras.Model, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Feature maps A of one sample's three slices: rows (3,) -> (3, u, v, n)."""
     return extractor(images[rows][..., None].astype(np.float32), training=False)[1].numpy()
+
+
+def explain(
+    extractor: keras.Model, images: np.ndarray, rows: np.ndarray, weights: np.ndarray, bias: float, batch: int = 32
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Heatmaps of many samples in one forward pass each.
+
+    Parameters
+    ----------
+    extractor : keras.Model
+    images : np.ndarray, shape (N, W, W)
+        The slice store.
+    rows : np.ndarray of int, shape (n, 3)
+    weights : np.ndarray, shape (3, d)
+        The linear unit's.
+    bias : float
+
+    Returns
+    -------
+    maps : np.ndarray, shape (n, 3, u, v)
+        Eq. 20.
+    slice_weight : np.ndarray, shape (n, 3)
+    classic : np.ndarray, shape (n, 3, u, v)
+        Eq. 8.
+    logits : np.ndarray, shape (n,)
+        h.
+    """
+    found = []
+    for start in range(0, len(rows), batch):
+        chosen = rows[start : start + batch]
+        slices = images[chosen].astype(np.float32).reshape(-1, *images.shape[1:], 1)
+        outputs = extractor(slices, training=False)
+        features, feature_maps = (o.numpy().reshape(len(chosen), 3, *o.shape[1:]) for o in outputs)
+        for x, a in zip(features, feature_maps, strict=True):
+            gradients = closed_form_gradients(extractor, a, weights)
+            found.append((*heatmaps(a, gradients), classic_heatmap(a, gradients), (x * weights).sum() + bias))
+    return tuple(np.stack(column) for column in zip(*found, strict=True))

@@ -150,6 +150,19 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} cannot be read: run the earlier notebooks first (./run_all.sh).") from error
 
 
+def assert_written(paths: list[Path], since: float) -> None:
+    """Check that a notebook's outputs are there, not empty, and newer than its start (`time.time()`).
+
+    Raises
+    ------
+    AssertionError
+        Naming the first that is not.
+    """
+    for path in paths:
+        assert path.is_file() and path.stat().st_size > 0, f"{path} was not written"
+        assert path.stat().st_mtime >= since - 2, f"{path} is older than this run"  # 2 s: coarse file times
+
+
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write CSV atomically."""
     with replacing(path) as temporary:

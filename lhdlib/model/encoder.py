@@ -87,7 +87,9 @@ def build_encoder(size: int, settings: Encoder, drop_rate: float, seed: int) -> 
 
 
 def extractor(encoder: keras.Model) -> keras.Model:
-    """The feature extractor f_E: `encoder` up to the first fully connected block, shared weights, frozen.
+    """The feature extractor f_E: a frozen copy of `encoder` up to the first fully connected block.
+
+    A copy, because freezing shared layers would freeze them in the encoder too.
 
     Returns
     -------
@@ -95,7 +97,9 @@ def extractor(encoder: keras.Model) -> keras.Model:
         (batch, W, W, 1) -> [features (batch, dim), feature map A (batch, u, v, channels)].
     """
     outputs = [encoder.get_layer("fc1").output, encoder.get_layer("feature_map").output]
-    model = keras.Model(encoder.input, outputs, name="extractor")
+    part = keras.Model(encoder.input, outputs, name="extractor")
+    model = keras.models.clone_model(part)
+    model.set_weights(part.get_weights())
     model.trainable = False
     return model
 
@@ -112,3 +116,42 @@ def build_supervised(size: int, settings: Encoder, seed: int) -> keras.Model:
     image = keras.Input((size, size, 3), name="slices")
     x = layers.GlobalAveragePooling2D(name="pool")(resnet(image, settings.blocks, settings.width))
     return keras.Model(image, layers.Dense(1, name="logit")(x), name="supervised")
+
+
+def stages(encoder: keras.Model) -> dict[str, list[tuple[str, tuple[int, ...], int]]]:
+    """What Fig. 4 shows of the models as built: name, output shape and parameters of each stage.
+
+    Returns
+    -------
+    dict
+        ``extractor`` (kept for fine-tuning), ``head`` (fully connected blocks used in pre-training only) and
+        ``classifier`` (of the fine-tuning stage).
+    """
+    groups: dict[str, list[keras.Layer]] = {}
+    for layer in encoder.layers:
+        groups.setdefault(_group(layer.name, groups), []).append(layer)
+    named = {
+        name: (name, tuple(members[-1].output.shape[1:]), sum(layer.count_params() for layer in members))
+        for name, members in groups.items()
+    }
+    head = [named[f"block {number}"] for number in range(2, 5)]
+    dim = encoder.output.shape[-1]
+    classifier = [("three slices", (3, dim), 0), ("linear unit", (1,), 3 * dim + 1), ("sigmoid", (1,), 0)]
+    return {"extractor": [s for s in named.values() if s not in head], "head": head, "classifier": classifier}
+
+
+def _group(name: str, seen: dict) -> str:
+    if name.startswith("fc"):
+        return f"block {name[2]}"
+    if name.startswith("stage"):
+        return f"stage {name[5]}"
+    if name in ("image", "pool"):
+        return {"image": "slice", "pool": "average pooling"}[name]
+    last = list(seen)[-1]  # activations and paddings belong to what they stand in
+    return "stem" if last == "slice" else last
+
+
+def block_layers(encoder: keras.Model, number: int) -> list[tuple[str, int]]:
+    """Type and output width of the layers of fully connected block `number` (1 to 4), in order (Fig. 6)."""
+    members = [layer for layer in encoder.layers if layer.name.startswith(f"fc{number}")]
+    return [(type(layer).__name__, int(layer.output.shape[-1])) for layer in members]

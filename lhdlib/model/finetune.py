@@ -1,10 +1,14 @@
-"""Stage 2: features of augmented crops from the frozen extractor -> one linear unit (section "Supervised fine-tuning")."""
+"""Stage 2: features of random crops from the frozen extractor -> one linear unit (section "Supervised fine-tuning")."""
+
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tqdm.auto import tqdm
 
-from lhdlib import augment
+from lhdlib import augment, workspace
+from lhdlib.data.dataset import Dataset
 from lhdlib.profile import Finetune
 
 
@@ -44,7 +48,9 @@ def extract_draws(
 def _features(extractor, images, rows, boxes, batch):
     apply = tf.function(lambda x: extractor(x, training=False)[0], reduce_retracing=True)
     found = []
-    for start in range(0, len(rows), batch):
+    for start in tqdm(
+        range(0, len(rows), batch), desc="features", mininterval=10, leave=False, disable=len(rows) < 1000
+    ):
         part = slice(start, start + batch)
         slices = images[rows[part]].astype(np.float32)
         if boxes is not None:
@@ -110,3 +116,71 @@ def train_linear(
 def logits(features: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """Classifier output h before the sigmoid: features (n, 3, d), weights (seeds, 3, d) -> (seeds, n)."""
     return np.einsum("nsd,ksd->kn", features, weights) + bias[:, None]
+
+
+def dataset_features(
+    extractor: keras.Model, data: Dataset, split: str, settings: Finetune, seed: int, path: Path, extractor_key: str
+) -> dict[str, np.ndarray]:
+    """Features and labels of the three parts of a split, computed once and kept in `path`.
+
+    Returns
+    -------
+    dict
+        ``train`` (draws, n, 3, d), ``validation`` and ``test`` (n, 3, d), and ``<part>_labels`` (n,).
+    """
+
+    def compute() -> dict[str, np.ndarray]:
+        found = {}
+        for part in ("train", "validation", "test"):
+            rows, found[f"{part}_labels"] = data.subset(part, split)
+            if part == "train":
+                found[part] = extract_draws(extractor, data.images, rows, settings.draws, seed)
+            else:
+                found[part] = extract(extractor, data.images, rows)
+        return found
+
+    code = [Path(augment.__file__), Path(__file__)]
+    key = workspace.content_key(
+        extractor_key, data.info["fingerprint"], data.info["splits"], split, settings.draws, seed, *code
+    )
+    return workspace.cached(path, key, compute)
+
+
+def classify(
+    features: dict[str, np.ndarray],
+    settings: Finetune,
+    seed: int,
+    rows: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Train one classifier per seed on (a part of) the training samples; logits of validation and test samples.
+
+    The weights are those of the last epoch: no epoch is chosen by looking at the test set.
+
+    Parameters
+    ----------
+    features : dict
+        Of `dataset_features`.
+    settings : Finetune
+    seed : int
+        The repetitions have the seeds ``seed .. seed + settings.seeds - 1``.
+    rows : np.ndarray of int, optional
+        Training samples to use, all when None.
+    labels : np.ndarray, shape (n,) or (seeds, n), optional
+        In place of the training labels (controls).
+
+    Returns
+    -------
+    dict
+        ``weights`` (seeds, 3, d), ``bias`` (seeds,), ``losses`` (epochs, seeds), ``validation_logits`` and
+        ``test_logits`` (seeds, n), ``validation_labels``, ``test_labels``.
+    """
+    rows = np.arange(features["train"].shape[1]) if rows is None else rows
+    labels = features["train_labels"] if labels is None else labels
+    seeds = list(range(seed, seed + settings.seeds))
+    weights, bias, losses = train_linear(features["train"][:, rows], labels[..., rows], settings, seeds)
+    result = {"weights": weights, "bias": bias, "losses": losses}
+    for part in ("validation", "test"):
+        result[f"{part}_logits"] = logits(features[part], weights, bias)
+        result[f"{part}_labels"] = features[f"{part}_labels"]
+    return result

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tqdm.auto import tqdm
 
 from lhdlib import augment, workspace
+from lhdlib.data.dataset import Dataset
 from lhdlib.errors import UserError
 from lhdlib.model import encoder as networks
 from lhdlib.model import losses
@@ -166,6 +167,22 @@ def pretrain(
     workspace.save_model(folder / "encoder.keras", model, key)
     state.path.unlink(missing_ok=True)
     return model, workspace.read_table(folder / "history.csv")
+
+
+def pretrained(data: Dataset, profile: Profile, seed: int, root: Path) -> tuple[keras.Model, pd.DataFrame, str]:
+    """`pretrain` on a dataset, in the folder of `root` that its regularisation (w, dr) names.
+
+    Returns
+    -------
+    encoder : keras.Model
+    history : pd.DataFrame
+    key : str
+        Names the result: settings, data and code.
+    """
+    folder = root / f"w{profile.pretrain.w:g}_dr{profile.pretrain.drop_rate:g}"
+    parts = data.pretrain_rows("train"), data.pretrain_rows("validation"), data.patients()
+    encoder, history = pretrain(data.images, *parts, profile, seed, folder, data.info["fingerprint"])
+    return encoder, history, (folder / "encoder.key").read_text(encoding="utf-8")
 
 
 def same_patient_pairs(patients: np.ndarray) -> int:

@@ -1,11 +1,14 @@
 """The fully supervised ResNet baseline of Fig. 9 (section "Effect of the number of labels")."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import tensorflow as tf
 from tqdm.auto import tqdm
 
-from lhdlib import augment
+from lhdlib import augment, workspace
+from lhdlib.data.dataset import Dataset
 from lhdlib.model import encoder as networks
 from lhdlib.profile import Profile
 
@@ -64,3 +67,25 @@ def supervised_logits(model: keras.Model, images: np.ndarray, rows: np.ndarray, 
         x = images[rows[start : start + batch]].astype(np.float32).transpose(0, 2, 3, 1)
         parts.append(model(x, training=False).numpy()[:, 0])
     return np.concatenate(parts)
+
+
+def baseline(data: Dataset, split: str, profile: Profile, seed: int, path: Path) -> dict[str, np.ndarray]:
+    """The baseline's logits and labels on the validation and test samples, trained once and kept in `path`.
+
+    Returns
+    -------
+    dict
+        ``validation_logits``, ``test_logits`` (1, n) and ``validation_labels``, ``test_labels`` (n,).
+    """
+
+    def compute() -> dict[str, np.ndarray]:
+        model = train_supervised(data.images, *data.subset("train", split), profile, seed)
+        found = {}
+        for part in ("validation", "test"):
+            rows, found[f"{part}_labels"] = data.subset(part, split)
+            found[f"{part}_logits"] = supervised_logits(model, data.images, rows)[None]
+        return found
+
+    code = [Path(augment.__file__), Path(networks.__file__), Path(__file__)]
+    settings = profile.supervised, profile.encoder, split, seed, data.info["fingerprint"], data.info["splits"]
+    return workspace.cached(path, workspace.content_key(*settings, *code), compute)

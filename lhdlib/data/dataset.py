@@ -1,0 +1,380 @@
+"""The paper's two datasets (section "Construction of the dataset"): a store that holds each axial slice once, the
+slices for pre-training, and the disc samples, each three indices into the store with a label and a place in the splits.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from lhdlib import profile as profiles
+from lhdlib import workspace
+from lhdlib.data import dicom, discs, reports
+from lhdlib.errors import UserError
+
+NOTES_NAME = "Radiologists Report.xlsx"
+SPLITS = ("paper", "patient")
+SCALE_PERCENTILE = 99.5  # becomes 1; the paper does not say how pixels become floats
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Both datasets of a run.
+
+    Attributes
+    ----------
+    images : np.memmap, shape (N, W, W), float16
+        The slice store, about [0, 2], 1 being a slice's 99.5th percentile.
+    slices : pd.DataFrame, N rows
+        ``path, patient, study, weighting`` and geometry; ``pretrain``: "train" or "validation".
+    samples : pd.DataFrame
+        ``patient, level, part, label, note``, ``slice_1 .. slice_3`` (rows of the store, cranial to caudal), and
+        ``split_paper``, ``split_patient``: "train", "validation", "test" (or "unused", see `assign_split`).
+    info : dict
+        ``counts``, ``data_label``, ``fingerprint``.
+    """
+
+    images: np.ndarray
+    slices: pd.DataFrame
+    samples: pd.DataFrame
+    info: dict
+
+    def pretrain_rows(self, part: str) -> np.ndarray:
+        """Rows of the store for pre-training: `part` is "train" or "validation"."""
+        return np.flatnonzero(self.slices.pretrain == part)
+
+    def patients(self) -> np.ndarray:
+        """Patient of each slice as a number, shape (N,)."""
+        return self.slices.patient.astype("category").cat.codes.to_numpy(np.int32)
+
+    def subset(self, part: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Slice rows (n, 3) and labels (n,) of "train", "validation" or "test" under a split of `SPLITS`."""
+        chosen = self.samples[self.samples[f"split_{split}"] == part]
+        return chosen[["slice_1", "slice_2", "slice_3"]].to_numpy(), chosen.label.to_numpy(np.int8)
+
+
+def area_weights(length: int, start: float, stop: float, size: int) -> np.ndarray:
+    """Weights of area resampling along one axis: the interval [start, stop] of `length` pixels becomes `size` pixels.
+
+    Returns
+    -------
+    np.ndarray, shape (size, length), float32
+        Share of each new pixel covered by each old one; what lies outside the image counts as zeros.
+    """
+    edges = np.linspace(start, stop, size + 1)
+    pixels = np.arange(length)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return (np.clip(overlap, 0, None) * size / (stop - start)).astype(np.float32)
+
+
+def preprocess(pixels: np.ndarray, spacing: tuple[float, float], size: int, field_of_view_mm: float) -> np.ndarray:
+    """Square about the centre, area-resampled, scaled so that the 99.5th percentile is 1.
+
+    The paper resamples to W x H and does not say how non-square slices and pixel values are treated.
+
+    Parameters
+    ----------
+    pixels : np.ndarray, shape (rows, columns)
+    spacing : (float, float)
+        Row and column spacing, mm.
+    size : int
+        W = H of the result, pixels.
+    field_of_view_mm : float
+        Side of the square kept; 0 keeps all, padding the shorter side.
+
+    Returns
+    -------
+    np.ndarray, shape (size, size), float32
+    """
+    extents = np.array(pixels.shape) * spacing
+    side = field_of_view_mm or extents.max()
+    halves = side / 2 / np.array(spacing)
+    centers = np.array(pixels.shape) / 2
+    rows, columns = (area_weights(n, c - h, c + h, size) for n, c, h in zip(pixels.shape, centers, halves, strict=True))
+    image = rows @ pixels.astype(np.float32) @ columns.T
+    level = np.percentile(image, SCALE_PERCENTILE)
+    return image / level if level > 0 else image
+
+
+def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: int) -> Dataset:
+    """Build both datasets from a folder of DICOM studies and notes, or load them when nothing has changed.
+
+    Parameters
+    ----------
+    archive : Path
+        Folder tree with the studies and, anywhere in it, the notes workbook.
+    folder : Path
+        Gets ``store.npy``, ``slices.csv``, ``samples.csv``, ``rejected.csv``, ``set_aside.csv``, ``dataset.json``.
+    profile : Profile
+    seed : int
+        Of the splits.
+
+    Raises
+    ------
+    UserError
+        For a missing or empty folder, no axial T2 slices, missing notes, too few samples, or too little disk.
+    """
+    notes_path = find_notes(archive)
+    code = [Path(m.__file__) for m in (dicom, discs, reports)] + [Path(__file__)]
+    key = workspace.content_key(profile.data, seed, listing(archive), notes_path, *code)
+    if (folder / "dataset.json").is_file() and workspace.read_json(folder / "dataset.json").get("key") == key:
+        return load_dataset(folder)
+
+    notes = reports.read_notes(notes_path)
+    slices, rejected = dicom.index_tree(archive, progress=True)
+    if not (len(slices) and (slices.weighting == "T2").any()):
+        raise UserError(
+            f"No axial T2 slice was found among {len(slices) + len(rejected)} files in {archive}: "
+            "name the folder that holds the patients' studies."
+        )
+    slices = slices.reset_index(drop=True)
+    _check_space(folder, len(slices) * profile.data.image_size**2 * 2)
+    store, failed = _write_store(archive, slices, folder / "store.npy", profile.data)
+    rejected = pd.concat([rejected, failed], ignore_index=True)
+    slices["pretrain"] = pretrain_split(slices, set(failed.path), profile.data.pretrain_validation, seed)
+
+    grouped = discs.group_discs(slices[~slices.path.isin(failed.path)])
+    samples, unlabelled = label_samples(discs.disc_samples(grouped), notes)
+    aside = pd.concat([discs.set_aside(grouped), unlabelled], ignore_index=True)
+    index = pd.Series(slices.index, slices.path)
+    for position in range(3):
+        samples[f"slice_{position + 1}"] = index[[paths[position] for paths in samples.paths]].to_numpy()
+    samples = samples.drop(columns="paths")
+    for split in SPLITS:
+        samples[f"split_{split}"] = assign_split(samples, profile.data, seed, split)
+
+    tables = {"slices": slices, "samples": samples, "rejected": rejected, "set_aside": aside}
+    for name, table in tables.items():
+        workspace.write_table(folder / f"{name}.csv", table)
+    info = {
+        "key": key,
+        "counts": count(slices, samples, len(slices) + len(rejected), profile.data.split),
+        "data_label": data_label(slices),
+        "fingerprint": fingerprint(store, samples),
+        "splits": {s: samples[f"split_{s}"].value_counts().to_dict() for s in SPLITS},
+        "rejected": rejected.reason.str.split(":").str[0].value_counts().to_dict(),
+        "set_aside": aside.reason.value_counts().to_dict(),
+    }
+    workspace.write_json(folder / "dataset.json", info)  # last: its presence says that the rest is whole
+    return load_dataset(folder)
+
+
+def load_dataset(folder: Path) -> Dataset:
+    """Load what `build_dataset` wrote; the store is mapped, not read.
+
+    Raises
+    ------
+    UserError
+        When it is not there or damaged.
+    """
+    info = workspace.read_json(folder / "dataset.json")
+    text = {"patient": str, "path": str, "study": str, "note": str}
+    slices = workspace.read_table(folder / "slices.csv", dtype=text)
+    samples = workspace.read_table(folder / "samples.csv", dtype=text)
+    try:
+        images = np.load(folder / "store.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / 'store.npy'} is damaged: delete {folder} and run notebook 01 again.") from error
+    return Dataset(images, slices, samples, info)
+
+
+def find_notes(archive: Path) -> Path:
+    """The notes workbook in `archive` (at most two folders deep) or beside it.
+
+    Raises
+    ------
+    UserError
+        When the folder or the workbook is missing.
+    """
+    if not archive.is_dir():
+        raise UserError(f"There is no folder {archive}: name the archive's folder with --data DIR.")
+    for place in (archive, *sorted(p for p in archive.iterdir() if p.is_dir()), archive.parent):
+        if (place / NOTES_NAME).is_file():
+            return place / NOTES_NAME
+    raise UserError(
+        f"The radiologists' notes, {NOTES_NAME!r}, are not in {archive}: put the workbook of "
+        "doi:10.17632/s6bgczr8s2 into that folder."
+    )
+
+
+def listing(archive: Path) -> list[tuple[str, int, int]]:
+    """Path, size and modification time of every file, in order: tells whether the archive has changed."""
+
+    def walk() -> Iterator[tuple[str, int, int]]:
+        for place, folders, files in os.walk(archive):
+            folders.sort()
+            for name in sorted(files):
+                stat = os.stat(os.path.join(place, name))
+                yield os.path.relpath(os.path.join(place, name), archive), stat.st_size, stat.st_mtime_ns
+
+    return list(walk())
+
+
+def label_samples(samples: pd.DataFrame, notes: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give each sample the label that its patient's note gives its level.
+
+    Returns
+    -------
+    samples : pd.DataFrame
+        With ``label`` (0 or 1) and ``note``.
+    set_aside : pd.DataFrame
+        ``patient, level, reason`` of samples without a usable note.
+    """
+    labels = reports.label_table(notes)
+    merged = samples.merge(labels, on=["patient", "level"], how="left").merge(notes, on="patient", how="left")
+    reason = pd.Series("", merged.index)
+    reason[merged.label.isna()] = "no note for this patient"
+    undecided = merged.flag.fillna("") != ""
+    reason[undecided] = "note undecided: " + merged.flag[undecided].astype(str)
+    usable = reason == ""
+    aside = merged.loc[~usable, ["patient", "level"]].assign(reason=reason[~usable])
+    kept = merged[usable].drop(columns="flag").astype({"label": int}).reset_index(drop=True)
+    return kept, aside
+
+
+def pretrain_split(slices: pd.DataFrame, failed: set[str], held_out: int, seed: int) -> np.ndarray:
+    """ "train" or "validation" for each slice: `held_out` at random (512 in the paper); "" for unreadable ones."""
+    part = np.where(slices.path.isin(failed), "", "train").astype(object)
+    usable = np.flatnonzero(part == "train")
+    if len(usable) <= held_out:
+        raise UserError(f"{len(usable)} axial slices are too few to hold out {held_out}: add studies.")
+    part[np.random.default_rng([seed, 10]).choice(usable, held_out, replace=False)] = "validation"
+    return part
+
+
+def assign_split(samples: pd.DataFrame, settings: profiles.Data, seed: int, how: str) -> np.ndarray:
+    """Test and validation sets balanced by label, the rest for training.
+
+    Parameters
+    ----------
+    samples : pd.DataFrame
+        With ``patient`` and ``label``.
+    settings : profiles.Data
+        ``test_per_class`` and ``validation_per_class``.
+    seed : int
+    how : {"paper", "patient"}
+        "paper": samples at random, as published: two samples of one disc, or two discs of one patient, may fall on
+        both sides. "patient": whole patients; what a test or validation patient has beyond the balanced number is
+        "unused".
+
+    Returns
+    -------
+    np.ndarray of str, shape (n,)
+
+    Raises
+    ------
+    UserError
+        When a class has too few samples.
+    """
+    rng = np.random.default_rng([seed, 11])
+    wanted = {"test": settings.test_per_class, "validation": settings.validation_per_class}
+    part = np.full(len(samples), "train", object)
+    labels = samples.label.to_numpy()
+    units = samples.patient.to_numpy() if how == "patient" else np.arange(len(samples))
+    order = rng.permutation(np.unique(units))
+    members = pd.Series(np.arange(len(samples))).groupby(units).apply(np.array)
+    position = 0
+    for name, per_class in wanted.items():
+        taken: dict[int, list[int]] = {0: [], 1: []}
+        while min(map(len, taken.values())) < per_class:
+            if position == len(order):
+                raise _too_few(labels, wanted)
+            rows = members[order[position]]
+            position += 1
+            full = all(len(taken[label]) >= per_class for label in np.unique(labels[rows]))
+            if full:
+                continue  # this unit adds nothing to the set: it stays in training
+            for row in rows:
+                if len(taken[labels[row]]) < per_class:
+                    taken[labels[row]].append(row)
+                    part[row] = name
+                else:
+                    part[row] = "unused"
+    if not {0, 1} <= set(labels[part == "train"]):
+        raise _too_few(labels, wanted)
+    return part.astype(str)
+
+
+def _too_few(labels: np.ndarray, wanted: dict[str, int]) -> UserError:
+    return UserError(
+        f"{(labels == 1).sum()} positive and {(labels == 0).sum()} negative samples are too few for "
+        f"{sum(wanted.values())} of each outside training: add studies, or lower test_per_class in the profile."
+    )
+
+
+def count(slices: pd.DataFrame, samples: pd.DataFrame, files: int, split: str) -> dict[str, int]:
+    """This run's counts under the names of `paper.COUNTS`."""
+    parts = samples[f"split_{split}"].value_counts()
+    return {
+        "patients": int(slices.patient.nunique()),
+        "images": files,
+        "axial images": len(slices),
+        "pre-training images": int((slices.pretrain == "train").sum()),
+        "pre-training validation images": int((slices.pretrain == "validation").sum()),
+        "disc samples": len(samples),
+        "positive samples": int((samples.label == 1).sum()),
+        "negative samples": int((samples.label == 0).sum()),
+        **{
+            f"{n} samples": int(parts.get(k, 0)) for n, k in [("training", "train"), ("validation",) * 2, ("test",) * 2]
+        },
+    }
+
+
+def data_label(slices: pd.DataFrame) -> str:
+    """What every figure says of its data, from the headers' manufacturer: nobody may take a phantom for patients."""
+    synthetic = slices.manufacturer.str.contains("phantom", case=False, na=False)
+    if synthetic.all():
+        return "phantom (synthetic images, no evidence about patients)"
+    if synthetic.any():
+        return "a mixture of phantom and scanner images (no evidence about patients)"
+    return f"DICOM archive, {slices.patient.nunique()} patients"
+
+
+def fingerprint(store: np.ndarray, samples: pd.DataFrame) -> str:
+    """SHA-256 of the store's pixels and the samples' table, 16 digits: equal for equal datasets."""
+    digest = hashlib.sha256()
+    for start in range(0, len(store), 256):
+        digest.update(np.ascontiguousarray(store[start : start + 256]).tobytes())
+    digest.update(samples.drop(columns="note").to_csv(index=False).encode())
+    return digest.hexdigest()[:16]
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < needed + 2**28:
+        raise UserError(f"The slice store needs {needed / 2**30:.1f} GiB in {folder}, {free / 2**30:.1f} GiB are free.")
+
+
+def _load(task: tuple[str, float, float, int, float]) -> np.ndarray | str:
+    path, row_spacing, column_spacing, size, field_of_view = task
+    try:
+        return preprocess(dicom.read_pixels(path), (row_spacing, column_spacing), size, field_of_view)
+    except Exception as error:  # a hostile file may fail anywhere in a decoder; the slice is listed, not lost
+        return f"pixels unreadable: {type(error).__name__}"
+
+
+def _write_store(archive: Path, slices: pd.DataFrame, path: Path, settings: profiles.Data):
+    size = settings.image_size
+    columns = zip(slices.path, slices.row_spacing, slices.column_spacing, strict=True)
+    tasks = [(str(archive / p), r, c, size, settings.field_of_view_mm) for p, r, c in columns]
+    failed = []
+    with workspace.replacing(path) as temporary:
+        store = np.lib.format.open_memmap(temporary, "w+", np.float16, (len(slices), size, size))
+        with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+            results = pool.map(_load, tasks, chunksize=32)
+            for row, image in enumerate(tqdm(results, total=len(tasks), desc="slice store", mininterval=10)):
+                if isinstance(image, str):
+                    failed.append({"path": slices.path[row], "patient": slices.patient[row], "reason": image})
+                else:
+                    store[row] = image
+        store.flush()
+    return np.load(path, mmap_mode="r"), pd.DataFrame(failed, columns=["path", "patient", "reason"])

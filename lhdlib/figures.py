@@ -1,0 +1,1049 @@
+"""Every figure and table of the paper, drawn from arrays and data frames, and the one way to save them.
+
+A function per figure or table; it takes plain values, returns a `matplotlib.figure.Figure` or a `pandas.DataFrame`,
+and neither loads data nor computes a result. Slices are shown on one grey scale from 0 to 1. `save_figure` and
+`save_table` write what a reader needs beside the drawing: the caption, the stamp, and on which data it was obtained.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.style
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from sklearn.metrics import roc_curve
+
+from lhdlib import paper, workspace
+from lhdlib import profile as profiles
+from lhdlib.profile import Profile
+
+#: The paper's figures and tables, by the name of the function that draws each and of the files it is saved in.
+FIGURES = (
+    "fig01_autoencoder",
+    "fig02_contrastive",
+    "fig03_gradcam",
+    "fig04_structure",
+    "fig05_pretraining",
+    "fig06_blocks",
+    "fig07_finetuning",
+    "fig08_roc",
+    "fig09_labels",
+    "fig10_heatmaps",
+)
+TABLES = ("table1_pretraining", "table2_finetuning", "table3_regularization")
+
+METRICS = {"ACC": "Accuracy", "TPR": "Sensitivity", "TNR": "Specificity", "AUC": "AUC"}
+
+DPI = 200
+MM = 1 / 25.4  # inches
+SMALL = 6.5  # points
+BLUE, ORANGE, GREEN, VERMILION, _, _, _, GREY, *_ = sns.color_palette("colorblind").as_hex()
+FEATURES, HEAT, SIGNED = "cividis", "inferno", "PuOr"
+
+Summary = Mapping[str, float]  # mean, sd, low, high: a metric in `evaluate.over_seeds`
+Stage = tuple[str, Sequence[int], int]
+
+
+def style() -> contextlib.AbstractContextManager[None]:
+    """The one style of all figures, as a context manager."""
+    settings = {
+        "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs on every machine
+        "font.size": 7.5,
+        "axes.titlesize": 7.5,
+        "axes.labelsize": 7.5,
+        "xtick.labelsize": 7,
+        "ytick.labelsize": 7,
+        "legend.fontsize": 7,
+        "axes.linewidth": 0.6,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "xtick.major.size": 2.5,
+        "ytick.major.size": 2.5,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "lines.linewidth": 1.2,
+        "legend.frameon": False,
+        "image.cmap": "gray",
+        "pdf.fonttype": 42,
+    }
+    return mpl.style.context(["default", sns.axes_style("ticks") | settings])
+
+
+def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    @functools.wraps(draw)
+    def styled(*args: Any, **kwargs: Any) -> Figure:
+        with style():
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+# Drawing on paper: millimetres from the upper left corner
+
+
+class _Canvas:
+    """A sheet in millimetres, y downwards, on which diagrams place pictures, boxes and arrows."""
+
+    def __init__(self, width: float, height: float):
+        self.width, self.height = width, height
+        self.fig = Figure(figsize=(width * MM, height * MM))
+        self.ax = self.fig.add_axes((0, 0, 1, 1))
+        self.ax.set(xlim=(0, width), ylim=(height, 0))
+        self.ax.axis("off")
+
+    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
+        return self.fig.add_axes(
+            (x / self.width, 1 - (y + height) / self.height, width / self.width, height / self.height)
+        )
+
+    def picture(self, image: np.ndarray, x: float, y: float, size: float, title: str = "", **options: Any) -> Axes:
+        """An image in pixel coordinates: it covers [0, W] x [0, W], as in `augment`."""
+        ax = self.axes(x, y, size, size)
+        _show(ax, image, **options)
+        ax.set_title(title, pad=3)
+        return ax
+
+    def strip(self, values: np.ndarray, x: float, y: float, width: float, height: float, **options: Any) -> None:
+        ax = self.axes(x, y, width, height)
+        ax.imshow(values[None], aspect="auto", interpolation="nearest", **options)
+        _frame(ax)
+
+    def box(self, x: float, y: float, width: float, height: float, text: str, color: str, **options: Any) -> None:
+        shape = "round,pad=0,rounding_size=0.8"
+        patch = FancyBboxPatch((x, y), width, height, shape, fc=_tint(color), ec=color, lw=0.8, **options)
+        self.ax.add_patch(patch)
+        self.text(x + width / 2, y + height / 2, text)
+
+    def arrow(self, start: tuple, end: tuple, text: str = "", color: str = "0.3", both: bool = False, **options: Any):
+        kind = "<|-|>" if both else "-|>"
+        line = {"lw": 0.9, "mutation_scale": 6, "shrinkA": 0, "shrinkB": 0} | options
+        self.ax.add_patch(FancyArrowPatch(start, end, arrowstyle=kind, color=color, **line))
+        if text:
+            self.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 - 1, text, va="bottom")
+
+    def text(self, x: float, y: float, text: str, ha: str = "center", va: str = "center", **options: Any) -> None:
+        self.ax.text(x, y, text, ha=ha, va=va, **options)
+
+
+def _tint(color: str) -> tuple[float, ...]:
+    return tuple(1 - 0.15 * (1 - np.array(mpl.colors.to_rgb(color))))
+
+
+def _show(ax: Axes, image: np.ndarray, frame: str = "0.3", **options: Any) -> None:
+    height, width = np.shape(image)[:2]
+    limits = {"vmin": 0, "vmax": 1} if "norm" not in options else {}
+    ax.imshow(image, extent=(0, width, height, 0), **limits | options)
+    _frame(ax, frame)
+
+
+def _frame(ax: Axes, color: str = "0.3") -> None:
+    ax.set(xticks=[], yticks=[])
+    for spine in ax.spines.values():
+        spine.set(visible=True, color=color, linewidth=0.8)
+
+
+def _overlay(ax: Axes, image: np.ndarray, heat: np.ndarray) -> None:
+    """Slice with its heat on top; cold places stay as they are."""
+    _show(ax, image)
+    height, width = image.shape
+    ax.imshow(heat, extent=(0, width, height, 0), cmap=HEAT, vmin=0, vmax=1, alpha=0.75 * np.clip(heat, 0, 1))
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "×".join(str(side) for side in shape)
+
+
+def _signed(value: float, digits: str = ".2f") -> str:
+    return f"{value:+{digits}}".replace("-", "−")
+
+
+def _setting(setting: Any) -> str:
+    return f"w = {setting[0]:g}, dr = {setting[1]:g}" if isinstance(setting, tuple) else str(setting)
+
+
+def _expect(name: str, value: np.ndarray, ndim: int, first: int | None = None) -> np.ndarray:
+    value = np.asarray(value)
+    if value.ndim != ndim or (first is not None and len(value) != first):
+        wanted = f"{ndim} dimensions" + (f", the first of length {first}" if first is not None else "")
+        raise ValueError(f"{name} has shape {value.shape}: it needs {wanted}.")
+    return value
+
+
+# Figures
+
+
+@_styled
+def fig01_autoencoder(
+    *, slices: np.ndarray, reconstructions: np.ndarray, codes: np.ndarray, layers: Sequence[tuple[str, Sequence[int]]]
+) -> Figure:
+    """Fig. 1: an autoencoder's layers, and slices with their codes and reconstructions.
+
+    Parameters
+    ----------
+    slices, reconstructions : np.ndarray, shape (k, W, W)
+    codes : np.ndarray, shape (k, d)
+    layers : sequence of (name, shape)
+        Output shape of every layer from the image to the reconstruction, without the batch; one is named "code".
+
+    Raises
+    ------
+    ValueError
+        For other shapes, or without a layer named "code".
+    """
+    slices, codes = _expect("slices", slices, 3), _expect("codes", codes, 2, len(slices))
+    reconstructions = _expect("reconstructions", reconstructions, 3, len(slices))
+    names = [name for name, _ in layers]
+    if "code" not in names:
+        raise ValueError("layers needs one named 'code', between encoder and decoder.")
+    middle, size, row = names.index("code"), 21, 25
+    page = _Canvas(170, 62 + row * len(slices))
+
+    largest = max(shape[0] for _, shape in layers if len(shape) == 3)
+    pitch, center = 150 / len(layers), 24
+    for i, (name, shape) in enumerate(layers):
+        x, flat = 10 + pitch * (i + 0.5), len(shape) == 1
+        color = ORANGE if i == middle else BLUE if i < middle else GREEN
+        height = 32 * (0.35 if flat else 0.2 + 0.8 * shape[0] / largest)
+        width = pitch * (0.16 if flat else 0.12 + 0.09 * np.log2(1 + shape[-1]) / 2)
+        page.box(x - width / 2, center - height / 2, width, height, "", color)
+        page.text(x, 42, f"{name}\n{_shape(shape)}", fontsize=SMALL, rotation=90, va="top")
+        if i:
+            page.arrow((x - pitch * 0.72, center), (x - pitch * 0.28, center), mutation_scale=4)
+    edge = 10 + pitch * middle
+    page.text((10 + edge) / 2, 4, "encoder $f_E$", color=BLUE)
+    page.text(edge + pitch / 2, 4, "code", color=ORANGE)
+    page.text((edge + pitch + 160) / 2, 4, "decoder $f_D$", color=GREEN)
+
+    limit = mpl.colors.CenteredNorm(0, np.abs(codes).max() or 1)
+    for k in range(len(slices)):
+        y = 64 + row * k
+        error = np.sqrt(np.mean((slices[k] - reconstructions[k]) ** 2))
+        page.picture(slices[k], 10, y, size)
+        page.arrow((33, y + size / 2), (42, y + size / 2), "$f_E$")
+        page.strip(codes[k], 44, y + size / 2 - 3, 78, 6, cmap=SIGNED, norm=limit)
+        page.text(83, y + size / 2 + 6, f"code, {codes.shape[1]} numbers; root mean square error {error:.3f}")
+        page.arrow((124, y + size / 2), (133, y + size / 2), "$f_D$")
+        page.picture(reconstructions[k], 137, y, size)
+    page.text(10 + size / 2, 62, "slice")
+    page.text(137 + size / 2, 62, "reconstruction")
+    return page.fig
+
+
+@_styled
+def fig02_contrastive(*, images: np.ndarray, views: np.ndarray) -> Figure:
+    """Fig. 2: two views of one image attract, views of different images repel each other.
+
+    Parameters
+    ----------
+    images : np.ndarray, shape (2, W, W)
+    views : np.ndarray, shape (4, W, W)
+        Partners adjacent: A1, A2, B1, B2.
+    """
+    images, views = _expect("images", images, 3, 2), _expect("views", views, 3, 4)
+    page = _Canvas(150, 92)
+    size, columns, rows = 28, (66, 118), (6, 54)
+    places = [(x, y) for y in rows for x in columns]
+    names = ["$A_1$", "$A_2$", "$B_1$", "$B_2$"]
+    for image, name, y in zip(images, "AB", rows, strict=True):
+        page.picture(image, 4, y, size, f"image ${name}$")
+        page.arrow((34, y + size / 2), (63, y + size / 2), "$f_T$, twice")
+    for view, name, (x, y) in zip(views, names, places, strict=True):
+        page.picture(view, x, y, size, name)
+    left, right, top, bottom = columns[0] + size, columns[1], rows[0] + size, rows[1]
+    for y in rows:
+        page.arrow((left + 1, y + size / 2), (right - 1, y + size / 2), color=BLUE, both=True, lw=2, mutation_scale=9)
+        page.text((left + right) / 2, y + size / 2 - 3, "similar", color=BLUE)
+    apart = {"color": VERMILION, "both": True, "linestyle": (0, (3, 1.5))}
+    for x in columns:
+        page.arrow((x + size / 2, top + 1), (x + size / 2, bottom - 5), **apart)
+    page.arrow((left, top + 1), (right, bottom - 1), **apart)
+    page.arrow((left, bottom - 1), (right, top + 1), **apart)
+    page.text(columns[0] + size / 2 - 2, (top + bottom) / 2 - 2, "different", ha="right", color=VERMILION)
+    page.text(columns[0] - 1, rows[1] + size + 5, "solid: inner product to be raised", ha="left", color=BLUE)
+    page.text(columns[1] + size, rows[1] + size + 5, "dashed: to be lowered", ha="right", color=VERMILION)
+    return page.fig
+
+
+@_styled
+def fig03_gradcam(
+    *,
+    image: np.ndarray,
+    feature_maps: np.ndarray,
+    gradients: np.ndarray,
+    weights: np.ndarray,
+    heat: np.ndarray,
+    logit: float,
+    channels: int = 4,
+) -> Figure:
+    """Fig. 3: the steps of Grad-CAM on one slice, with the channels of largest absolute weight.
+
+    Parameters
+    ----------
+    image : np.ndarray, shape (W, W)
+    feature_maps, gradients : np.ndarray, shape (u, v, n)
+        A and dh/dA.
+    weights : np.ndarray, shape (n,)
+        Of the channels (Eq. 7, or Eq. 18).
+    heat : np.ndarray, shape (W, W)
+        In [0, 1].
+    logit : float
+        h, the classifier's output before the sigmoid.
+    channels : int
+        How many are shown.
+    """
+    feature_maps, gradients = _expect("feature_maps", feature_maps, 3), _expect("gradients", gradients, 3)
+    strongest = np.argsort(-np.abs(weights), kind="stable")[:channels]
+    page = _Canvas(170, 112)
+    size, pitch, left = 20, 23, 48
+    page.picture(image, 3, 5, 28, "slice")
+    page.arrow((32, 19), (left - 1, 19), "extractor")
+    shown = feature_maps[..., strongest]
+    peak, limit = shown.max() or 1, np.abs(gradients[..., strongest]).max() or 1
+    for place, k in enumerate(strongest):
+        x = left + pitch * place
+        page.picture(feature_maps[..., k], x, 9, size, f"$A^{{({k + 1})}}$", cmap=FEATURES, vmin=0, vmax=peak)
+        slopes = page.picture(gradients[..., k], x, 42, size, cmap=SIGNED, vmin=-limit, vmax=limit)
+        slopes.set_title(rf"$\partial h/\partial A^{{({k + 1})}}$", pad=3)
+        page.text(x + size / 2, 65, f"w = {_signed(weights[k], '.2g')}")
+    end = left + pitch * len(strongest)
+    page.arrow((end, 19), (154, 19), "pooling,\nclassifier")
+    page.box(155, 14, 13, 10, f"h\n{_signed(logit)}", BLUE)
+    page.arrow((161.5, 25), (end, 52), color=VERMILION)
+    page.text(157, 44, "back-\npropagation", color=VERMILION)
+    page.text(
+        left - 3, 52, f"gradients of h,\ncolours from\n{_signed(-limit, '.1e')} to {_signed(limit, '.1e')}", ha="right"
+    )
+
+    bars = page.axes(14, 76, 50, 24)
+    ranked = np.sort(weights)[::-1]
+    bars.fill_between(np.arange(1, len(ranked) + 1), ranked, step="mid", color=BLUE, lw=0)
+    bars.set(xlabel=f"channels by weight (n = {len(ranked)})", ylabel="weight $w_k$", xlim=(0.5, len(ranked) + 0.5))
+    bars.locator_params(nbins=4)
+    page.arrow((67, 87), (94, 87), r"ReLU($\sum_k w_k A^{(k)}$)")
+    page.picture(heat, 96, 74, 28, "heat", cmap=HEAT)
+    page.arrow((126, 87), (138, 87))
+    overlay = page.axes(140, 74, 28, 28)
+    _overlay(overlay, image, heat)
+    overlay.set_title("heat on the slice", pad=3)
+    return page.fig
+
+
+@_styled
+def fig04_structure(
+    *, disc: np.ndarray, extractor: Sequence[Stage], head: Sequence[Stage], classifier: Sequence[Stage]
+) -> Figure:
+    """Fig. 4: the two stages, with the layers of the models as built.
+
+    Parameters
+    ----------
+    disc : np.ndarray, shape (3, W, W)
+        A sample's slices; the first also stands for an unlabelled slice.
+    extractor, head, classifier : sequence of (name, output shape, parameters)
+        The stages kept for fine-tuning, those used in pre-training only, and the classifier's.
+    """
+    disc = _expect("disc", disc, 3, 3)
+    line, width, top = 6.5, 66, 33
+    page = _Canvas(170, top + line * (len(extractor) + max(len(head), len(classifier))) + 15)
+    lefts = (3, 101)
+
+    def stack(stages, x, y, color, **options):
+        for name, shape, parameters in stages:
+            page.box(x, y, width, line - 1.2, "", color, **options)
+            middle = y + (line - 1.2) / 2
+            page.text(x + 1.5, middle, name, ha="left")
+            page.text(x + 42, middle, _shape(shape), ha="right")
+            page.text(x + width - 1.5, middle, f"{parameters:,}", ha="right")
+            y += line
+        return y
+
+    page.text(lefts[0] + width / 2, 3, "Stage 1: unsupervised pre-training", weight="bold")
+    page.text(lefts[1] + width / 2, 3, "Stage 2: supervised fine-tuning", weight="bold")
+    page.picture(disc[0], lefts[0] + width / 2 - 8.75, 7, 17.5)
+    page.text(lefts[0] + width / 2 - 11, 16, "unlabelled\nslice", ha="right")
+    for i, image in enumerate(disc):
+        page.picture(image, lefts[1] + width - 53.5 + 18 * i, 7, 17.5)
+    page.text(lefts[1] + width - 55.5, 16, "labelled\ndisc", ha="right")
+    for x in lefts:
+        page.arrow((x + width / 2, 25), (x + width / 2, top - 4))
+        page.text(x + 1.5, top - 2, "layer", ha="left", color="0.3", fontsize=SMALL)
+        page.text(x + 42, top - 2, "output", ha="right", color="0.3", fontsize=SMALL)
+        page.text(x + width - 1.5, top - 2, "parameters", ha="right", color="0.3", fontsize=SMALL)
+    below = stack(extractor, lefts[0], top, BLUE)
+    stack(extractor, lefts[1], top, BLUE, linestyle="--")
+    middle = (top + below) / 2
+    page.arrow((lefts[0] + width + 1, middle), (lefts[1] - 1, middle), "feature\nextractor $f_E$", color=BLUE, lw=1.5)
+    page.text(
+        (lefts[0] + width + lefts[1]) / 2, middle + 1, "same weights,\nfrozen,\neach slice\nalone", va="top", color=BLUE
+    )
+    for x, stages, color, result in (
+        (lefts[0], head, ORANGE, "contrastive loss (Eq. 6);\nblocks in this colour are then discarded"),
+        (lefts[1], classifier, GREEN, "probability that the disc is abnormal"),
+    ):
+        page.arrow((x + width / 2, below - 0.8), (x + width / 2, below + 3))
+        end = stack(stages, x, below + 3.4, color)
+        page.arrow((x + width / 2, end - 0.8), (x + width / 2, end + 3.5))
+        page.text(x + width / 2, end + 4, result, va="top")
+    return page.fig
+
+
+@_styled
+def fig05_pretraining(
+    *,
+    images: np.ndarray,
+    crops: pd.DataFrame,
+    views: np.ndarray,
+    features: np.ndarray,
+    probabilities: np.ndarray,
+    loss: float,
+) -> Figure:
+    """Fig. 5: one pre-training step with two images.
+
+    Parameters
+    ----------
+    images : np.ndarray, shape (2, W, W)
+    crops : pd.DataFrame, 4 rows
+        ``center``, ``angle_deg``, ``box``, ``skipped`` of each view, as `augment.sample_crops` returns them, pixels.
+    views : np.ndarray, shape (4, W, W)
+        Partners adjacent.
+    features : np.ndarray, shape (4, d)
+        Vectors x.
+    probabilities : np.ndarray, shape (4, 4)
+        P of Eq. 5; the diagonal is not drawn.
+    loss : float
+        Eq. 6 for these four views.
+    """
+    images, views, features = _expect("images", images, 3, 2), _expect("views", views, 3, 4), np.asarray(features)
+    page = _Canvas(170, 112)
+    colors, size, pitch = (BLUE, VERMILION), 22, 25.5
+    tops = [8 + pitch * i for i in range(4)]
+    for h, image in enumerate(images):
+        y = tops[2 * h] + pitch / 2 - 3.5
+        ax = page.picture(image, 3, y, 29, f"image ${'AB'[h]}$")
+        for i in (2 * h, 2 * h + 1):
+            _crop(ax, crops.iloc[i], colors[i % 2])
+            start, end = (33, y + 14.5), (47, tops[i] + size / 2)
+            page.arrow(start, end, color=colors[i % 2])
+        page.text(40, y + 4, "$f_T$")
+    limits = {"vmin": features.min(), "vmax": features.max()}
+    for i, y in enumerate(tops):
+        skipped = " (not cropped)" if crops.skipped.iloc[i] else ""
+        page.picture(views[i], 48, y, size, f"$m_{i + 1}${skipped}", frame=colors[i % 2])
+        page.arrow((71, y + size / 2), (82, y + size / 2), r"$\hat{f}_E$")
+        page.strip(features[i], 84, y + size / 2 - 3, 32, 6, cmap=FEATURES, **limits)
+        page.text(100, y + size / 2 - 5, f"$x_{i + 1}$")
+    page.arrow((117.5, 58), (128, 58))
+
+    ax = page.axes(133, 36, 35, 35)
+    shown = np.ma.masked_array(probabilities, np.eye(4, dtype=bool))
+    ax.imshow(shown, cmap=FEATURES, vmin=0, vmax=1)
+    for i, j in np.ndindex(4, 4):
+        if i != j:
+            value = probabilities[i, j]
+            ax.text(j, i, f"{value:.2f}", ha="center", va="center", color="w" if value < 0.5 else "k", fontsize=SMALL)
+            if i // 2 == j // 2:
+                ax.add_patch(Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, fill=False, ec=ORANGE, lw=1.6))
+    ax.set(xticks=range(4), yticks=range(4))
+    ax.set_xticklabels([f"$x_{j}$" for j in range(1, 5)])
+    ax.set_yticklabels([f"$x_{i}$" for i in range(1, 5)])
+    ax.tick_params(length=0)
+    ax.set_title("$P_{i,j}$ (Eq. 5)", pad=3)
+    page.text(150.5, 79, "framed: partners, P to be raised", color="0.2", fontsize=SMALL)
+    page.arrow((150.5, 81.5), (150.5, 87))
+    page.box(134, 88, 33, 8, f"loss (Eq. 6) = {loss:.3f}", ORANGE)
+    for x, text in ((38, "(a) two views of each image"), (100, "(b) features"), (150.5, "(c) similarity")):
+        page.text(x, 2.5, text, weight="bold")
+    return page.fig
+
+
+def _crop(ax: Axes, crop: pd.Series, color: str) -> None:
+    """A view's crop in the original image (Eq. 12) and the operation centre O."""
+    x0, y0, x1, y1 = crop.box
+    if not crop.skipped:
+        frame = {"angle": crop.angle_deg, "rotation_point": tuple(crop.center), "fill": False, "ec": color, "lw": 1.1}
+        ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, **frame))
+    ax.plot(*crop.center, "+", color=ORANGE, ms=6, mew=1.4)
+
+
+@_styled
+def fig06_blocks(*, first: Sequence[tuple[str, int]], last: Sequence[tuple[str, int]]) -> Figure:
+    """Fig. 6: the fully connected blocks.
+
+    Parameters
+    ----------
+    first, last : sequence of (layer type, output width)
+        Layers of (a) blocks 1 to 3 and (b) block 4, in order.
+    """
+    line = 10
+    page = _Canvas(85, 12 + line * max(len(first), len(last)))
+    colors = {name: color for (name, _), color in zip(first, (BLUE, GREY, GREEN, ORANGE), strict=False)}
+    for x, title, layers in ((2, "(a) blocks 1 to 3", first), (45, "(b) block 4", last)):
+        page.text(x + 19, 2, title, weight="bold")
+        page.arrow((x + 19, 5), (x + 19, 10.5))
+        for i, (name, width) in enumerate(layers):
+            y = 11 + line * i
+            page.box(x, y, 38, 6, f"{name}, {width}", colors.get(name, GREY))
+            page.arrow((x + 19, y + 6.2), (x + 19, y + line - 0.4))
+    return page.fig
+
+
+@_styled
+def fig07_finetuning(
+    *,
+    slices: np.ndarray,
+    box: Sequence[float],
+    crops: np.ndarray,
+    features: np.ndarray,
+    weights: np.ndarray,
+    bias: float,
+    label: int,
+) -> Figure:
+    """Fig. 7: one labelled disc on its way through the frozen extractor and the linear unit.
+
+    Parameters
+    ----------
+    slices, crops : np.ndarray, shape (3, W, W)
+        Before and after the crop that the three share.
+    box : sequence of float, (x0, y0, x1, y1)
+        Pixels.
+    features, weights : np.ndarray, shape (3, d)
+        Of these crops, and of the linear unit; the probability drawn is computed from them.
+    bias : float
+    label : int
+        1: abnormal.
+    """
+    slices, crops = _expect("slices", slices, 3, 3), _expect("crops", crops, 3, 3)
+    features, weights = _expect("features", features, 2, 3), _expect("weights", weights, 2, 3)
+    parts = (features * weights).sum(axis=1)
+    h = float(parts.sum() + bias)
+    probability = 1 / (1 + np.exp(-h))
+    page = _Canvas(170, 92)
+    size, tops = 25, (6, 35, 64)
+    shades = {"vmin": features.min(), "vmax": features.max()}
+    limit = np.abs(weights).max() or 1
+    for i, y in enumerate(tops):
+        middle = y + size / 2
+        ax = page.picture(slices[i], 2, y, size, ["slices", "", ""][i])
+        ax.add_patch(Rectangle(box[:2], box[2] - box[0], box[3] - box[1], fill=False, ec=ORANGE, lw=1.3))
+        page.arrow((28, middle), (34, middle), color=ORANGE)
+        page.picture(crops[i], 35, y, size, ["the same crop", "", ""][i], frame=ORANGE)
+        page.arrow((61, middle), (66, middle))
+        page.arrow((80, middle), (85, middle))
+        page.text(103, middle - 8.5, f"features $x_{i + 1}$, {features.shape[1]}")
+        page.strip(features[i], 86, middle - 6, 34, 4.5, cmap=FEATURES, **shades)
+        page.strip(weights[i], 86, middle + 1, 34, 4.5, cmap=SIGNED, vmin=-limit, vmax=limit)
+        page.text(103, middle + 8, f"weights; product {_signed(parts[i])}")
+        page.arrow((121, middle), (127, 48 + 3 * (i - 1)))
+    page.box(67, 6, 12, 83, "", BLUE, linestyle="--")
+    page.text(73, 47.5, "feature extractor $f_E$ (frozen)", rotation=90)
+    page.box(127.5, 42, 18, 12, f"sum + bias\nh = {_signed(h)}", GREEN)
+    page.arrow((146.5, 48), (156.5, 48))
+    page.text(151.5, 47, "sigmoid", va="bottom", fontsize=SMALL)
+    gauge = page.axes(158, 24, 5, 48)
+    gauge.bar(0, probability, color=GREEN, width=1)
+    gauge.axhline(0.5, color="0.2", lw=0.8, ls="--")
+    gauge.set(xlim=(-0.5, 0.5), ylim=(0, 1), xticks=[], yticks=[0, 0.5, 1])
+    gauge.yaxis.tick_right()
+    page.text(156, 20, f"probability {probability:.2f}")
+    page.text(156, 76, f"label: {'abnormal' if label else 'normal'}")
+    return page.fig
+
+
+@_styled
+def fig08_roc(
+    *, scores: Mapping[tuple[float, float], tuple[np.ndarray, np.ndarray]], auc: Mapping[tuple[float, float], Summary]
+) -> Figure:
+    """Fig. 8: ROC curves at four regularisation settings; a thin line per seed, a thick one for their mean.
+
+    Parameters
+    ----------
+    scores : mapping of (w, dr) -> (labels (n,), scores (seeds, n))
+    auc : mapping of (w, dr) -> mapping with mean, low, high
+        As in Table 3 (`evaluate.over_seeds`).
+    """
+    fig = Figure(figsize=(130 * MM, 130 * MM), layout="constrained")
+    grid = np.linspace(0, 1, 501)
+    for letter, ax, (setting, (labels, rows)) in zip("abcd", fig.subplots(2, 2).flat, scores.items(), strict=True):
+        curves = []
+        for row in np.atleast_2d(rows):
+            fpr, tpr, _ = roc_curve(labels, row, drop_intermediate=False)
+            ax.plot(fpr, tpr, color=BLUE, lw=0.6, alpha=0.6)
+            curves.append(np.interp(grid, fpr, tpr))
+        ax.plot([0, *grid], [0, *np.mean(curves, axis=0)], color=BLUE, lw=1.8)
+        ax.plot([0, 1], [0, 1], color="0.5", lw=0.8, ls=":")
+        value, low, high = (auc[setting][key] for key in ("mean", "low", "high"))
+        published = paper.TABLE3.get(setting, {}).get("AUC")
+        note = f"AUC {value:.3f} [{low:.3f}, {high:.3f}]" + (f"\npaper {published:.4f}" if published else "")
+        ax.text(0.98, 0.05, note, ha="right", va="bottom", transform=ax.transAxes)
+        ax.set_title(f"({letter}) {_setting(setting)}", loc="left")
+        ticks = np.linspace(0, 1, 6)
+        ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xticks=ticks, yticks=ticks)
+        ax.set(xlabel="1 − specificity", ylabel="sensitivity")
+        ax.label_outer()
+    handles = [
+        Line2D([], [], color=BLUE, lw=0.6),
+        Line2D([], [], color=BLUE, lw=1.8),
+        Line2D([], [], color="0.5", ls=":"),
+    ]
+    fig.legend(handles, ["one seed", "mean over seeds", "chance"], loc="outside upper center", ncols=3)
+    return fig
+
+
+@_styled
+def fig09_labels(results: pd.DataFrame) -> Figure:
+    """Fig. 9: accuracy and AUC against the number of labels, and of the supervised baseline.
+
+    Parameters
+    ----------
+    results : pd.DataFrame
+        A row per point: ``labels`` (count), ``model`` ("semi" or "supv"), ``metric`` ("ACC" or "AUC"), ``mean`` over
+        seeds, ``low``, ``high`` (95 % interval). The paper's counts are stated beside this run's, in ascending order,
+        where there are as many.
+    """
+    fig = Figure(figsize=(170 * MM, 72 * MM), layout="constrained")
+    counts = sorted(results.labels[results.model == "semi"].unique())
+    known = paper.LABEL_COUNTS if len(counts) == len(paper.LABEL_COUNTS) else (None,) * len(counts)
+    ticks = [_count_label(c, p, counts[-1]) for c, p in zip(counts, known, strict=True)]
+    names = [*ticks, _count_label("supv", known[-1], None)]
+    for letter, metric, ax in zip("ab", ("ACC", "AUC"), fig.subplots(1, 2), strict=True):
+        table = results[results.metric == metric]
+        for model, color, marker in (("semi", BLUE, "o"), ("supv", VERMILION, "s")):
+            rows = table[table.model == model].sort_values("labels")
+            places = [counts.index(c) if model == "semi" else len(counts) for c in rows.labels]
+            span = np.maximum([rows["mean"] - rows.low, rows.high - rows["mean"]], 0)  # limits may be a rounding off
+            ax.errorbar(places, rows["mean"], span, fmt=f"{marker}-", color=color, ms=4.5, capsize=2.5, zorder=3)
+            if model == "supv":
+                for level in rows["mean"]:
+                    ax.axhline(level, color=color, lw=0.8, ls=":")
+        ax.set_xticks(range(len(names)), names)
+        ax.set(xlim=(-0.5, len(names) - 0.5), ylabel=METRICS[metric])
+        ax.set_title(f"({letter}) {METRICS[metric]}", loc="left")
+        ax.set_xlabel("number of labels: this run, paper, share")
+        ax.grid(axis="y", lw=0.4, color="0.9")
+    handles = [
+        Line2D([], [], color=BLUE, marker="o", ms=4.5),
+        Line2D([], [], color=VERMILION, marker="s", ms=4.5),
+    ]
+    names = ["semi-supervised, mean over seeds and 95 % interval", "supervised ResNet (supv)"]
+    fig.legend(handles, names, loc="outside upper center", ncols=2)
+    return fig
+
+
+def _count_label(count: Any, published: int | None, full: int | None) -> str:
+    lines = [f"{count}", f"{published}" if published else "–"]
+    return "\n".join([*lines, f"{count / full:.0%}" if full else "100%"])
+
+
+@_styled
+def fig10_heatmaps(
+    *,
+    slices: np.ndarray,
+    heat: np.ndarray,
+    slice_weights: np.ndarray,
+    levels: Sequence[str],
+    probabilities: Sequence[float],
+) -> Figure:
+    """Fig. 10: heatmaps of discs called abnormal; odd rows the slices, even rows with the heat on top.
+
+    Parameters
+    ----------
+    slices, heat : np.ndarray, shape (k, 3, W, W)
+        Three cross-sections of k discs, and their heat in [0, 1]; the paper shows k = 3.
+    slice_weights : np.ndarray, shape (k, 3)
+        Each slice's share.
+    levels : sequence of str
+        Such as "L4-L5".
+    probabilities : sequence of float
+    """
+    slices, heat = _expect("slices", slices, 4), _expect("heat", heat, 4, len(slices))
+    size, gap = 30, 1.5
+    pair = 2 * (size + gap) + 6
+    page = _Canvas(26 + 3 * (size + gap) + 14, 5 + pair * len(slices))
+    for k in range(len(slices)):
+        y = 5 + pair * k
+        page.text(22, y + size, f"disc {k + 1}\n{levels[k]}\np = {probabilities[k]:.2f}", ha="right")
+        for i in range(3):
+            x = 25 + (size + gap) * i
+            page.picture(slices[k, i], x, y, size, ["upper slice", "middle slice", "lower slice"][i] if k == 0 else "")
+            ax = page.axes(x, y + size + 5, size, size)
+            _overlay(ax, slices[k, i], heat[k, i])
+            ax.set_title(f"weight {slice_weights[k][i]:.3f}", pad=3)
+    bar = page.axes(25 + 3 * (size + gap) + 2, 5, 3, 2 * size + 5)
+    page.fig.colorbar(mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), HEAT), cax=bar, label="heat")
+    return page.fig
+
+
+# Tables
+
+#: Readable names of a profile's values.
+LABELS = {
+    "data.phantom_patients": "phantom patients",
+    "data.image_size": "image side W = H (pixels)",
+    "data.field_of_view_mm": "field of view (mm)",
+    "data.pretrain_validation": "pre-training validation slices",
+    "data.test_per_class": "test samples per class",
+    "data.validation_per_class": "validation samples per class",
+    "data.split": "split of the samples",
+    "views.sigma": "σ of the operation centre (share of W)",
+    "views.blur_sigma": "range of the blur's σ (pixels)",
+    "encoder.blocks": "ResNet blocks per stage",
+    "encoder.width": "ResNet base width",
+    "encoder.dim": "feature dimension d",
+    "pretrain.steps_per_epoch": "steps per epoch",
+    "pretrain.max_epochs": "most epochs",
+    "pretrain.patience": "epochs without gain before the end",
+    "pretrain.same_patient_negatives": "other slices of a patient are negatives",
+    "pretrain.jit": "compiled with XLA",
+    "finetune.epochs": "epochs",
+    "finetune.draws": "random crops of each sample",
+    "finetune.seeds": "seeds",
+    "supervised.lr": "supervised baseline: lr",
+    "supervised.batch": "supervised baseline: batch",
+    "supervised.epochs": "supervised baseline: epochs",
+    "autoencoder.lr": "autoencoder: lr",
+    "autoencoder.batch": "autoencoder: batch",
+    "autoencoder.steps": "autoencoder: steps",
+}
+#: What a zero means in a profile.
+ZERO = {
+    "data.phantom_patients": "none, real patients",
+    "data.field_of_view_mm": "whole slice",
+    "pretrain.steps_per_epoch": "one pass over the data",
+}
+#: Values that the paper does not give; profile "paper" has to choose one.
+NOT_GIVEN = (
+    "views.sigma",
+    "pretrain.max_epochs",
+    "pretrain.patience",
+    "finetune.draws",
+    "finetune.seeds",
+    "supervised.batch",
+    "autoencoder.lr",
+    "autoencoder.batch",
+    "autoencoder.steps",
+)
+
+
+@_styled
+def tiles(samples: np.ndarray, titles: Sequence[str]) -> Figure:
+    """Disc samples as rows of slices, two samples beside each other.
+
+    Parameters
+    ----------
+    samples : np.ndarray, shape (k, 3, W, W)
+    titles : sequence of str
+        One for each sample.
+    """
+    rows = -(-len(samples) // 2)
+    fig = Figure(figsize=(150 * MM, rows * 29 * MM), layout="constrained")
+    axes = fig.subplots(rows, 6, squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for number, (sample, title) in enumerate(zip(samples, titles, strict=True)):
+        for place, image in enumerate(sample):
+            ax = axes[number // 2, number % 2 * 3 + place]
+            ax.axis("on")
+            _show(ax, np.asarray(image, np.float32))
+        axes[number // 2, number % 2 * 3].set_title(title, loc="left")
+    return fig
+
+
+@_styled
+def pretraining_curves(history: pd.DataFrame) -> Figure:
+    """Loss and contrastive accuracy at every look of the pre-training.
+
+    Parameters
+    ----------
+    history : pd.DataFrame
+        ``steps``, ``loss`` (per view, above log(2n - 1)), ``accuracy``, ``validation_accuracy``.
+    """
+    fig = Figure(figsize=(150 * MM, 60 * MM), layout="constrained")
+    left, right = fig.subplots(1, 2)
+    left.plot(history.steps, history.loss, color=BLUE, marker="o", ms=3)
+    left.axhline(0, color="0.5", lw=0.8, ls=":")
+    left.set(xlabel="optimisation steps", ylabel="loss per view − log(2n − 1)")
+    right.plot(history.steps, history.accuracy, color=BLUE, marker="o", ms=3, label="training, 2n views")
+    held_out = "held-out slices, all at once"
+    right.plot(history.steps, history.validation_accuracy, color=VERMILION, marker="s", ms=3, label=held_out)
+    right.set(xlabel="optimisation steps", ylabel="contrastive accuracy", ylim=(0, 1))
+    right.legend()
+    return fig
+
+
+def table1_pretraining(profile: Profile) -> pd.DataFrame:
+    """Table 1: hyper-parameters of pre-training, then every other value that differs from profile "paper".
+
+    Returns
+    -------
+    pd.DataFrame
+        Columns ``hyper-parameter``, ``paper``, ``this run``, ``differs`` ("yes" or empty).
+    """
+    named = {
+        "lr": "pretrain.lr",
+        "b": "pretrain.batch",
+        "w": "pretrain.w",
+        "τ": "pretrain.temperature",
+        "dr": "pretrain.drop_rate",
+        "θ (°)": "views.theta_deg",
+        "p_crop": "views.p_crop",
+    }
+    return _comparison(profile, paper.TABLE1, named, ("data", "views", "encoder", "pretrain", "autoencoder"))
+
+
+def table2_finetuning(profile: Profile) -> pd.DataFrame:
+    """Table 2: hyper-parameters of fine-tuning, then every other value that differs; columns as in Table 1."""
+    named = {"lr": "finetune.lr", "b": "finetune.batch", "w": "finetune.w"}
+    return _comparison(profile, paper.TABLE2, named, ("finetune", "supervised"))
+
+
+def _comparison(profile: Profile, published: Mapping, named: Mapping, sections: Sequence[str]) -> pd.DataFrame:
+    values, reference = _flat(profile, sections), _flat(profiles.load("paper"), sections)
+    rows = [
+        (name, _value(key, published[name]), _value(key, values[key]), published[name] != values[key])
+        for name, key in named.items()
+    ]
+    for key, value in values.items():
+        if key not in named.values() and value != reference[key]:
+            stated = "not given" if key in NOT_GIVEN else _value(key, reference[key])
+            rows.append((LABELS.get(key, key), stated, _value(key, value), True))
+    return pd.DataFrame(
+        [(*texts, "yes" if differs else "") for *texts, differs in rows],
+        columns=["hyper-parameter", "paper", "this run", "differs"],
+    )
+
+
+def _flat(profile: Profile, sections: Sequence[str]) -> dict[str, Any]:
+    return {
+        f"{section}.{key}": value
+        for section in sections
+        for key, value in dataclasses.asdict(getattr(profile, section)).items()
+    }
+
+
+def _value(key: str, value: Any) -> str:
+    if value == 0 and key in ZERO:
+        return ZERO[key]
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(_value(key, v) for v in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def table3_regularization(results: Mapping[tuple[float, float], Mapping[str, Summary]]) -> pd.DataFrame:
+    """Table 3: performance at four regularisation settings.
+
+    Parameters
+    ----------
+    results : mapping of (w, dr) -> mapping of "ACC", "TPR", "TNR", "AUC" -> mapping with mean, sd, low, high
+        Mean and standard deviation over seeds, and the 95 % interval (`evaluate.over_seeds`).
+
+    Returns
+    -------
+    pd.DataFrame
+        A row per setting of the paper; for each metric a column with the paper's value and one with this run's.
+    """
+    rows = []
+    for setting, published in paper.TABLE3.items():
+        row = {"regularization": _setting(setting)}
+        for metric, name in METRICS.items():
+            row[f"{name}, paper"] = f"{published[metric]:.4f}"
+            row[f"{name}, this run"] = summary_text(results[setting][metric])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def metrics_table(results: Mapping[str, Mapping[str, Summary]]) -> pd.DataFrame:
+    """The paper's headline metrics, then those of this run's classifiers, a row each.
+
+    Parameters
+    ----------
+    results : mapping of name -> mapping of "ACC", "TPR", "TNR", "AUC" -> Summary (`evaluate.over_seeds`)
+    """
+    published = {name: f"{paper.TABLE3[paper.CHOSEN][metric]:.4f}" for metric, name in METRICS.items()}
+    rows = [{"classifier": "paper"} | published]
+    for classifier, found in results.items():
+        rows.append({"classifier": classifier} | {name: summary_text(found[m]) for m, name in METRICS.items()})
+    return pd.DataFrame(rows)
+
+
+def summary_text(summary: Summary) -> str:
+    """``mean ± sd [low, high]`` with three decimals."""
+    return "{mean:.3f} ± {sd:.3f} [{low:.3f}, {high:.3f}]".format(**summary)
+
+
+def counts_table(counts: Mapping[str, int]) -> pd.DataFrame:
+    """Counts of this run beside the paper's; a count that this run does not have shows as "–".
+
+    Parameters
+    ----------
+    counts : mapping
+        By the names in `paper.COUNTS`.
+
+    Raises
+    ------
+    ValueError
+        For another name.
+    """
+    unknown = set(counts) - set(paper.COUNTS)
+    if unknown:
+        raise ValueError(f"{sorted(unknown)[0]!r} is no count of the paper: known are {', '.join(paper.COUNTS)}.")
+    rows = [(name, f"{n:,}", f"{counts[name]:,}" if name in counts else "–") for name, n in paper.COUNTS.items()]
+    return pd.DataFrame(rows, columns=["count", "paper", "this run"])
+
+
+# Words that are computed
+
+
+def ordering_note(paper_values: Mapping[Any, float], our_values: Mapping[Any, Summary], name: str = "values") -> str:
+    """Say whether an ordering of the paper appears in this run, for a caption.
+
+    Every pair that the paper ranks is looked at; a pair counts as clear when its two intervals do not overlap.
+
+    Parameters
+    ----------
+    paper_values : mapping of setting -> number
+        Only their order counts; settings that tie are not compared.
+    our_values : mapping of setting -> mapping with mean, low, high
+        The same settings (`evaluate.over_seeds`).
+    name : str
+        What is ordered, such as "AUC".
+
+    Raises
+    ------
+    ValueError
+        When the settings differ.
+    """
+    if set(paper_values) != set(our_values):
+        raise ValueError("paper_values and our_values must have the same settings.")
+    pairs = [sorted(p, key=paper_values.get, reverse=True) for p in combinations(paper_values, 2)]
+    pairs = [(a, b) for a, b in pairs if paper_values[a] != paper_values[b]]
+    if not pairs:
+        return f"The paper does not rank these {name}."
+    agree = [(a, b) for a, b in pairs if our_values[a]["mean"] > our_values[b]["mean"]]
+    clear = [(a, b) for a, b in agree if our_values[a]["low"] > our_values[b]["high"]]
+    against = [(a, b) for a, b in pairs if our_values[b]["low"] > our_values[a]["high"]]
+    overlap = f"in {len(clear)} of {len(pairs)} pairs it is clear (95 % intervals apart)"
+    if len(agree) == len(pairs):
+        verdict = f"The paper's order of {name} appears in the means of this run; {overlap}."
+    else:
+        verdict = (
+            f"The paper's order of {name} does not appear in the means of this run: {len(agree)} of "
+            f"{len(pairs)} pairs agree in direction, and {overlap}."
+        )
+    if against:
+        listed = "; ".join(f"{_setting(b)} above {_setting(a)}" for a, b in against)
+        verdict += f" Clearly reversed: {listed}."
+    return verdict
+
+
+def labels_note(results: pd.DataFrame) -> str:
+    """Say whether the paper's two claims about labels appear: more labels are better; a third matches ``supv``.
+
+    Parameters
+    ----------
+    results : pd.DataFrame
+        As in `fig09_labels`.
+    """
+    notes = []
+    for metric in ("ACC", "AUC"):
+        table = results[results.metric == metric]
+        semi = table[table.model == "semi"].sort_values("labels")
+        values = {row["labels"]: row for _, row in semi.iterrows()}
+        notes.append(ordering_note({count: count for count in values}, values, metric))
+        few, supv = semi.iloc[0], table[table.model == "supv"].iloc[0]
+        compared = "reaches" if few["mean"] >= supv["mean"] else "stays below"
+        apart = few.high < supv.low or few.low > supv.high
+        notes.append(
+            f"With {few.labels} labels the classifier {compared} the supervised baseline in {metric} "
+            f"({few['mean']:.3f} against {supv['mean']:.3f}; intervals {'apart' if apart else 'overlap'})."
+        )
+    return " ".join(notes)
+
+
+# Saving
+
+
+def save_figure(fig: Figure, name: str, folder: Path, stamp: Mapping[str, Any], caption: str) -> Path:
+    """Write ``name.png``, ``name.pdf`` and ``name.json`` (caption, alternative text, stamp); equal input, equal bytes.
+
+    The data's label is drawn below the figure, so that no copy of it loses on which data it was obtained. The stamp
+    is inside both files: PNG text "Comment", PDF "Keywords", as JSON.
+
+    Parameters
+    ----------
+    fig : matplotlib.figure.Figure
+    name : str
+        File name without suffix.
+    folder : Path
+    stamp : mapping
+        `workspace.Workspace.stamp`; needs ``data``.
+    caption : str
+
+    Returns
+    -------
+    Path
+        The PNG, for a notebook to show.
+    """
+    text = json.dumps(stamp, sort_keys=True)
+    metadata = {
+        "png": {"Software": None, "Comment": text},
+        "pdf": {"CreationDate": None, "Title": name, "Subject": caption, "Keywords": text},
+    }
+    _footer(fig, stamp)
+    with style():
+        for kind, inside in metadata.items():
+            with workspace.replacing(folder / f"{name}.{kind}") as temporary:
+                fig.savefig(temporary, dpi=DPI, metadata=inside, bbox_inches="tight", pad_inches=0.04)
+    _describe("figure", name, folder, stamp, caption, [f"{name}.{kind}" for kind in metadata])
+    return folder / f"{name}.png"
+
+
+def _footer(fig: Figure, stamp: Mapping[str, Any]) -> None:
+    for old in [text for text in fig.texts if text.get_gid() == "footer"]:
+        old.remove()
+    facts = [f"{key} {stamp[key]}" for key in ("profile", "seed", "commit") if key in stamp]
+    width = max(40, int(fig.get_figwidth() / MM / 1.25))  # characters of this size that fit on a line
+    lines = [*textwrap.wrap(f"Data: {stamp['data']}", width), " · ".join(facts)]
+    gap = 1.5 * MM / fig.get_figheight()
+    footer = {"ha": "left", "va": "top", "fontsize": SMALL, "color": "0.25", "family": "DejaVu Sans", "gid": "footer"}
+    fig.text(0.01, -gap, "\n".join(filter(None, lines)), **footer)
+
+
+def save_table(table: pd.DataFrame, name: str, folder: Path, stamp: Mapping[str, Any], caption: str) -> Path:
+    """Write ``name.csv``, ``name.md`` (with caption and the data's label) and ``name.json``; see `save_figure`.
+
+    Returns
+    -------
+    Path
+        The Markdown file.
+    """
+    workspace.write_table(folder / f"{name}.csv", table)
+    with workspace.replacing(folder / f"{name}.md") as temporary:
+        temporary.write_text(f"{caption}\n\n{markdown(table)}\nData: {stamp['data']}\n", encoding="utf-8")
+    _describe("table", name, folder, stamp, caption, [f"{name}.csv", f"{name}.md"])
+    return folder / f"{name}.md"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A data frame as a Markdown table, without its index."""
+    cells = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).values.tolist()]
+    escaped = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in cells]
+    return "".join(f"| {' | '.join(row)} |\n" for row in escaped)
+
+
+def _describe(kind: str, name: str, folder: Path, stamp: Mapping, caption: str, files: list[str]) -> None:
+    entry = {"kind": kind, "name": name, "caption": caption, "alt": caption, "stamp": dict(stamp), "files": files}
+    workspace.write_json(folder / f"{name}.json", entry)

@@ -1,0 +1,230 @@
+"""What is up to date, decided by content with doit.
+
+A notebook is stale when it has not finished, or a file of the package that it imports, its own cells, a parameter, a
+result of an earlier notebook or an installed version changed, or one of its outputs is gone.
+"""
+
+import ast
+import contextlib
+import hashlib
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from doit.dependency import Dependency, JsonDB, get_file_md5
+from doit.task import Task
+
+from lhdlib import workspace
+from lhdlib.errors import UserError
+from lhdlib.workspace import ROOT, Workspace
+
+NOTEBOOKS = ROOT / "notebooks"
+#: Which notebooks' results each notebook reads.
+UPSTREAM = {
+    "01": (),
+    "02": ("01",),
+    "03": ("01",),
+    "04": ("01", "03"),
+    "05": ("01", "03", "04"),
+    "06": ("01", "03", "04"),
+    "07": ("01", "03", "04"),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run: the workspace, the archive (empty: the phantom), and the notebooks with what each one reads."""
+
+    space: Workspace
+    archive: str = ""
+    notebooks: Path = NOTEBOOKS
+    upstream: Mapping[str, tuple[str, ...]] = field(default_factory=UPSTREAM.copy)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What every notebook is called with."""
+        return {
+            "profile": self.space.profile.name,
+            "data_dir": self.archive,
+            "seed": self.space.seed,
+            "results_dir": str(self.space.results),
+            "figures_dir": str(self.space.figures),
+        }
+
+    def source(self, number: str) -> Path:
+        """The notebook's clean source."""
+        found = sorted(self.notebooks.glob(f"{number}_*.ipynb"))
+        if len(found) != 1:
+            raise UserError(f"{self.notebooks} must hold exactly one notebook named {number}_*.ipynb: restore it.")
+        return found[0]
+
+    def outputs(self, number: str) -> Path:
+        """The list of a finished notebook's results with their SHA-256, which later notebooks depend on."""
+        return self.space.results / number / "outputs.json"
+
+
+class _Database(JsonDB):
+    """doit's own writes in place: an interrupt there would forget every finished notebook."""
+
+    def dump(self) -> None:
+        workspace.write_json(Path(self.name), self._db)
+
+
+def _database(plan: Plan) -> Dependency:
+    return Dependency(_Database, str(plan.space.results / ".doit.json"))
+
+
+def finished(plan: Plan, number: str) -> bool:
+    """Whether the notebook's results are there, whatever they were made from."""
+    return bool(_database(plan).get_values(number))
+
+
+def reasons(plan: Plan, number: str) -> list[str]:
+    """Why a notebook has to run again; empty when it is up to date."""
+    database = _database(plan)
+    saved = database.get_values(number)
+    if not saved:
+        return ["it has not finished yet"]
+    task = _task(plan, number, saved)
+    found = database.get_status(task, {}, get_log=True).reasons
+    now, then = task.values["settings"], saved["settings"]
+    changed = [name for name in sorted(now.keys() | then.keys()) if now.get(name) != then.get(name)]
+    changed += sorted({*found.get("changed_file_dep", []), *found.get("removed_file_dep", [])})
+    missing = sorted([*found.get("missing_target", []), *found.get("missing_file_dep", [])])
+    return [f"{shown(name)} changed" for name in changed] + [f"{shown(name)} is missing" for name in missing]
+
+
+@contextlib.contextmanager
+def recorded(plan: Plan, number: str) -> Iterator[None]:
+    """While the body runs a notebook it counts as unfinished; afterwards, what it was made from and made is kept.
+
+    A body that fails before it changed any result leaves the earlier record as it was.
+    """
+    task, folder = _task(plan, number, {}), plan.outputs(number).parent
+    inputs, results, started = _inputs(task), _listing(_results(folder)), time.time()
+    database = plan.space.results / ".doit.json"
+    earlier = workspace.read_json(database) if database.exists() else {}
+    workspace.write_json(database, {name: record for name, record in earlier.items() if name != number})
+    try:
+        yield
+    except BaseException:
+        if _listing(_results(folder)) == results:
+            workspace.write_json(database, earlier)
+        raise
+    made = _results(folder)
+    drawn = [path for path in plan.space.figures.rglob("*") if path.is_file() and path.stat().st_mtime >= started]
+    workspace.write_json(plan.outputs(number), {path.relative_to(folder).as_posix(): _sha256(path) for path in made})
+    took = {"seconds": round(time.time() - started, 1), "commit": workspace.git_commit()}
+    workspace.write_json(plan.space.results / "timings.json", timings(plan) | {number: took})
+    if _inputs(_task(plan, number, {})) != inputs:
+        return  # edited while it ran: what it was made from is not known, so it stays unfinished
+    task.values["targets"] = [str(path) for path in (plan.outputs(number), *made, *sorted(drawn))]
+    with contextlib.closing(_database(plan)) as dependency:
+        dependency.save_success(task)
+
+
+def timings(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Seconds and commit of each notebook's last run."""
+    path = plan.space.results / "timings.json"
+    return workspace.read_json(path) if path.exists() else {}
+
+
+def shown(path: str | Path) -> str:
+    """Name for the reader: relative to the checkout where it lies inside."""
+    return os.path.relpath(path, ROOT) if Path(path).is_relative_to(ROOT) else str(path)
+
+
+def module_files(source: str, package: Path = ROOT / "lhdlib") -> set[Path]:
+    """Files of `package` (its folder) that Python source imports by absolute name, directly or through each other."""
+    found: set[Path] = set()
+    pending = [ast.parse(source)]
+    while pending:
+        for name in _imported(pending.pop()):
+            new = _files_of(name, package) - found
+            found |= new
+            pending += [ast.parse(path.read_text(encoding="utf-8"), path) for path in new]
+    return found
+
+
+def _imported(tree: ast.AST) -> set[str]:
+    """Dotted names that may be modules: ``from a import b`` gives both ``a`` and ``a.b``."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def _files_of(name: str, package: Path) -> set[Path]:
+    first, *rest = name.split(".")
+    if first != package.name:
+        return set()
+    folders = [package.joinpath(*rest[:depth]) for depth in range(len(rest) + 1)]
+    candidates = [folder / "__init__.py" for folder in folders] + [folders[-1].with_suffix(".py")]
+    return {path for path in candidates if path.is_file()}
+
+
+def _task(plan: Plan, number: str, saved: Mapping[str, Any]) -> Task:
+    cells = nbformat.read(plan.source(number), as_version=4).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    modules = module_files(re.sub(r"^\s*[%!].*$", "", code, flags=re.M))  # without notebook magic
+    settings = _settings(plan, number, cells)
+    task = Task(
+        number,
+        None,
+        file_dep=[*modules, *map(plan.outputs, plan.upstream[number])],
+        targets=saved.get("targets", []),
+        uptodate=[saved.get("settings") == settings],
+    )
+    task.values = {"settings": settings}
+    return task
+
+
+def _settings(plan: Plan, number: str, cells: Iterable[Any]) -> dict[str, Any]:
+    """Everything but files that decides a result; the cells count without their outputs, which JupyterLab changes."""
+    settings = {name: value for name, value in plan.parameters.items() if name != "results_dir"}
+    settings |= workspace.versions()
+    settings["the values of the profile"] = workspace.content_key(plan.space.profile)
+    settings[shown(plan.source(number))] = workspace.content_key([(cell.cell_type, cell.source) for cell in cells])
+    if plan.archive and not plan.upstream[number]:
+        settings[f"the list of files in {plan.archive}"] = workspace.content_key(_listing(_walk(Path(plan.archive))))
+    return settings
+
+
+def _inputs(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
+    """All that the notebook is made from, by content."""
+    return task.values["settings"], {path: get_file_md5(path) for path in task.file_dep}
+
+
+def _walk(folder: Path) -> list[Path]:
+    return sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names)
+
+
+def _listing(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """Names, sizes and times stand for the contents of many or large files."""
+    return [(str(path), (status := path.stat()).st_size, status.st_mtime_ns) for path in paths]
+
+
+def _results(folder: Path) -> list[Path]:
+    """A notebook's results: all files but logs, checkpoints and hidden ones."""
+    return [path for path in _walk(folder) if _is_result(path.relative_to(folder))]
+
+
+def _is_result(path: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.parts)
+    return not hidden and "checkpoints" not in path.parts and path.suffix != ".log" and path.name != "outputs.json"
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

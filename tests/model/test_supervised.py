@@ -1,0 +1,80 @@
+"""The supervised baseline on toy data: it learns, and it is read out in inference mode."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from lhdlib import augment, profile
+from lhdlib.data.dataset import Dataset
+from lhdlib.model import supervised
+from lhdlib.model.encoder import build_supervised
+
+SIZE = 32
+SETTINGS = profile.load("smoke").replace(
+    encoder={"blocks": (1, 1), "width": 8, "dim": 16}, supervised={"lr": 3e-3, "batch": 8, "epochs": 6}
+)
+
+
+@pytest.fixture(scope="module")
+def toy():
+    """20 samples of noisy slices; in the positive ones the middle slice is bright in its middle."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(20) % 2
+    images = rng.normal(0.5, 0.1, (60, SIZE, SIZE)).astype(np.float16)
+    rows = np.arange(60).reshape(20, 3)
+    images[rows[labels == 1, 1], 10:22, 10:22] += 1
+    return images, rows, labels
+
+
+@pytest.fixture(scope="module")
+def trained(toy):
+    return supervised.train_supervised(*toy, SETTINGS, seed=3)
+
+
+def cross_entropy(model: keras.Model, images: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> float:
+    """With batch statistics: a few steps do not fill the moving ones."""
+    h = model(images[rows].astype(np.float32).transpose(0, 2, 3, 1), training=True).numpy()[:, 0]
+    return float(np.mean(np.logaddexp(0, np.where(labels == 1, -h, h))))
+
+
+def test_a_few_steps_reduce_the_loss(toy, trained):
+    model = keras.models.clone_model(trained)
+    model.set_weights(trained.get_weights())
+    untrained = build_supervised(SIZE, SETTINGS.encoder, 3)
+    assert cross_entropy(model, *toy) < 0.5 * cross_entropy(untrained, *toy)
+
+
+def test_logits_are_read_in_inference_mode(toy, trained):
+    """A sample's logit does not depend on its batch, and nothing in the model moves."""
+    images, rows, _ = toy
+    before = trained.get_weights()
+    found = supervised.supervised_logits(trained, images, rows, batch=8)
+    assert found.shape == (20,)
+    alone = [supervised.supervised_logits(trained, images, rows[i : i + 1])[0] for i in range(20)]
+    np.testing.assert_allclose(found, alone, atol=1e-4)
+    x = np.stack([np.stack([images[i] for i in row], axis=-1) for row in rows]).astype(np.float32)
+    np.testing.assert_allclose(found, trained(x, training=False).numpy()[:, 0], atol=1e-4)
+    batch_statistics = keras.models.clone_model(trained)
+    batch_statistics.set_weights(before)
+    assert np.abs(batch_statistics(x, training=True).numpy()[:, 0] - found).max() > 1e-2
+    for a, b in zip(trained.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_baseline_trains_once_on_crops_and_reads_whole_slices(toy, tmp_path, monkeypatch):
+    images, rows, labels = toy
+    samples = pd.DataFrame(rows, columns=["slice_1", "slice_2", "slice_3"])
+    samples["label"] = labels
+    samples["split_paper"] = ["train"] * 12 + ["validation"] * 4 + ["test"] * 4
+    data = Dataset(images, pd.DataFrame(), samples, {"fingerprint": "f", "splits": "s"})
+    settings = SETTINGS.replace(supervised={"epochs": 1})
+    cropped, crop = [], augment.finetune_views
+    monkeypatch.setattr(augment, "finetune_views", lambda x, boxes: cropped.append(len(x)) or crop(x, boxes))
+    found = supervised.baseline(data, "paper", settings, 0, tmp_path / "baseline.npz")
+    assert cropped == [8]  # one full batch of the twelve training samples
+    assert found["test_logits"].shape == found["validation_logits"].shape == (1, 4)
+    np.testing.assert_array_equal(found["test_labels"], labels[16:])
+    monkeypatch.setattr(supervised, "train_supervised", lambda *_: pytest.fail("trained again"))
+    again = supervised.baseline(data, "paper", settings, 0, tmp_path / "baseline.npz")
+    assert all(np.array_equal(again[name], found[name]) for name in found)

@@ -1,0 +1,345 @@
+"""Figures and tables: drawn without warnings, saved with equal bytes, stamped, labelled with their data."""
+
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from lhdlib import figures, paper, profile
+
+W = 24
+STAMP = {
+    "data": "phantom (synthetic), no evidence about patients",
+    "profile": "smoke",
+    "seed": 3,
+    "commit": "0123456789ab",
+    "fingerprint": "f" * 64,
+}
+
+
+def slices(*shape: int) -> np.ndarray:
+    y, x = np.mgrid[:W, :W] / W
+    count = int(np.prod(shape))
+    centers = np.random.default_rng(count).uniform(0.3, 0.7, (count, 2))
+    return np.stack([np.exp(-20 * ((x - a) ** 2 + (y - b) ** 2)) for a, b in centers]).reshape(*shape, W, W)
+
+
+def crops() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "center": [(11.0, 13.0)] * 2 + [(9.0, 12.0)] * 2,
+            "angle_deg": [12.0, -9.0, 15.0, 0.0],
+            "box": [(5.0, 4.0, 19.0, 20.0), (7.0, 3.0, 21.0, 22.0), (4.0, 4.0, 18.0, 19.0), (0.0, 0.0, W, W)],
+            "skipped": [False, False, False, True],
+        }
+    )
+
+
+def label_results() -> pd.DataFrame:
+    rows = []
+    for metric in ("ACC", "AUC"):
+        for i, count in enumerate((20, 30, 40, 50, 60)):
+            rows.append((count, "semi", metric, 0.7 + 0.02 * i, 0.6 + 0.02 * i, 0.8 + 0.02 * i))
+        rows.append((60, "supv", metric, 0.8, 0.7, 0.88))
+    return pd.DataFrame(rows, columns=["labels", "model", "metric", "mean", "low", "high"])
+
+
+def summary(mean: float, low: float, high: float) -> dict[str, float]:
+    return {"mean": mean, "sd": 0.0214, "low": low, "high": high}
+
+
+def draw(name: str):
+    """Every figure from small made-up arrays, the same at each call."""
+    rng = np.random.default_rng(1)
+    three, estimate = slices(3), summary(0.8, 0.75, 0.85)
+    gradients = np.broadcast_to(rng.normal(size=16) * 1e-3, (3, 3, 16))
+    layers = [("Dense", 32), ("BatchNormalization", 32), ("ReLU", 32), ("Dropout", 32)]
+    labels = np.repeat([0, 1], 10)
+    stack = [("image", (W, W, 1), 0), ("stem", (6, 6, 8), 400), ("block 1", (32,), 1234)]
+    inputs = {
+        "fig01_autoencoder": lambda: {
+            "slices": three,
+            "reconstructions": 0.9 * three,
+            "codes": rng.normal(size=(3, 32)),
+            "layers": [("image", (W, W, 1)), ("conv", (12, 12, 16)), ("code", (32,)), ("conv", (W, W, 1))],
+        },
+        "fig02_contrastive": lambda: {"images": three[:2], "views": slices(4)},
+        "fig03_gradcam": lambda: {
+            "image": three[0],
+            "feature_maps": rng.uniform(size=(3, 3, 16)),
+            "gradients": gradients,
+            "weights": gradients[0, 0],
+            "heat": three[1],
+            "logit": 1.5,
+        },
+        "fig04_structure": lambda: {
+            "disc": three,
+            "extractor": stack,
+            "head": [("block 2", (32,), 1000)] * 3,
+            "classifier": [("linear unit", (1,), 97)],
+        },
+        "fig05_pretraining": lambda: {
+            "images": three[:2],
+            "crops": crops(),
+            "views": slices(4),
+            "features": rng.uniform(size=(4, 32)),
+            "probabilities": (1 - np.eye(4)) / 3,
+            "loss": 4 * np.log(3),
+        },
+        "fig06_blocks": lambda: {"first": layers, "last": [layer for layer in layers if layer[0] != "ReLU"]},
+        "fig07_finetuning": lambda: {
+            "slices": three,
+            "box": (3, 4, 21, 20),
+            "crops": slices(3),
+            "features": rng.uniform(size=(3, 32)),
+            "weights": rng.normal(size=(3, 32)) / 10,
+            "bias": 0.1,
+            "label": 1,
+        },
+        "fig08_roc": lambda: {
+            "scores": {s: (labels, labels * 0.5 + rng.uniform(size=(3, 20))) for s in paper.TABLE3},
+            "auc": dict.fromkeys(paper.TABLE3, estimate),
+        },
+        "fig09_labels": lambda: {"results": label_results()},
+        "fig10_heatmaps": lambda: {
+            "slices": slices(3, 3),
+            "heat": slices(3, 3),
+            "slice_weights": np.full((3, 3), 1 / 3),
+            "levels": ["L3-L4", "L4-L5", "L5-S1"],
+            "probabilities": [0.9, 0.8, 0.7],
+        },
+    }
+    return getattr(figures, name)(**inputs[name]())
+
+
+def texts(fig) -> str:
+    return "\n".join(artist.get_text() for artist in fig.findobj(mpl.text.Text))
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_figure_draws_saves_and_carries_its_stamp(name, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first = figures.save_figure(draw(name), name, tmp_path / "a", STAMP, "A caption.")
+        with mpl.rc_context({"font.size": 30, "pdf.fonttype": 3}):  # a user's own settings change nothing
+            second_figure = draw(name)
+            second = figures.save_figure(second_figure, name, tmp_path / "b", STAMP, "A caption.")
+    assert first.read_bytes() == second.read_bytes()
+    pdf = first.with_suffix(".pdf").read_bytes()
+    assert pdf == second.with_suffix(".pdf").read_bytes()
+    assert b"CreationDate" not in pdf and b"FontFile2" in pdf and b"/Type3" not in pdf
+    with Image.open(first) as image:
+        assert json.loads(image.text["Comment"]) == STAMP
+        assert image.width <= 185 / 25.4 * figures.DPI, "wider than a printed page's columns"
+    assert any(STAMP["data"] in text.get_text() for text in second_figure.texts)
+    entry = json.loads(first.with_suffix(".json").read_text(encoding="utf-8"))
+    assert entry["caption"] == entry["alt"] == "A caption." and entry["stamp"] == STAMP and entry["kind"] == "figure"
+    assert sorted(path.name for path in first.parent.iterdir()) == [f"{name}.{kind}" for kind in ("json", "pdf", "png")]
+
+
+def _placed(fig):
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    found = [t for t in fig.findobj(mpl.text.Text) if t.get_visible() and t.get_text().strip()]
+    return [(t.get_text(), t.get_window_extent(renderer)) for t in found]
+
+
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_no_text_covers_another_and_none_is_tiny(name, tmp_path):
+    fig = draw(name)
+    figures.save_figure(fig, name, tmp_path, STAMP, "A caption.")
+    placed = _placed(fig)
+    for i, (text, box) in enumerate(placed):
+        for other, rival in placed[i + 1 :]:
+            overlap = min(box.x1, rival.x1) - max(box.x0, rival.x0), min(box.y1, rival.y1) - max(box.y0, rival.y0)
+            assert min(overlap) <= 2, f"{text!r} and {other!r} overlap"
+    sizes = [t.get_fontsize() for t in fig.findobj(mpl.text.Text) if t.get_text().strip()]
+    assert min(sizes) >= figures.SMALL
+
+
+def test_saving_twice_leaves_one_footer_and_long_labels_are_wrapped(tmp_path):
+    fig = draw("fig06_blocks")
+    stamp = STAMP | {"data": "archive " + "word " * 60}
+    for _ in range(2):
+        path = figures.save_figure(fig, "x", tmp_path, stamp, "c")
+    footers = [text.get_text() for text in fig.texts]
+    assert len(footers) == 1 and " ".join(footers[0].split()).startswith(f"Data: {stamp['data'].strip()}")
+    with Image.open(path) as image:
+        assert image.width < 110 / 25.4 * figures.DPI
+
+
+def test_a_failed_save_leaves_the_earlier_file(tmp_path):
+    path = figures.save_figure(draw("fig06_blocks"), "x", tmp_path, STAMP, "c")
+    before = path.read_bytes()
+    with pytest.raises(TypeError):
+        figures.save_figure(draw("fig06_blocks"), "x", tmp_path, STAMP | {"bad": object()}, "c")
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 3
+
+
+def test_crop_frames_are_equation_12():
+    augment = pytest.importorskip("lhdlib.augment")
+    fig = draw("fig05_pretraining")
+    frames = [p for p in fig.findobj(Rectangle) if not p.get_fill() and p.get_width() > 2]
+    drawn = [frame.get_corners() for frame in frames]
+    rows = crops()[~crops().skipped]
+    assert len(drawn) == len(rows)
+    for corners, row in zip(drawn, rows.itertuples(), strict=True):
+        x0, y0, x1, y1 = row.box
+        points = np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+        expected = augment.rotate_back(points, np.array(row.center), np.full(4, row.angle_deg))
+        np.testing.assert_allclose(corners, expected, atol=1e-9)
+
+
+def test_figures_state_the_numbers_they_are_given():
+    fig = draw("fig08_roc")
+    assert texts(fig).count("AUC 0.800 [0.750, 0.850]") == 4
+    for row in paper.TABLE3.values():
+        assert f"paper {row['AUC']:.4f}" in texts(fig)
+    labels = texts(draw("fig09_labels"))
+    for count, published in zip((20, 30, 40, 50, 60), paper.LABEL_COUNTS, strict=True):
+        assert f"{count}\n{published}\n{count / 60:.0%}" in labels
+    assert "supv\n3036\n100%" in labels
+    heat = texts(draw("fig10_heatmaps"))
+    assert heat.count("weight 0.333") == 9 and "L5-S1\np = 0.70" in heat
+
+
+def test_finetuning_probability_is_that_of_the_drawn_features():
+    features, weights = np.ones((3, 2)), np.array([[0.5, 0.5], [0.0, -1.0], [1.0, 0.0]])
+    fig = figures.fig07_finetuning(
+        slices=slices(3), box=(1, 1, 20, 20), crops=slices(3), features=features, weights=weights, bias=0.5, label=0
+    )
+    h = 1 - 1 + 1 + 0.5
+    assert f"probability {1 / (1 + np.exp(-h)):.2f}" in texts(fig) and "label: normal" in texts(fig)
+
+
+def test_mean_roc_lies_between_the_seeds():
+    fig = draw("fig08_roc")
+    for ax in fig.axes:
+        *seeds, mean, _chance = ax.lines
+        grid = mean.get_xdata()[1:]
+        tpr = np.stack([np.interp(grid, line.get_xdata(), line.get_ydata()) for line in seeds])
+        assert (mean.get_ydata()[1:] >= tpr.min(0) - 1e-9).all() and (mean.get_ydata()[1:] <= tpr.max(0) + 1e-9).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: figures.fig02_contrastive(images=slices(3), views=slices(4)), "images"),
+        (lambda: figures.fig02_contrastive(images=slices(2), views=slices(3)), "views"),
+        (
+            lambda: figures.fig01_autoencoder(
+                slices=slices(1), reconstructions=slices(1), codes=np.ones((1, 4)), layers=[("a", (4,))]
+            ),
+            "code",
+        ),
+        (lambda: figures.counts_table({"patient": 3}), "patient"),
+        (lambda: figures.ordering_note({"a": 1}, {}), "same settings"),
+    ],
+)
+def test_wrong_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+# Tables
+
+
+@pytest.mark.parametrize("name", profile.names())
+def test_every_value_that_differs_from_the_paper_is_in_a_table(name):
+    ours, theirs = profile.load(name), profile.load("paper")
+    listed = pd.concat([figures.table1_pretraining(ours), figures.table2_finetuning(ours)])
+    marked = listed[listed.differs == "yes"]
+    sections = ("data", "views", "encoder", "pretrain", "finetune", "supervised", "autoencoder")
+    changed = [
+        (section, key)
+        for section in sections
+        for key, value in vars(getattr(ours, section)).items()
+        if value != getattr(getattr(theirs, section), key)
+    ]
+    assert len(marked) == len(changed)
+    assert not listed["hyper-parameter"].str.contains(r"\.", regex=True).any(), "a value has no readable name"
+
+
+def test_tables_1_and_2_show_the_paper_beside_the_run():
+    table = figures.table1_pretraining(profile.load("demo")).set_index("hyper-parameter")
+    assert list(table.index[:7]) == list(paper.TABLE1)
+    assert [float(v) for v in table.paper[:7]] == list(paper.TABLE1.values())
+    demo = profile.load("demo").pretrain
+    assert float(table.loc["τ", "this run"]) == demo.temperature and int(table.loc["b", "this run"]) == demo.batch
+    second = figures.table2_finetuning(profile.load("paper"))
+    assert list(second["hyper-parameter"]) == list(paper.TABLE2) and not second.differs.any()
+
+
+def test_table_3_has_every_setting_and_both_values():
+    results = {s: {m: summary(0.5, 0.4, 0.6) for m in figures.METRICS} for s in paper.TABLE3}
+    results[(0.0, 0.0)]["AUC"] = summary(0.9126, 0.87, 0.95)
+    table = figures.table3_regularization(results)
+    assert len(table) == 4 and table.shape[1] == 9
+    assert table.loc[0, "AUC, this run"] == "0.913 ± 0.021 [0.870, 0.950]"
+    for (_, published), row in zip(paper.TABLE3.items(), table.to_dict("records"), strict=True):
+        assert [float(row[f"{name}, paper"]) for name in figures.METRICS.values()] == list(published.values())
+
+
+def test_counts_stand_beside_the_papers():
+    table = figures.counts_table({"patients": 8, "test samples": 10}).set_index("count")
+    assert table.loc["patients"].tolist() == ["515", "8"] and table.loc["images"].tolist() == ["48,345", "–"]
+
+
+def test_saved_tables_carry_caption_data_and_escaped_cells(tmp_path):
+    table = pd.DataFrame({"a|b": ["x|y", "two\nlines"], "n": [1, 2]})
+    path = figures.save_table(table, "t", tmp_path, STAMP, "The caption.")
+    text = path.read_text(encoding="utf-8")
+    assert "The caption." in text and f"Data: {STAMP['data']}" in text
+    assert r"| a\|b | n |" in text and r"| x\|y | 1 |" in text and "| two lines | 2 |" in text
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), table)
+    assert json.loads((tmp_path / "t.json").read_text())["kind"] == "table"
+
+
+# The computed sentence
+
+
+def test_ordering_that_appears():
+    note = figures.ordering_note(
+        {"a": 3, "b": 2, "c": 1}, {"a": summary(0.9, 0.8, 1), "b": summary(0.7, 0.6, 0.75), "c": summary(0.6, 0.5, 0.7)}
+    )
+    assert "does not" not in note and "appears" in note
+    assert "2 of 3 pairs" in note and "reversed" not in note  # a-b and a-c are apart, b-c overlap
+
+
+def test_ordering_that_does_not_appear():
+    note = figures.ordering_note(
+        {(0.0, 0.0): 0.9, (1e-4, 0.5): 0.8},
+        {(0.0, 0.0): summary(0.5, 0.4, 0.6), (1e-4, 0.5): summary(0.8, 0.7, 0.9)},
+        "AUC",
+    )
+    assert "order of AUC does not appear" in note and "0 of 1 pairs agree" in note
+    assert "Clearly reversed: w = 0.0001, dr = 0.5 above w = 0, dr = 0." in note
+
+
+def test_overlapping_reversal_is_not_called_clear():
+    note = figures.ordering_note({"a": 2, "b": 1}, {"a": summary(0.7, 0.6, 0.8), "b": summary(0.75, 0.65, 0.85)})
+    assert "does not appear" in note and "reversed" not in note
+
+
+def test_equal_values_do_not_confirm_an_order_and_ties_are_not_compared():
+    assert "does not appear" in figures.ordering_note(
+        {"a": 2, "b": 1}, {"a": summary(0.7, 0.6, 0.8), "b": summary(0.7, 0.6, 0.8)}
+    )
+    tied = figures.ordering_note({"a": 1, "b": 1}, {"a": summary(0.7, 0.6, 0.8), "b": summary(0.2, 0.1, 0.3)}, "AUC")
+    assert tied == "The paper does not rank these AUC."
+
+
+def test_drawing_needs_no_deep_learning_library():
+    check = "import sys, lhdlib.figures, lhdlib.report; assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    root = Path(figures.__file__).parents[1]
+    assert subprocess.run([sys.executable, "-c", check], cwd=root, check=False).returncode == 0

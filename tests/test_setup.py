@@ -1,0 +1,169 @@
+"""The set-up: three lists of versions that agree, and scripts that install once, repair, and start without network."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = ["run_all.sh", "run_tests.sh", ".ci/run"]
+LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+CONDA = (ROOT / "environment.yml").read_text(encoding="utf-8")
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+
+
+def requirements(*lists: list[str]) -> dict[str, Requirement]:
+    return {canonicalize_name((r := Requirement(text)).name): r for texts in lists for text in texts}
+
+
+def locked(python: str, platform: str = "linux") -> dict[str, str]:
+    """Name and version of what the lock file installs there."""
+    where = {
+        "python_version": python,
+        "python_full_version": f"{python}.4",
+        "sys_platform": platform,
+        "os_name": "posix",
+    }
+    lines = [Requirement(line.rstrip(" \\")) for line in re.findall(r"^[\w.-]+==.*$", LOCK, re.M)]
+    chosen = [r for r in lines if r.marker is None or r.marker.evaluate(where)]
+    assert len({r.name for r in chosen}) == len(chosen)
+    return {canonicalize_name(r.name): str(r.specifier)[2:] for r in chosen}
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_lock_file_fulfils_the_project(python):
+    assert SpecifierSet(PROJECT["requires-python"]).contains(python)
+    versions = locked(python)
+    for name, need in requirements(PROJECT["dependencies"], PROJECT["optional-dependencies"]["dev"]).items():
+        if need.marker is None or need.marker.evaluate({"python_version": python}):
+            assert need.specifier.contains(versions[name]), name
+    assert "setuptools" in versions  # the package itself is installed without build isolation
+
+
+def test_the_conda_environment_has_the_pins_of_the_lock_file():
+    python = re.search(r"- python=([\d.]+)$", CONDA, re.M)[1]
+    assert python in PYTHONS
+    pins = dict(re.findall(r"^ +- ([\w.-]+)==(\S+)$", CONDA, re.M))
+    versions = locked(python)
+    assert pins == {name: versions[name] for name in pins}
+    direct = requirements(PROJECT["dependencies"], PROJECT["optional-dependencies"]["dev"])
+    assert pins.keys() == {
+        n for n, r in direct.items() if r.marker is None or r.marker.evaluate({"python_version": python})
+    }
+    assert CONDA.rstrip().endswith("- -e .")
+
+
+def test_every_locked_version_has_hashes_and_no_address():
+    entries = re.split(r"^(?=[\w.-]+==)", LOCK, flags=re.M)[1:]
+    assert len(entries) > 100
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", entry) for entry in entries)
+    assert not re.search(r"://|--(extra-)?index-url|--find-links| @ |^-e|^/", LOCK, re.M)
+
+
+def test_the_gpu_extra_is_tensorflow_with_cuda():
+    (gpu,) = requirements(PROJECT["optional-dependencies"]["gpu"]).values()
+    assert (gpu.name, gpu.extras) == ("tensorflow", {"and-cuda"})
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_scripts_are_executable(script):
+    assert os.access(ROOT / script, os.X_OK)
+    assert (ROOT / script).read_text(encoding="utf-8").startswith("#!/usr/bin/env bash\n")
+
+
+# A stand-in for Python: writes down how it is called, "installs" by leaving a file, and imports lhdlib only after that.
+STAND_IN = """#!/bin/sh
+echo "$*" >> "$CALLS"
+case "$*" in
+    "-c "*) exit "${WRONG_VERSION:-0}" ;;
+    "- "*) [ -n "$ACTIVE" ] || [ -e "$(dirname "$0")/installed" ] ;;
+    "-m venv "*) rm -rf "$4" && mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
+    *"--no-deps"*) touch "$(dirname "$0")/installed" ;;
+    *" install "*) exit "${NO_NETWORK:-0}" ;;
+esac
+"""
+
+
+class Checkout:
+    """A copy of the scripts in a folder where the only Python is the stand-in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.bin, self.calls = folder / "a checkout", folder / "bin", folder / "calls"
+        self.root.mkdir()
+        self.bin.mkdir()
+        for name in ("run_all.sh", "setup_env.sh", "requirements.lock"):
+            shutil.copy(ROOT / name, self.root)
+        for tool in ("bash", "env", "sh", "dirname", "df", "awk", "cmp", "cp", "rm", "mkdir", "touch", "cat"):
+            (self.bin / tool).symlink_to(shutil.which(tool))
+        (self.bin / "python3").write_text(STAND_IN)
+        (self.bin / "python3").chmod(0o755)
+
+    def start(self, **variables: str) -> tuple[int, str, str]:
+        """Exit code, error text and calls of one start."""
+        self.calls.write_text("")
+        environment = {"PATH": str(self.bin), "CALLS": str(self.calls), **variables}
+        command = [str(self.root / "run_all.sh"), "--list"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+        return done.returncode, done.stderr, self.calls.read_text()
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    return Checkout(tmp_path)
+
+
+def test_the_first_start_installs_and_the_second_does_not(checkout):
+    code, error, calls = checkout.start()
+    assert code == 0 and "takes some minutes" in error
+    assert "--require-hashes -r" in calls and calls.endswith("-m lhdlib.run --list\n")
+    code, error, calls = checkout.start()
+    assert code == 0 and error == "" and " install " not in calls and " venv " not in calls
+    assert calls.endswith("-m lhdlib.run --list\n")
+
+
+def test_a_new_lock_file_is_installed(checkout):
+    checkout.start()
+    with (checkout.root / "requirements.lock").open("a") as lock:
+        lock.write("# newer\n")
+    assert "--require-hashes" in checkout.start()[2]
+    assert " install " not in checkout.start()[2]
+
+
+def test_an_installation_that_broke_off_is_repaired(checkout):
+    code, error, calls = checkout.start(NO_NETWORK="1")
+    assert code == 1 and "did not finish" in error.splitlines()[-1] and "lhdlib.run" not in calls
+    code, _, calls = checkout.start()
+    assert code == 0 and "-m venv --clear" in calls and "--require-hashes" in calls
+
+
+def test_the_active_python_is_used_when_it_has_the_package(checkout):
+    code, _, calls = checkout.start(ACTIVE="1")
+    assert code == 0 and calls.splitlines()[-1] == "-m lhdlib.run --list"
+    assert not (checkout.root / ".venv").exists()
+
+
+def test_without_a_suitable_python_the_need_is_named(checkout):
+    code, error, _ = checkout.start(WRONG_VERSION="1")
+    assert code == 1 and "no Python 3.10 to 3.13 was found" in error and error.count("\n") == 1
+    assert not (checkout.root / ".venv").exists()
+
+
+def test_too_little_disk_is_named_before_anything_is_written(checkout):
+    (checkout.bin / "df").unlink()
+    (checkout.bin / "df").write_text("#!/bin/sh\necho head\necho /dev/x 9000000 8000000 1000000 89% /\n")
+    (checkout.bin / "df").chmod(0o755)
+    code, error, calls = checkout.start()
+    assert code == 1 and "976 MB free and the installation needs 4 GB" in error and " venv " not in calls
