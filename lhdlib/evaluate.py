@@ -60,7 +60,7 @@ def wilson(hits: np.ndarray) -> Estimate:
 def delong(labels: np.ndarray, scores: np.ndarray) -> Estimate:
     """AUC with DeLong's interval on the logit scale (DeLong et al. 1988; doi:10.2307/2531595).
 
-    At an AUC of 0 or 1 DeLong's variance is zero; the far limit is then Wilson's for as many discs as the smaller class.
+    At an AUC of 0 or 1 DeLong's variance is zero; the far limit is then Wilson's for the size of the smaller class.
     """
     labels = np.asarray(labels).astype(bool)
     auc = float(roc_auc_score(labels, scores))

@@ -1,4 +1,4 @@
-"""A small convolutional autoencoder (section "Contrast self-supervised learning", Fig. 1), trained on the same slices."""
+"""A small convolutional autoencoder (section "Contrast self-supervised learning", Fig. 1) for the same slices."""
 
 from pathlib import Path
 

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 from scipy import ndimage
 
 from lhdlib import augment, profile
+from lhdlib.data.dataset import Dataset
 from lhdlib.errors import UserError
 from lhdlib.model import losses, pretrain
 from lhdlib.model.encoder import build_encoder
@@ -342,6 +344,27 @@ def test_too_few_slices(tmp_path):
             smooth_images(9, 0), np.arange(7), np.arange(7, 9), np.zeros(9, int), SETTINGS, 0, tmp_path, "data"
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_pretrained_hands_over_the_datasets_parts(tmp_path, monkeypatch):
+    """Training slices are never validation slices, and each regularisation has a folder of its own."""
+    slices = pd.DataFrame(
+        {"patient": ["0003", "0001", "0003", "0002"], "pretrain": ["train", "validation", "", "train"]}
+    )
+    data = Dataset(smooth_images(4, 0), slices, pd.DataFrame(), {"fingerprint": "f"})
+
+    def record(images, train, validation, patients, settings, seed, folder, data_key):
+        folder.mkdir()
+        parts = train.tolist(), validation.tolist(), patients.tolist()
+        (folder / "encoder.key").write_text(f"{parts} {seed} {data_key}")
+        return "encoder", "history"
+
+    monkeypatch.setattr(pretrain, "pretrain", record)
+    found = pretrain.pretrained(data, SETTINGS, 5, tmp_path)
+    assert found[:2] == ("encoder", "history")
+    assert found[2] == "([0, 3], [1], [2, 0, 2, 1]) 5 f"
+    pretrain.pretrained(data, SETTINGS.replace(pretrain={"w": 0.0, "drop_rate": 0.0}), 5, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_loss_falls_on_real_slices(real_dir):
