@@ -37,8 +37,10 @@ def binary_metrics(labels: np.ndarray, scores: np.ndarray, threshold: float = 0.
     Raises
     ------
     ValueError
-        When shapes differ, only one class is present, or a score is not finite.
+        When shapes differ, a label is neither 0 nor 1, only one class is present, or a score is not finite.
     """
+    if not np.isin(labels, (0, 1)).all():
+        raise ValueError("Labels must be 0 or 1.")
     labels, scores = np.asarray(labels).astype(bool), np.asarray(scores, float)
     if labels.shape != scores.shape or labels.ndim != 1:
         raise ValueError(f"labels {labels.shape} and scores {scores.shape} must be of one length.")
@@ -54,7 +56,8 @@ def binary_metrics(labels: np.ndarray, scores: np.ndarray, threshold: float = 0.
 def wilson(hits: np.ndarray) -> Estimate:
     """Share of true values with Wilson's interval."""
     low, high = proportion_confint(hits.sum(), len(hits), alpha=1 - LEVEL, method="wilson")
-    return Estimate(float(hits.mean()), float(low), float(high))
+    share = float(hits.mean())
+    return Estimate(share, min(float(low), share), max(float(high), share))  # rounding must not part value and limit
 
 
 def delong(labels: np.ndarray, scores: np.ndarray) -> Estimate:
@@ -68,7 +71,7 @@ def delong(labels: np.ndarray, scores: np.ndarray) -> Estimate:
     m, n = len(positive), len(negative)
     if auc in (0.0, 1.0) or min(m, n) < 2:
         low, high = proportion_confint(auc * min(m, n), min(m, n), alpha=1 - LEVEL, method="wilson")
-        return Estimate(auc, float(low), float(high))
+        return Estimate(auc, min(float(low), auc), max(float(high), auc))
     ranks = stats.rankdata(np.concatenate([positive, negative]))
     above_negatives = (ranks[:m] - stats.rankdata(positive)) / n
     below_positives = 1 - (ranks[m:] - stats.rankdata(negative)) / m

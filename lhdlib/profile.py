@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from lhdlib.errors import UserError
 
@@ -139,6 +139,8 @@ def from_dict(name: str, values: dict[str, Any]) -> Profile:
     built = {}
     for section, kind in sections.items():
         fields = {f.name: f.type for f in dataclasses.fields(kind)}
+        if not isinstance(values[section], dict):
+            raise UserError(f"{section!r} of profile {name!r} must be a section [{section}], not {values[section]!r}.")
         _same_keys(f"section [{section}] of profile {name!r}", set(fields), set(values[section]))
         where = f"[{section}] of profile {name!r}"
         built[section] = kind(**{key: _typed(where, key, fields[key], v) for key, v in values[section].items()})
@@ -157,9 +159,13 @@ def _same_keys(where: str, known: set[str], given: set[str]) -> None:
 def _typed(where: str, key: str, kind: Any, value: Any) -> Any:
     if kind is float and type(value) is int:
         return float(value)
-    if isinstance(value, list):
-        value = tuple(value)
-    expected = kind if isinstance(kind, type) and not hasattr(kind, "__args__") else tuple
-    if type(value) is not expected:
-        raise UserError(f"{key!r} in {where} must be {getattr(expected, '__name__', expected)}, not {value!r}.")
-    return value
+    if get_origin(kind) is not tuple:
+        if type(value) is not kind:
+            raise UserError(f"{key!r} in {where} must be {kind.__name__}, not {value!r}.")
+        return value
+    kinds = get_args(kind)
+    if isinstance(value, list) and kinds[-1] is ...:
+        kinds = kinds[:1] * len(value)
+    if not isinstance(value, list) or len(value) != len(kinds):
+        raise UserError(f"{key!r} in {where} must be a list like {kind}, not {value!r}.")
+    return tuple(_typed(where, key, k, v) for k, v in zip(kinds, value, strict=True))

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
@@ -103,7 +104,7 @@ def versions() -> dict[str, str]:
 
 
 def content_key(*parts: Any) -> str:
-    """SHA-256 over settings, arrays' bytes and files' contents; equal keys mean equal results.
+    """SHA-256 over settings and files' contents; equal keys mean equal results.
 
     A `Path` counts by its contents, a dataclass by its values, everything else by its JSON text.
     """
@@ -182,7 +183,7 @@ def cached(path: Path, key: str, compute: Callable[[], dict[str, np.ndarray]]) -
 
     A changed colour in a figure reruns a notebook; what was computed before is then only read.
     """
-    if path.is_file():
+    with contextlib.suppress(OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile):  # damaged: made anew
         with np.load(path, allow_pickle=False) as stored:
             if str(stored["key"]) == key:
                 return {name: stored[name] for name in stored.files if name != "key"}
@@ -217,5 +218,5 @@ def load_model(path: Path, key: str | None = None) -> Any:
         return None
     try:
         return keras.saving.load_model(path, safe_mode=True, compile=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} is not a model of this project or is damaged: delete it and run again.") from error

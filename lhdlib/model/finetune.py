@@ -46,7 +46,6 @@ def extract_draws(
 
 
 def _features(extractor, images, rows, boxes, batch):
-    apply = tf.function(lambda x: extractor(x, training=False)[0], reduce_retracing=True)
     found = []
     for start in tqdm(
         range(0, len(rows), batch), desc="features", mininterval=10, leave=False, disable=len(rows) < 1000
@@ -55,8 +54,8 @@ def _features(extractor, images, rows, boxes, batch):
         slices = images[rows[part]].astype(np.float32)
         if boxes is not None:
             slices = augment.finetune_views(slices, boxes[part])
-        flat = tf.reshape(slices, [-1, *images.shape[1:], 1])
-        found.append(apply(flat).numpy().reshape(len(rows[part]), 3, -1))
+        flat = np.reshape(slices, (-1, *images.shape[1:], 1))
+        found.append(extractor.predict_on_batch(flat)[0].reshape(len(rows[part]), 3, -1))
     return np.concatenate(found)
 
 

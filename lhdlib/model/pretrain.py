@@ -225,7 +225,7 @@ class _State:
                 for i, variable in enumerate(self._variables()):
                     variable.assign(stored[f"v{i}"])
                 self.best = [stored[f"b{i}"] for i in range(len(self.model.weights))]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
             raise UserError(f"Checkpoint {self.path} is damaged: delete it to start this training afresh.") from error
 
     def load_best(self) -> None:
