@@ -13,12 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
+from threadpoolctl import threadpool_limits
 
 from lhdlib import profile as profiles
 from lhdlib import workspace
 from lhdlib.data import dicom, discs, reports
 from lhdlib.errors import UserError
+from lhdlib.progress import progress_bar
 
 NOTES_NAME = "Radiologists Report.xlsx"
 SPLITS = ("paper", "patient")
@@ -354,6 +355,10 @@ def _check_space(folder: Path, needed: int) -> None:
         raise UserError(f"The slice store needs {needed / 2**30:.1f} GiB in {folder}, {free / 2**30:.1f} GiB are free.")
 
 
+def _one_thread() -> None:
+    threadpool_limits(1)  # workers already use all cores: threads of small matrix products would fight over them
+
+
 def _load(task: tuple[str, float, float, int, float]) -> np.ndarray | str:
     path, row_spacing, column_spacing, size, field_of_view = task
     try:
@@ -369,9 +374,9 @@ def _write_store(archive: Path, slices: pd.DataFrame, path: Path, settings: prof
     failed = []
     with workspace.replacing(path) as temporary:
         store = np.lib.format.open_memmap(temporary, "w+", np.float16, (len(slices), size, size))
-        with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=_one_thread) as pool:
             results = pool.map(_load, tasks, chunksize=32)
-            for row, image in enumerate(tqdm(results, total=len(tasks), desc="slice store", mininterval=10)):
+            for row, image in enumerate(progress_bar(results, total=len(tasks), desc="slice store")):
                 if isinstance(image, str):
                     failed.append({"path": slices.path[row], "patient": slices.patient[row], "reason": image})
                 else:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pydicom
-from tqdm.auto import tqdm
 
 from lhdlib.errors import UserError
+from lhdlib.progress import progress_bar
 
 MAX_BYTES = 64 * 2**20  # of one file; a slice of the archive has 0.3 MB
 MAX_SIDE = 2048  # rows or columns
@@ -84,12 +84,12 @@ def index_tree(
     if not paths:
         raise UserError(f"{folder} holds no file: name the folder that holds the patients' studies.")
     tasks = [(str(folder), path) for path in paths]
-    bar = {"total": len(tasks), "desc": "reading headers", "mininterval": 10, "disable": not progress}
+    bar = {"total": len(tasks), "desc": "reading headers", "disable": not progress}
     if len(tasks) < PARALLEL_FROM or workers == 1:
-        records = list(tqdm(map(_read_header, tasks), **bar))
+        records = list(progress_bar(map(_read_header, tasks), **bar))
     else:
         with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
-            records = list(tqdm(pool.map(_read_header, tasks, chunksize=64), **bar))
+            records = list(progress_bar(pool.map(_read_header, tasks, chunksize=64), **bar))
     usable = [record for record in records if not record.get("reason")]
     slices = pd.DataFrame(usable, columns=COLUMNS)
     rejected = pd.DataFrame([r for r in records if r.get("reason")], columns=["path", "patient", "plane", "reason"])

@@ -27,9 +27,9 @@ import pandas as pd
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 from scipy import ndimage
-from tqdm import tqdm
 
 from lhdlib.errors import UserError
+from lhdlib.progress import progress_bar
 
 Field = np.ndarray | float
 
@@ -1061,7 +1061,7 @@ def _write_all(folder: Path, patients: int, seed: int, workers: int | None, prog
     tasks = [(str(archive), seed, number) for number in numbers]
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     workers = min(workers or usable, patients)
-    bar = tqdm(total=patients, desc="phantom", unit="patient", disable=not progress)
+    bar = progress_bar(total=patients, desc="phantom", unit="patient", disable=not progress)
     results = []
     if workers == 1:
         for task in tasks:

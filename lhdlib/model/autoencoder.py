@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-from tqdm.auto import tqdm
 
 from lhdlib import workspace
 from lhdlib.profile import Profile
+from lhdlib.progress import progress_bar
 
 
 def build_autoencoder(size: int, dim: int, seed: int) -> keras.Model:
@@ -69,7 +69,7 @@ def train_autoencoder(
         return loss
 
     rng = np.random.default_rng([seed, 2])
-    bar = tqdm(range(settings.steps), desc="autoencoder", mininterval=10)
+    bar = progress_bar(range(settings.steps), desc="autoencoder")
     for _ in bar:
         chosen = np.sort(rng.choice(rows, settings.batch, replace=False))
         loss = step(tf.cast(images[chosen][..., None], tf.float32))

@@ -5,11 +5,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm.auto import tqdm
 
 from lhdlib import augment, workspace
 from lhdlib.data.dataset import Dataset
 from lhdlib.profile import Finetune
+from lhdlib.progress import progress_bar
 
 
 def extract(extractor: keras.Model, images: np.ndarray, rows: np.ndarray, batch: int = 64) -> np.ndarray:
@@ -42,14 +42,14 @@ def extract_draws(
     """
     size = images.shape[1]
     boxes = [augment.finetune_crops(np.random.default_rng([seed, 3, k]), len(rows), size) for k in range(draws)]
-    return np.stack([_features(extractor, images, rows, b, batch) for b in boxes])
+    return np.stack(
+        [_features(extractor, images, rows, b, batch) for b in progress_bar(boxes, desc="features of crops")]
+    )
 
 
 def _features(extractor, images, rows, boxes, batch):
     found = []
-    for start in tqdm(
-        range(0, len(rows), batch), desc="features", mininterval=10, leave=False, disable=len(rows) < 1000
-    ):
+    for start in range(0, len(rows), batch):
         part = slice(start, start + batch)
         slices = images[rows[part]].astype(np.float32)
         if boxes is not None:

@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from tqdm.auto import tqdm
 
 from lhdlib import augment, workspace
 from lhdlib.data.dataset import Dataset
@@ -18,6 +17,7 @@ from lhdlib.errors import UserError
 from lhdlib.model import encoder as networks
 from lhdlib.model import losses
 from lhdlib.profile import Profile
+from lhdlib.progress import progress_bar
 
 VALIDATION_SEED = 7  # the held-out slices are always seen under the same views
 
@@ -142,7 +142,7 @@ def pretrain(
     train = make_step(model, optimizer, profile)
     steps = settings.steps_per_epoch or len(train_rows) // settings.batch
     name = f"pre-training w={settings.w:g} dr={settings.drop_rate:g}"
-    bar = tqdm(total=settings.max_epochs * steps, initial=len(state.history) * steps, desc=name, mininterval=10)
+    bar = progress_bar(total=settings.max_epochs * steps, initial=len(state.history) * steps, desc=name)
     while len(state.history) < settings.max_epochs and state.epochs_without_gain() < settings.patience:
         epoch = len(state.history)
         records = []
@@ -183,6 +183,31 @@ def pretrained(data: Dataset, profile: Profile, seed: int, root: Path) -> tuple[
     parts = data.pretrain_rows("train"), data.pretrain_rows("validation"), data.patients()
     encoder, history = pretrain(data.images, *parts, profile, seed, folder, data.info["fingerprint"])
     return encoder, history, (folder / "encoder.key").read_text(encoding="utf-8")
+
+
+def calibrate(model: keras.Model, images: np.ndarray, rows: np.ndarray, batches: int = 20, batch: int = 64) -> None:
+    """Set batch normalisation's statistics to averages over some slices, leaving all weights as they are.
+
+    For the untrained control: with its initial statistics (mean 0, variance 1) a random network's features are so
+    small that a classifier's failure would say more about their scale than about the features.
+
+    Parameters
+    ----------
+    model : keras.Model
+    images : np.ndarray, shape (N, W, W)
+        The slice store.
+    rows : np.ndarray of int
+        Slices to use, in random order.
+    """
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in norms]
+    for number in range(batches):
+        for layer in norms:
+            layer.momentum = number / (number + 1)  # the running mean of all batches so far
+        chosen = np.sort(np.take(rows, range(number * batch, (number + 1) * batch), mode="wrap"))
+        model(images[chosen][..., None].astype(np.float32), training=True)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
 
 
 def same_patient_pairs(patients: np.ndarray) -> int:

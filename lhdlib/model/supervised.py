@@ -5,12 +5,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm.auto import tqdm
 
 from lhdlib import augment, workspace
 from lhdlib.data.dataset import Dataset
 from lhdlib.model import encoder as networks
 from lhdlib.profile import Profile
+from lhdlib.progress import progress_bar
 
 
 def train_supervised(
@@ -46,7 +46,7 @@ def train_supervised(
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         return loss
 
-    bar = tqdm(range(settings.epochs), desc="supervised baseline", mininterval=10)
+    bar = progress_bar(range(settings.epochs), desc="supervised baseline")
     for epoch in bar:
         rng = np.random.default_rng([seed, 5, epoch])
         order = rng.permutation(len(rows))

@@ -1,0 +1,20 @@
+"""Append a measurement to ``RESULTS.md`` with machine, versions and commit."""
+
+import os
+import platform
+from pathlib import Path
+
+from lhdlib import workspace
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+def record(title: str, lines: list[str]) -> None:
+    """Print and append one section."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB"
+    versions = ", ".join(f"{name} {version}" for name, version in workspace.versions().items())
+    text = "\n".join([f"## {title}", "", *lines, "", f"{machine}; {versions}; commit {workspace.git_commit()}", ""])
+    print(text)
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write("\n" + text)
