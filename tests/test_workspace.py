@@ -136,12 +136,17 @@ def test_a_failed_computation_leaves_the_cache(tmp_path):
     assert workspace.cached(path, "one", lambda: pytest.fail("computed again"))["x"].sum() == 3
 
 
-def test_cached_arrays_are_never_pickled(tmp_path):
-    """Nor read back when someone else's file holds objects."""
+@pytest.mark.parametrize("damage", ["objects", "cut"])
+def test_cached_arrays_are_never_pickled_and_made_anew_when_damaged(tmp_path, damage):
     path = tmp_path / "features.npz"
-    np.savez(path, key=np.array("one"), x=np.array([{"a": 1}], dtype=object))
-    with pytest.raises(ValueError, match="allow_pickle"):
-        workspace.cached(path, "one", dict)
+    if damage == "objects":
+        np.savez(path, key=np.array("one"), x=np.array([{"a": 1}], dtype=object))
+    else:
+        workspace.cached(path, "one", lambda: {"x": np.zeros(100)})
+        path.write_bytes(path.read_bytes()[:300])
+    found = workspace.cached(path, "one", lambda: {"x": np.arange(3)})
+    np.testing.assert_array_equal(found["x"], np.arange(3))
+    np.testing.assert_array_equal(workspace.cached(path, "one", lambda: pytest.fail("kept"))["x"], np.arange(3))
 
 
 @pytest.fixture
