@@ -79,7 +79,7 @@ def draw(made: list, real: list | None, found: dict, path: Path) -> None:
                 mean, sd = curves.mean(axis=0), curves.std(axis=0)
                 ax.plot(middle, mean, color=color, label=f"{side}, mean ± sd")
                 ax.fill_between(middle, mean - sd, mean + sd, color=color, alpha=0.2, lw=0)
-            ax.set_xlabel(name)
+            ax.set(xlabel=name, ylabel="mean grey level" if "radius" in name else "density")
             if "radius" not in name:
                 ax.set_yscale("log")
         parts[-1].axes[0].legend()
