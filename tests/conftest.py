@@ -1,6 +1,9 @@
 """Fixtures shared by all tests."""
 
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,3 +17,23 @@ def real_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data not found at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory) -> SimpleNamespace:
+    """A finished smoke run of all seven notebooks, started as users do; a test that uses it leaves it finished.
+
+    ``results`` and ``figures`` are its folders, ``out`` and ``err`` what it printed, and ``start(*arguments)`` is the
+    command again. Its phantom lies in the checkout's own ``data``, where the next run finds it.
+    """
+    folder = tmp_path_factory.mktemp("smoke")
+    results, figures = folder / "results", folder / "figures"
+
+    def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+        places = ["--profile", "smoke", "--results", str(results), "--figures", str(figures)]
+        command = [sys.executable, "-m", "lhdlib.run", *places, *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
+
+    done = start()
+    assert done.returncode == 0, done.stderr[-4000:]
+    return SimpleNamespace(results=results, figures=figures, out=done.stdout, err=done.stderr, start=start)

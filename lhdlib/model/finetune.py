@@ -28,7 +28,7 @@ def extract(extractor: keras.Model, images: np.ndarray, rows: np.ndarray, batch:
     -------
     np.ndarray, shape (n, 3, d), float32
     """
-    return _features(extractor, images, rows, None, batch)
+    return _features(_forward(extractor), images, rows, None, batch)
 
 
 def extract_draws(
@@ -42,12 +42,19 @@ def extract_draws(
     """
     size = images.shape[1]
     boxes = [augment.finetune_crops(np.random.default_rng([seed, 3, k]), len(rows), size) for k in range(draws)]
+    forward = _forward(extractor)
     return np.stack(
-        [_features(extractor, images, rows, b, batch) for b in progress_bar(boxes, desc="features of crops")]
+        [_features(forward, images, rows, b, batch) for b in progress_bar(boxes, desc="features of crops")]
     )
 
 
-def _features(extractor, images, rows, boxes, batch):
+def _forward(extractor):
+    """The features as one graph for batches of any size: traced once."""
+    compute = tf.function(lambda x: extractor(x, training=False)[0])
+    return compute.get_concrete_function(tf.TensorSpec(extractor.input_shape, tf.float32))
+
+
+def _features(forward, images, rows, boxes, batch):
     found = []
     for start in range(0, len(rows), batch):
         part = slice(start, start + batch)
@@ -55,7 +62,7 @@ def _features(extractor, images, rows, boxes, batch):
         if boxes is not None:
             slices = augment.finetune_views(slices, boxes[part])
         flat = np.reshape(slices, (-1, *images.shape[1:], 1))
-        found.append(extractor.predict_on_batch(flat)[0].reshape(len(rows[part]), 3, -1))
+        found.append(forward(tf.constant(flat)).numpy().reshape(len(rows[part]), 3, -1))
     return np.concatenate(found)
 
 

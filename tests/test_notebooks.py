@@ -1,0 +1,169 @@
+"""The notebooks' sources: one skeleton, no outputs, no code that belongs in the library."""
+
+import ast
+import importlib.util
+import itertools
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from lhdlib import figures, stale, workspace
+
+NAMES = (
+    "01_build_dataset",
+    "02_augmentation",
+    "03_pretrain",
+    "04_finetune",
+    "05_regularization",
+    "06_label_efficiency",
+    "07_heatmaps",
+)
+DEFAULTS = {"profile": "demo", "data_dir": "", "seed": 0, "results_dir": "", "figures_dir": ""}
+LONGEST = 20  # lines of a code cell
+NOTEBOOKS = {name: nbformat.read(stale.NOTEBOOKS / f"{name}.ipynb", as_version=4) for name in NAMES}
+
+each = pytest.mark.parametrize("name", NAMES)
+
+
+def cells(name: str, kind: str) -> list[str]:
+    return [cell.source for cell in NOTEBOOKS[name].cells if cell.cell_type == kind]
+
+
+def tree(name: str) -> ast.Module:
+    return ast.parse("\n".join(cells(name, "code")))
+
+
+def calls(name: str, method: str) -> list[ast.Call]:
+    """Calls of ``<something>.<method>(...)``."""
+    nodes = [node for node in ast.walk(tree(name)) if isinstance(node, ast.Call)]
+    return [node for node in nodes if isinstance(node.func, ast.Attribute) and node.func.attr == method]
+
+
+def constants(call: ast.Call) -> list:
+    """All constants among the arguments, those inside expressions included."""
+    return [n.value for argument in call.args for n in ast.walk(argument) if isinstance(n, ast.Constant)]
+
+
+def test_there_are_seven():
+    assert sorted(path.stem for path in stale.NOTEBOOKS.glob("*.ipynb")) == list(NAMES)
+    assert list(stale.UPSTREAM) == [name[:2] for name in NAMES]
+
+
+@each
+def test_the_source_is_clean(name):
+    notebook = NOTEBOOKS[name]
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.outputs == [] and cell.execution_count is None for cell in code)
+    assert all(cell.metadata.keys() <= {"tags"} for cell in notebook.cells)
+    assert len({cell.id for cell in notebook.cells}) == len(notebook.cells)
+    assert notebook.metadata == {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+
+
+@each
+def test_what_belongs_in_the_library_is_not_here(name):
+    forbidden = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.Try, ast.Global)
+    found = [type(node).__name__ for node in ast.walk(tree(name)) if isinstance(node, forbidden)]
+    assert not found
+    graph = {"GradientTape", "function", "train_step", "fit", "compile"}
+    assert not [n.attr for n in ast.walk(tree(name)) if isinstance(n, ast.Attribute) and n.attr in graph]
+    assert all(len(source.splitlines()) < LONGEST for source in cells(name, "code"))
+
+
+@each
+def test_one_cell_holds_the_parameters_and_runs_by_hand(name):
+    tagged = [cell for cell in NOTEBOOKS[name].cells if cell.metadata.get("tags")]
+    assert [cell.metadata.tags for cell in tagged] == [["parameters"]]
+    values = {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(tagged[0].source).body}
+    assert values == DEFAULTS
+    assert values.keys() == stale.Plan(workspace.open_workspace("smoke")).parameters.keys()
+
+
+@each
+def test_it_begins_with_title_section_question_input_output(name):
+    first = NOTEBOOKS[name].cells[0]
+    assert first.cell_type == "markdown"
+    title, _, section = first.source.splitlines()[:3]
+    assert re.fullmatch(rf"# {name[:2]} · \S.*", title)
+    assert section.startswith("*Section") and '"' in section
+    assert all(f"**{word}" in first.source for word in ("Question", "Input", "Output"))
+
+
+@each
+def test_the_sections_named_are_the_papers(name, real_dir):
+    paper = real_dir.parent / "paper" / "hou2023.txt"
+    if not paper.is_file():
+        pytest.skip(f"the paper's text not found at {paper}")
+    headings = {line.strip() for line in paper.read_text(encoding="utf-8").splitlines()}
+    named = NOTEBOOKS[name].cells[0].source.split("\n\n")[1].replace("\n", " ")
+    sections = re.findall(r'"([^"]+)"', named)
+    assert sections and set(sections) <= headings
+
+
+@each
+def test_it_ends_with_the_next_step_and_a_check_of_what_it_wrote(name):
+    *_, farewell, check = NOTEBOOKS[name].cells
+    assert farewell.source.startswith("**Next:**") and "workspace.assert_written(" in check.source
+    following = dict(itertools.pairwise(NAMES)).get(name)
+    assert following is None or f"]({following}.ipynb)" in farewell.source
+    drawn = {path.targets[0].id for path in ast.walk(tree(name)) if _assigns_a_figure(path)}
+    used = {node.id for node in ast.walk(tree(name)) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    assert drawn <= used
+    assert len(calls(name, "save_figure")) == len(drawn)
+
+
+def _assigns_a_figure(node: ast.AST) -> bool:
+    call = node.value if isinstance(node, ast.Assign) else None
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "save_figure"
+
+
+@each
+def test_imports_stand_in_the_first_code_cell_alone(name):
+    kinds = (ast.Import, ast.ImportFrom)
+    with_imports = [any(isinstance(n, kinds) for n in ast.walk(ast.parse(c))) for c in cells(name, "code")]
+    assert with_imports[0] and not any(with_imports[1:])
+    assert all(isinstance(node, kinds) for node in ast.parse(cells(name, "code")[0]).body)
+
+
+@each
+def test_paths_come_from_the_workspace(name):
+    texts = [n.value for n in ast.walk(tree(name)) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    assert not [text for text in texts if re.match(r"[/~]|[A-Za-z]:\\|\.\.?/", text)]
+    everything = "\n".join(cell.source for cell in NOTEBOOKS[name].cells)
+    assert not re.search(r"/(home|Users|root|work|tmp)/", everything)
+    modules = {alias.name for node in ast.walk(tree(name)) if isinstance(node, ast.Import) for alias in node.names}
+    assert not modules & {"os", "pathlib", "glob", "sys"}
+
+
+def test_every_figure_and_table_of_the_paper_is_saved_once():
+    for method, wanted in (("save_figure", figures.FIGURES), ("save_table", figures.TABLES)):
+        saved = [call.args[1].value for name in NAMES for call in calls(name, method)]
+        assert len(set(saved)) == len(saved) and set(wanted) <= set(saved)
+
+
+@each
+def test_results_of_others_are_read_only_where_declared(name):
+    number = name[:2]
+    parts = {value for call in calls(name, "part") for value in constants(call)}
+    assert parts - {number} <= set(stale.UPSTREAM[number])
+
+
+@each
+def test_links_lead_to_files(name):
+    targets = re.findall(r"\]\(([^)#]+)\)", "\n".join(cells(name, "markdown")))
+    assert all((stale.NOTEBOOKS / target).is_file() for target in targets if "://" not in target)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ruff") is None, reason="ruff is not installed (extra [dev])")
+@pytest.mark.parametrize("command", [["check"], ["format", "--check"]])
+def test_ruff_has_nothing_to_say(command):
+    arguments = [sys.executable, "-m", "ruff", *command, "--no-cache", str(stale.NOTEBOOKS)]
+    done = subprocess.run(arguments, cwd=Path(workspace.ROOT), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
