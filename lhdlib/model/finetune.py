@@ -43,9 +43,7 @@ def extract_draws(
     size = images.shape[1]
     boxes = [augment.finetune_crops(np.random.default_rng([seed, 3, k]), len(rows), size) for k in range(draws)]
     forward = _forward(extractor)
-    return np.stack(
-        [_features(forward, images, rows, b, batch) for b in progress_bar(boxes, desc="features of crops")]
-    )
+    return np.stack([_features(forward, images, rows, b, batch) for b in progress_bar(boxes, desc="features of crops")])
 
 
 def _forward(extractor):

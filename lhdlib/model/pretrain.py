@@ -118,7 +118,7 @@ def pretrain(
     Raises
     ------
     UserError
-        For fewer slices than a batch, or a damaged checkpoint.
+        For fewer slices than a batch, or a checkpoint that is damaged or belongs to another training.
     """
     settings = profile.pretrain
     if len(train_rows) < settings.batch:
@@ -244,8 +244,11 @@ class _State:
             return
         try:
             with np.load(self.path, allow_pickle=False) as stored:
-                if str(stored["key"]) != self.key:
-                    return  # of other settings or data: training starts afresh and overwrites it
+                if str(stored["key"]) != self.key:  # days of training may lie in it: not ours to overwrite
+                    raise UserError(
+                        f"Checkpoint {self.path} belongs to other settings, data, seed or code: delete it to train "
+                        "afresh, or return to what it was made with to go on."
+                    )
                 self.history = json.loads(str(stored["history"]))
                 for i, variable in enumerate(self._variables()):
                     variable.assign(stored[f"v{i}"])

@@ -266,18 +266,17 @@ def test_a_resumed_run_is_bit_identical_to_an_undisturbed_one(undisturbed, inter
     assert not (tmp_path / "checkpoint.npz").exists()
 
 
-def test_a_checkpoint_of_another_seed_is_not_resumed(interrupted, tmp_path, monkeypatch):
-    (tmp_path / "checkpoint.npz").write_bytes((interrupted / "checkpoint.npz").read_bytes())
-    first = []
-
-    def look(rows, batch, seed, step):
-        first.append(step)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(pretrain, "batch_rows", look)
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, seed=1)
-    assert first == [0]
+@pytest.mark.parametrize(
+    "changed",
+    [{"seed": 1}, {"data_key": "other"}, {"settings": SETTINGS.replace(pretrain={"w": 0.0})}],
+    ids=["seed", "data", "settings"],
+)
+def test_a_foreign_checkpoint_is_refused_and_kept(interrupted, tmp_path, changed):
+    content = (interrupted / "checkpoint.npz").read_bytes()
+    (tmp_path / "checkpoint.npz").write_bytes(content)
+    with pytest.raises(UserError, match="checkpoint.npz belongs to other settings.*: delete it"):
+        run(tmp_path, **changed)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"checkpoint.npz": content}
 
 
 def damaged(content: bytes) -> dict[str, bytes]:
