@@ -1,0 +1,534 @@
+"""Fetches the public archive of the paper's images and the radiologists' notes: whole, or some patients only.
+
+    python -m lhdlib.data.archive DIR [--patients 1-80]
+
+What a server sends is not trusted: sizes, checksums, names and expansion are checked before a file gets its name.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import io
+import math
+import os
+import re
+import shlex
+import shutil
+import stat
+import struct
+import sys
+import time
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+
+import filelock
+import requests
+from tqdm import tqdm
+
+from lhdlib import __version__, paper, workspace
+from lhdlib import profile as profiles
+from lhdlib.errors import UserError
+from lhdlib.progress import progress_bar
+
+
+@dataclass(frozen=True)
+class Source:
+    """A published file, as third parties state it: nobody here has compared these values with the file itself."""
+
+    doi: str
+    url: str
+    name: str  #: of the file in the folder
+    size: int | None = None  #: bytes; None where nobody states it
+    sha256: str | None = None
+    unpacked: int = 0  #: bytes, an estimate for the first check of free space
+
+
+#: Lumbar Spine MRI Dataset, version 2, CC BY 4.0. About 48,345 files of 0.33 MB when unpacked.
+ARCHIVE = Source(
+    doi="10.17632/k57fr854j2.2",
+    url="https://data.mendeley.com/public-files/datasets/k57fr854j2/files/"
+    "eab74360-db27-4ec5-ade3-7b1b8d88e2db/file_downloaded",
+    name="01_MRI_Data.zip",
+    size=6_270_535_053,
+    sha256="ac6495c243c3e95a820b16bc751063e75f7d90e1d3ef22170f925a2448eadc1a",
+    unpacked=16_000_000_000,
+)
+#: Radiologists Notes for Lumbar Spine MRI Dataset, version 2, CC BY 4.0.
+NOTES = Source(
+    doi="10.17632/s6bgczr8s2.2",
+    url="https://data.mendeley.com/public-files/datasets/s6bgczr8s2/files/"
+    "ed86d033-5078-4658-948f-94c13e8b2291/file_downloaded",
+    name="Radiologists Report.xlsx",
+)
+
+LAYOUT = re.compile(r"01_MRI_Data/(\d{4})/.+", re.ASCII)  # members of the ZIP that are a patient's files
+WORK = ".fetch"  # in the target: lock, the file being written, and what the ZIP holds
+CHUNK = 2**16  # bytes written at once: what a broken connection may cost
+BLOCK = 2**22  # bytes asked for at once when only some patients are wanted
+TIMEOUT = (15, 60)  # seconds, to connect and between two packets
+WAITS = (1, 2, 4, 8, 16)  # seconds before asking again, when nothing came since the last time
+MAX_NOTES = 2**24  # bytes
+MAX_DIRECTORY = 2**25  # bytes of the ZIP's directory, about 8 MB in the archive
+MAX_MEMBER = 2**26  # bytes; a slice of the archive has 0.3 MB
+MAX_EXPANSION = 10  # all members together, relative to the ZIP; MR images shrink two- to threefold
+UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, OverflowError, RuntimeError)
+
+
+def fetch(
+    folder: str | Path, patients: str | None = None, source: Source = ARCHIVE, notes: Source = NOTES
+) -> list[str]:
+    """Bring the archive into a folder, in the layout that ``--data`` expects; goes on where an earlier call stopped.
+
+    Parameters
+    ----------
+    folder : path
+        Gets ``01_MRI_Data/0001 ...`` and ``Radiologists Report.xlsx``. A ZIP or workbook that was put there by hand,
+        under the sources' names, is used and not fetched (the ZIP is removed once all of it is unpacked).
+    patients : str, optional
+        Such as ``"1-20,30"``: only these, read from the remote ZIP by byte ranges and checked by its CRCs. All by
+        default: the ZIP is downloaded, checked by its SHA-256, unpacked and removed.
+    source, notes : Source
+        Where from.
+
+    Returns
+    -------
+    list of str
+        Patients that are whole in `folder`, those of earlier calls among them.
+
+    Raises
+    ------
+    UserError
+        For no connection, a server without ranges, a wrong size or checksum, a hostile or damaged ZIP, a full disk,
+        a patient that the archive does not have, or another fetch in the same folder.
+    """
+    folder = Path(folder).expanduser().absolute()
+    spans = None if patients is None else parse_patients(patients)
+    try:
+        members = _known_members(folder, source)
+        if members is None or _missing(folder, choose(members, spans)):
+            with _locked(folder):
+                members = _fetch_images(folder, spans, source)
+        if not (folder / notes.name).is_file():
+            with _locked(folder):
+                _fetch_notes(folder, notes)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or folder} cannot be read or written ({error.strerror}): mend that and start again."
+        ) from error
+    incomplete = {patient_of(name) for name in _missing(folder, members)}
+    return sorted({patient_of(name) for name in members} - incomplete)
+
+
+def parse_patients(text: str) -> list[range]:
+    """Patient numbers as ``1-20,30``.
+
+    Raises
+    ------
+    UserError
+        For anything else.
+    """
+    spans = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,4})(?:\s*-\s*([0-9]{1,4}))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= first <= last:
+            raise UserError(f"--patients {text!r} is not a list of numbers and rising ranges: write it as 1-20,30.")
+        spans.append(range(first, last + 1))
+    return spans
+
+
+def patient_of(name: str) -> str:
+    """Patient of a member in the archive's layout: its folder of four digits."""
+    return name.split("/")[1]
+
+
+def choose(members: Mapping[str, int], spans: Sequence[range] | None) -> dict[str, int]:
+    """Those of `members` (name to size) that belong to the wanted patients; all when `spans` is None.
+
+    A range may have gaps, as the archive's numbers do.
+
+    Raises
+    ------
+    UserError
+        When the archive has nobody of a span.
+    """
+    if spans is None:
+        return dict(members)
+    there = {int(patient_of(name)) for name in members}
+    for span in spans:
+        if there.isdisjoint(span):
+            wanted = f"patient {span[0]}" if len(span) == 1 else f"patient from {span[0]} to {span[-1]}"
+            raise UserError(f"The archive has no {wanted}: choose among its {len(there)} patients, {runs(there)}.")
+    wanted = set().union(*spans)
+    return {name: size for name, size in members.items() if int(patient_of(name)) in wanted}
+
+
+def runs(numbers: Collection[int]) -> str:
+    """Numbers as ``1-20, 30``."""
+    ordered = sorted(numbers)
+    starts = [n for n in ordered if n - 1 not in numbers]
+    ends = [n for n in ordered if n + 1 not in numbers]
+    return ", ".join(f"{a}" if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
+
+
+# The two files
+
+
+def _fetch_images(folder: Path, spans: Sequence[range] | None, source: Source) -> dict[str, int]:
+    """Extract what is wanted and missing; returns name and size of all the archive's files."""
+    path = folder / source.name
+    part = path.with_name(f"{path.name}.part")
+    if not path.is_file() and spans is None:
+        have = part.stat().st_size if part.is_file() else 0
+        _check_space(folder, source.unpacked + max(source.size - have, 0))
+        _download(source, part, path)
+        _verify(source, part)
+        os.replace(part, path)
+    elif path.is_file():
+        _verify(source, path)
+    else:
+        share = min(sum(map(len, spans)) / paper.COUNTS["patients"], 1)
+        _check_space(folder, int(source.unpacked * share))
+
+    local = path.is_file()
+    with path.open("rb") if local else _Blocks(_Remote(source, path), BLOCK) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                checked = check_members(archive.infolist(), source.size)
+                members = {info.filename: info.file_size for info in checked}
+                missing = set(_missing(folder, choose(members, spans)))
+                _check_space(folder, sum(members[name] for name in missing))
+                _report_left_out(archive.infolist(), members, spans)
+                workspace.write_json(folder / WORK / "contents.json", {"source": asdict(source), "members": members})
+                _extract(archive, [info for info in checked if info.filename in missing], folder)
+        except UNREADABLE as error:
+            where, first = (path, f"delete {path} and ") if local else (source.url, "")
+            raise UserError(f"{where} is no ZIP that can be trusted ({error}): {first}start again.") from error
+    if spans is None:
+        path.unlink()
+        print(f"{path} is unpacked and was removed.")
+    return members
+
+
+def _report_left_out(infos: Sequence[zipfile.ZipInfo], members: Mapping, spans: Sequence[range] | None) -> None:
+    others = [info.filename for info in infos if not info.is_dir() and info.filename not in members]
+    if others:
+        print(f"{len(others)} other files of the ZIP are left out, such as {others[0]!r}.")
+    absent = set().union(*spans or []) - {int(patient_of(name)) for name in members}
+    if absent:
+        print(f"The archive has no patients {runs(absent)}.")
+
+
+def _fetch_notes(folder: Path, notes: Source) -> None:
+    path = folder / notes.name
+    part = folder / WORK / "notes.part"
+    part.unlink(missing_ok=True)
+    _download(notes, part, path)
+    try:
+        with zipfile.ZipFile(part) as workbook:
+            workbook.getinfo("xl/workbook.xml")
+    except (*UNREADABLE, KeyError) as error:
+        raise UserError(f"{notes.url} is not the notes' workbook: {_by_hand(notes, path)}.") from error
+    os.replace(part, path)
+
+
+def _known_members(folder: Path, source: Source) -> dict[str, int] | None:
+    """What an earlier call wrote about this source's ZIP, so that a finished folder needs no traffic."""
+    try:
+        contents = workspace.read_json(folder / WORK / "contents.json")
+        return contents["members"] if contents["source"] == asdict(source) else None
+    except (UserError, KeyError, TypeError):
+        return None
+
+
+def _missing(folder: Path, members: Mapping[str, int]) -> list[str]:
+    """Members that do not lie in `folder` with their size; a file gets its name only when it is whole."""
+
+    def there(path: Path, size: int) -> bool:
+        return path.is_file() and path.stat().st_size == size
+
+    return [name for name, size in members.items() if not there(folder / name, size)]
+
+
+def _check_space(folder: Path, need: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < need + 2**28:
+        raise UserError(
+            f"{folder} has {free / 1e9:.1f} GB of free space and {(need + 2**28) / 1e9:.1f} GB are needed: free some, "
+            "name another folder, or fetch fewer patients with --patients."
+        )
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    (folder / WORK).mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(folder / WORK / "lock", timeout=0):
+            yield
+    except filelock.Timeout:
+        raise UserError(f"Another fetch is writing to {folder}: wait for it to end.") from None
+
+
+# The ZIP
+
+
+def check_members(infos: Sequence[zipfile.ZipInfo], zip_size: int) -> list[zipfile.ZipInfo]:
+    """The patients' files of a ZIP's directory, in stored order; nothing is extracted unless all members are sound.
+
+    Parameters
+    ----------
+    infos : sequence of ZipInfo
+    zip_size : int
+        Bytes of the whole ZIP.
+
+    Raises
+    ------
+    zipfile.BadZipFile
+        For names that leave the target or cannot exist side by side, links and devices, encryption, unusual
+        compression, sizes or offsets out of bounds; or when there is no patient's file.
+    """
+    for info in infos:
+        if reason := _unsound(info, zip_size):
+            raise zipfile.BadZipFile(f"member {info.orig_filename!r}: {reason}")
+    files = [info for info in infos if not info.is_dir()]
+    if sum(info.file_size for info in files) > MAX_EXPANSION * zip_size:
+        raise zipfile.BadZipFile(f"its members are together over {MAX_EXPANSION} times its own size")
+    # Some file systems do not tell apart the case of letters or the ways to write an accent.
+    names = [unicodedata.normalize("NFC", info.filename).casefold() for info in files]
+    unique = set(names)
+    folders = {str(parent) for name in unique for parent in PurePosixPath(name).parents}
+    if len(unique) < len(names) or unique & folders:
+        raise zipfile.BadZipFile("two members would overwrite each other")
+    patients = [info for info in files if LAYOUT.fullmatch(info.filename)]
+    if not patients:
+        raise zipfile.BadZipFile("it holds no folder like 01_MRI_Data/0001")
+    return sorted(patients, key=lambda info: info.header_offset)
+
+
+def _unsound(info: zipfile.ZipInfo, zip_size: int) -> str:
+    """Why a member must not be extracted, or an empty string."""
+    name = info.orig_filename  # zipfile cuts `filename` at a zero byte
+    parts = name.removesuffix("/").split("/")
+    if any(part in ("", ".", "..") or len(part.encode()) > 255 for part in parts):
+        return "its path leaves the folder or is not normal"
+    if not name.isprintable() or set(name) & set('\\:*?"<>|'):
+        return "its name has a character that paths must not have"
+    if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return "a link or device"
+    if info.flag_bits & 0x1:
+        return "encrypted"
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return "neither stored nor deflated"
+    if not (0 <= info.header_offset < zip_size and info.compress_size <= zip_size and info.file_size <= MAX_MEMBER):
+        return "its size or place is out of bounds"
+    return ""
+
+
+def _extract(archive: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo], folder: Path) -> None:
+    """Write members under a temporary name, check size and CRC, and rename.
+
+    However much a member's data expands to, zipfile hands out no more than the size that its directory states, which
+    `check_members` has bounded, and then compares the CRC.
+    """
+    temporary = folder / WORK / "member"
+    total = sum(info.file_size for info in members)
+    with progress_bar(total=total, unit="B", unit_scale=True, desc="files", disable=not members) as bar:
+        for info in members:
+            with archive.open(info) as member, temporary.open("wb") as file:
+                shutil.copyfileobj(member, file, CHUNK)
+            if temporary.stat().st_size != info.file_size:
+                raise zipfile.BadZipFile(f"member {info.filename!r} is shorter than stated")
+            target = folder / info.filename
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(temporary, target)
+            bar.update(info.file_size)
+
+
+# The connection
+
+
+class _Remote(io.RawIOBase):
+    """A file on a server, readable and seekable by byte ranges."""
+
+    def __init__(self, source: Source, target: Path) -> None:
+        self.source, self.target, self.size, self.position = source, target, source.size, 0
+        self.session = requests.Session()
+        self.session.headers.update({"User-Agent": f"lhdlib/{__version__}", "Accept-Encoding": "identity"})
+
+    def stream(self, first: int, stop: int) -> Iterator[tuple[int, bytes]]:
+        """Bytes from `first` to before `stop` as (offset, chunk); a broken connection is resumed where it broke.
+
+        A server that does not serve ranges begins again at offset 0.
+        """
+        offset = reached = first
+        failures, cause = 0, "it sends nothing"
+        while offset < min(stop, self.size or stop):
+            before = reached
+            try:
+                with self.session.get(
+                    self.source.url, headers={"Range": f"bytes={offset}-{stop - 1}"}, stream=True, timeout=TIMEOUT
+                ) as response:
+                    offset = self._start(response)
+                    for chunk in response.iter_content(CHUNK):
+                        chunk = chunk[: stop - offset]
+                        yield offset, chunk
+                        offset += len(chunk)
+                        reached = max(reached, offset)
+                        if offset == stop:
+                            return
+                    self.size = self.size or offset  # a server may not state it
+            except requests.RequestException as error:
+                cause = type(error).__name__
+            failures = 0 if reached > before else failures + 1
+            if failures > len(WAITS):
+                raise UserError(
+                    f"{self.source.url} does not answer ({cause}): check the network and start again to go on, or "
+                    f"{_by_hand(self.source, self.target)}."
+                )
+            if failures:
+                tqdm.write(f"No answer ({cause}): asking again in {WAITS[failures - 1]} s.")
+                time.sleep(WAITS[failures - 1])
+
+    def _start(self, response: requests.Response) -> int:
+        """Offset of the first byte of an answer whose status and stated size are right."""
+        status, stated = response.status_code, response.headers.get("Content-Range", "")
+        if status == 429 or status >= 500:
+            response.raise_for_status()  # passing: asked again
+        if status not in (200, 206, 416):
+            raise UserError(
+                f"The server refused {self.source.url} with status {status}: {_by_hand(self.source, self.target)}."
+            )
+        if status == 200:
+            match = re.fullmatch(r"()([0-9]{1,18})", response.headers.get("Content-Length", ""))
+        else:
+            match = re.fullmatch(r"bytes (?:([0-9]{1,18})-[0-9]+|\*)/(?:([0-9]{1,18})|\*)", stated)
+        total = int(match[2]) if match and match[2] else None
+        if None not in (self.size, total) and total != self.size:
+            raise UserError(
+                f"{self.source.url} has {total:,} bytes where {self.size:,} are expected: it is another file than "
+                f"lhdlib/data/archive.py states, so {_by_hand(self.source, self.target)}."
+            )
+        if status == 416 or (status == 206 and not (match and match[1])):
+            raise self._no_ranges()
+        self.size = self.size or total
+        return int(match[1]) if status == 206 else 0
+
+    def _no_ranges(self) -> UserError:
+        return UserError(
+            f"The server of {self.source.url} does not serve byte ranges: fetch the whole archive without --patients, "
+            f"or {_by_hand(self.source, self.target)}."
+        )
+
+    def readinto(self, buffer: memoryview) -> int:
+        done = 0
+        for offset, chunk in self.stream(self.position, min(self.position + len(buffer), self.size)):
+            if offset != self.position:
+                raise self._no_ranges()
+            buffer[done : done + len(chunk)] = chunk
+            done += len(chunk)
+            self.position += len(chunk)
+        return done
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        place = offset + (0, self.position, self.size)[whence]
+        if place < 0:
+            raise OSError(f"no place {place} in a file")  # as zipfile expects of a file that is too short
+        self.position = place
+        return place
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self.session.close()
+        super().close()
+
+
+class _Blocks(io.BufferedReader):
+    """Reads a remote file in large blocks, so that neighbouring members cost one request, and none without bound."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or size < 0:
+            size = max(self.raw.size - self.tell(), 0)
+        if size > MAX_DIRECTORY:
+            raise zipfile.BadZipFile("its directory is absurdly large")
+        return super().read(size)
+
+
+def _download(source: Source, part: Path, target: Path) -> None:
+    """Append to `part` what it lacks; `target` is where a person would put the file."""
+    have = part.stat().st_size if part.is_file() else 0
+    stop = source.size or MAX_NOTES
+    start = have if have <= stop else 0  # longer than the file: something else
+    bar = progress_bar(total=source.size, initial=start, unit="B", unit_scale=True, desc=source.name)
+    with _Remote(source, target) as remote, part.open("r+b" if have else "wb") as file, bar:
+        for offset, chunk in remote.stream(start, stop):
+            file.seek(offset)
+            file.truncate()
+            file.write(chunk)
+            bar.update(offset + len(chunk) - bar.n)
+
+
+def _verify(source: Source, path: Path) -> None:
+    """Compare size and SHA-256."""
+    size, digest = path.stat().st_size, hashlib.sha256()
+    if size != source.size:
+        raise UserError(f"{path} has {size:,} bytes where {source.size:,} are expected: delete it and start again.")
+    with path.open("rb") as file, progress_bar(total=size, unit="B", unit_scale=True, desc="checksum") as bar:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+            bar.update(len(chunk))
+    if digest.hexdigest() != source.sha256:
+        raise UserError(
+            f"{path} has the SHA-256 {digest.hexdigest()} and not the stated {source.sha256}: delete it and start "
+            f"again, or, if https://doi.org/{source.doi} shows the first, correct it in lhdlib/data/archive.py."
+        )
+
+
+def _by_hand(source: Source, target: Path) -> str:
+    return f"download it in a browser from https://doi.org/{source.doi} and save it as {target}"
+
+
+# The command
+
+
+def next_command(folder: Path, patients: int) -> str:
+    """What to run on a folder with so many patients: the demo's sizes, or the smoke's where those are too few."""
+    settings = profiles.load("demo").data
+    held_out = settings.test_per_class + settings.validation_per_class
+    # The rarer class is the positive one; as many again are left for training.
+    enough = math.ceil(2 * held_out * paper.COUNTS["patients"] / paper.COUNTS["positive samples"])
+    command = f"./run_all.sh --profile {{}} --data {shlex.quote(str(folder))}"
+    if patients >= enough:
+        return command.format("demo")
+    return f"{command.format('smoke')}  (--profile demo needs about {enough} patients)"
+
+
+def main(argv: Sequence[str] | None = None, source: Source = ARCHIVE, notes: Source = NOTES) -> int:
+    """Run the command; returns the exit code: 0, 2 (a mistake to mend) or 130 (interrupted)."""
+    parser = argparse.ArgumentParser(prog="python -m lhdlib.data.archive", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", metavar="DIR", type=Path, help="gets 01_MRI_Data and the notes")
+    parser.add_argument("--patients", metavar="1-20,30", help="only these, by byte ranges; all by default")
+    args = parser.parse_args(argv)
+    try:
+        there = fetch(args.folder, args.patients, source, notes)
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted: the same command goes on where it stopped.", file=sys.stderr)
+        return 130
+    print(f"{args.folder} holds {len(there)} patients ({runs([int(p) for p in there])}) and the radiologists' notes.")
+    print(f"Next: {next_command(args.folder, len(there))}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
