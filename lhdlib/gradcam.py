@@ -64,8 +64,9 @@ def normalise(maps: np.ndarray) -> np.ndarray:
 def closed_form_gradients(extractor: keras.Model, feature_maps: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """dh/dA without a backward pass.
 
-    Between A and h lie global average pooling, one dense layer, batch normalisation with fixed statistics, ReLU and
-    the linear unit, so dh/dA is the same at every position: (1/uv) W (scale * [z > 0] * w).
+    Between A and h lie global average pooling, one dense layer, batch normalisation with fixed statistics, ReLU (z is
+    its input; it may also stand before the normalisation) and the linear unit, so dh/dA is the same at every position:
+    (1/uv) W (scale * [z > 0] * w).
 
     Parameters
     ----------
@@ -85,7 +86,11 @@ def closed_form_gradients(extractor: keras.Model, feature_maps: np.ndarray, weig
     )
     scale = gamma / np.sqrt(variance + norm.epsilon)
     u, v = feature_maps.shape[1:3]
-    active = (feature_maps.mean(axis=(1, 2)) @ kernel + bias - mean) * scale + beta > 0
+    z = feature_maps.mean(axis=(1, 2)) @ kernel + bias
+    names = [layer.name for layer in extractor.layers]
+    if names.index("fc1_bn") < names.index("fc1_relu"):
+        z = (z - mean) * scale + beta
+    active = z > 0
     gradients = (active * scale * weights) @ kernel.T / (u * v)
     return np.broadcast_to(gradients[:, None, None, :], feature_maps.shape)
 

@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from lhdlib.errors import UserError
 
@@ -26,7 +26,7 @@ class Data:
     pretrain_validation: int  #: slices held out from pre-training
     test_per_class: int
     validation_per_class: int
-    split: str  #: "paper" (samples at random) or "patient" (no patient on both sides)
+    split: Literal["paper", "patient"]  #: samples at random, or no patient on both sides
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Encoder:
     blocks: tuple[int, ...]  #: bottleneck blocks per stage
     width: int  #: base width: channels of the stem and of the first stage's 3x3 convolutions
     dim: int  #: width d of the fully connected blocks
+    fc_block: Literal["dense-norm-relu", "dense-relu-norm"]  #: order within a fully connected block
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Pretrain:
     w: float  #: L2 coefficient
     temperature: float
     drop_rate: float
+    reduction: Literal["sum", "mean"]  #: of Eq. 6 over the 2n rows
     steps_per_epoch: int  #: optimisation steps between two looks at the validation slices; 0: one pass over the data
     max_epochs: int
     patience: int  #: epochs without a better validation accuracy before training ends
@@ -144,8 +146,6 @@ def from_dict(name: str, values: dict[str, Any]) -> Profile:
         _same_keys(f"section [{section}] of profile {name!r}", set(fields), set(values[section]))
         where = f"[{section}] of profile {name!r}"
         built[section] = kind(**{key: _typed(where, key, fields[key], v) for key, v in values[section].items()})
-    if built["data"].split not in ("paper", "patient"):
-        raise UserError(f'\'split\' in [data] of profile {name!r} must be "paper" or "patient".')
     return Profile(name=name, **built)
 
 
@@ -159,6 +159,10 @@ def _same_keys(where: str, known: set[str], given: set[str]) -> None:
 def _typed(where: str, key: str, kind: Any, value: Any) -> Any:
     if kind is float and type(value) is int:
         return float(value)
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise UserError(f"{key!r} in {where} must be one of {', '.join(map(repr, get_args(kind)))}, not {value!r}.")
+        return value
     if get_origin(kind) is not tuple:
         if type(value) is not kind:
             raise UserError(f"{key!r} in {where} must be {kind.__name__}, not {value!r}.")

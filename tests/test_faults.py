@@ -1,4 +1,4 @@
-"""A run killed at random moments and started again ends as an undisturbed one; `benchmarks.kill_and_resume` is longer."""
+"""A run killed at random moments and resumed ends as an undisturbed one; `benchmarks.kill_and_resume` is longer."""
 
 import numpy as np
 import pytest

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from typing import Literal, get_args, get_origin
 
 import pytest
 
@@ -36,6 +37,9 @@ def test_every_shipped_profile_loads(name):
         section = getattr(loaded, field.name)
         for entry in dataclasses.fields(section) if dataclasses.is_dataclass(section) else ():
             value = getattr(section, entry.name)
+            if get_origin(entry.type) is Literal:
+                assert value in get_args(entry.type)
+                continue
             assert isinstance(value, entry.type if isinstance(entry.type, type) else tuple), (field.name, entry.name)
             assert not isinstance(value, list)
 
@@ -125,6 +129,8 @@ def test_a_missing_section_is_refused(values):
         ("views", "blur_sigma", "wide"),
         ("views", "blur_sigma", [0.1]),
         ("views", "blur_sigma", [0.1, "2"]),
+        ("encoder", "fc_block", "norm"),
+        ("pretrain", "reduction", "median"),
         ("encoder", "blocks", 3),
         ("encoder", "blocks", ["3", "4"]),
         ("encoder", "blocks", [3.5, 4]),

@@ -55,8 +55,8 @@ def build_encoder(size: int, settings: Encoder, drop_rate: float, seed: int) -> 
     """The pre-training network: image -> ResNet -> global average pooling -> four fully connected blocks.
 
     The paper shows the block only as a picture (Fig. 6); its parts are dense, batch normalisation, ReLU (not in the
-    fourth), dropout, all `settings.dim` wide. `drop_rate` is the share that dropout removes: the paper calls dr a
-    retention probability, yet dr = 0 is its unregularised case.
+    fourth), dropout, all `settings.dim` wide, in the order of `settings.fc_block`. `drop_rate` is the share that
+    dropout removes: the paper calls dr a retention probability, yet dr = 0 is its unregularised case.
 
     Parameters
     ----------
@@ -79,9 +79,11 @@ def build_encoder(size: int, settings: Encoder, drop_rate: float, seed: int) -> 
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     for number in range(1, 5):
         x = layers.Dense(settings.dim, name=f"fc{number}_dense")(x)
-        x = layers.BatchNormalization(name=f"fc{number}_bn")(x)
+        parts = [layers.BatchNormalization(name=f"fc{number}_bn")]
         if number < 4:
-            x = layers.ReLU(name=f"fc{number}_relu")(x)
+            parts.append(layers.ReLU(name=f"fc{number}_relu"))
+        for part in parts if settings.fc_block == "dense-norm-relu" else reversed(parts):
+            x = part(x)
         x = layers.Dropout(drop_rate, name=f"fc{number}")(x)
     return keras.Model(image, x, name="encoder")
 

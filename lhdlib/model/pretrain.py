@@ -44,13 +44,14 @@ def make_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, profile
         with tf.GradientTape() as tape:
             features = model(views, training=True)
             masked = None if settings.same_patient_negatives else groups
-            loss = losses.contrastive_loss(features, settings.temperature, groups=masked)
+            loss = losses.contrastive_loss(features, settings.temperature, settings.reduction, masked)
             total = loss + settings.w * tf.add_n([tf.reduce_sum(k**2) for k in regularised])
         optimizer.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
         rows = tf.cast(tf.shape(features)[0], tf.float32)
+        per_row = loss / rows if settings.reduction == "sum" else loss
         norms = tf.norm(features, axis=1)
         return {
-            "loss": loss / rows - tf.math.log(rows - 1.0),
+            "loss": per_row - tf.math.log(rows - 1.0),
             "accuracy": losses.contrastive_accuracy(features),
             "norm": tf.reduce_mean(norms),
             "norm_spread": tf.math.reduce_std(norms),

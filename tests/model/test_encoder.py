@@ -1,5 +1,7 @@
 """The network against ``keras.applications.ResNet50``, and the fully connected blocks written out in NumPy."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -8,8 +10,8 @@ from lhdlib import profile
 from lhdlib.model.encoder import build_encoder, build_supervised, extractor
 from lhdlib.profile import Encoder
 
-RESNET50 = Encoder(blocks=(3, 4, 6, 3), width=64, dim=256)
-SMALL = Encoder(blocks=(1, 1), width=8, dim=16)
+RESNET50 = Encoder(blocks=(3, 4, 6, 3), width=64, dim=256, fc_block="dense-norm-relu")
+SMALL = Encoder(blocks=(1, 1), width=8, dim=16, fc_block="dense-norm-relu")
 SIZE = 32
 
 
@@ -114,6 +116,15 @@ def test_fully_connected_blocks(small):
     assert (blocks[3] < 0).any() and (blocks[3] > 0).any()
     assert all((block >= 0).all() and (block == 0).any() for block in blocks[:3])
     np.testing.assert_array_equal(model(images, training=False), blocks[3])
+
+
+@pytest.mark.parametrize("order", [("dense", "bn", "relu"), ("dense", "relu", "bn")])
+def test_order_within_a_block(order):
+    settings = dataclasses.replace(SMALL, fc_block="-".join(order).replace("bn", "norm"))
+    names = [layer.name for layer in build_encoder(SIZE, settings, 0.5, 0).layers]
+    for number in (1, 2, 3):
+        assert [n for n in names if n.startswith(f"fc{number}")] == [*(f"fc{number}_{p}" for p in order), f"fc{number}"]
+    assert [n for n in names if n.startswith("fc4")] == ["fc4_dense", "fc4_bn", "fc4"]
 
 
 def test_feature_map_follows_a_relu(small):

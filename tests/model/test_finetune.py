@@ -23,7 +23,7 @@ def frozen():
     noise = rng.normal(size=(30, SIZE, SIZE))
     images = np.stack([ndimage.gaussian_filter(image, 2.0) for image in noise])
     images = (images / images.std() / 4 + 0.5).astype(np.float16)
-    encoder = build_encoder(SIZE, Encoder(blocks=(1, 1), width=8, dim=DIM), 0.5, 1)
+    encoder = build_encoder(SIZE, Encoder(blocks=(1, 1), width=8, dim=DIM, fc_block="dense-norm-relu"), 0.5, 1)
     for variable in encoder.non_trainable_variables:
         if "moving_mean" in variable.path:
             variable.assign(rng.normal(0, 0.2, variable.shape))
