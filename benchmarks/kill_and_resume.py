@@ -6,6 +6,7 @@ trained weight has then to be the undisturbed run's, byte for byte. Takes about 
 
 import argparse
 import hashlib
+import io
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 import psutil
 
@@ -72,10 +74,19 @@ def content(folder: Path) -> dict[str, str]:
 
 
 def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
     if path.suffix != ".keras":
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    with zipfile.ZipFile(path) as model:  # its other members hold the time and addresses in memory
-        return hashlib.sha256(model.read("model.weights.h5")).hexdigest()
+        digest.update(path.read_bytes())
+        return digest.hexdigest()
+
+    def add(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        if isinstance(item, h5py.Dataset):
+            digest.update(name.encode() + np.asarray(item).tobytes())
+
+    # around the weights the file holds the time, addresses in memory and unused bytes
+    with zipfile.ZipFile(path) as model, h5py.File(io.BytesIO(model.read("model.weights.h5"))) as weights:
+        weights.visititems(add)
+    return digest.hexdigest()
 
 
 def main() -> None:
