@@ -5,11 +5,12 @@ slices for pre-training, and the disc samples, each three indices into the store
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,12 +18,13 @@ from threadpoolctl import threadpool_limits
 
 from lhdlib import profile as profiles
 from lhdlib import workspace
-from lhdlib.data import dicom, discs, reports
+from lhdlib.data import decoder, dicom, discs, overrides, reports
 from lhdlib.errors import UserError
 from lhdlib.progress import progress_bar
 
 NOTES_NAME = "Radiologists Report.xlsx"
 SPLITS = ("paper", "patient")
+SPARE = 2**28  # bytes that the disk must have beyond the slice store
 SCALE_PERCENTILE = 99.5  # becomes 1; the paper does not say how pixels become floats
 
 
@@ -95,14 +97,22 @@ def preprocess(pixels: np.ndarray, spacing: tuple[float, float], size: int, fiel
     -------
     np.ndarray, shape (size, size), float32
     """
+    image = resample(pixels, spacing, size, field_of_view_mm)
+    level = np.percentile(image, SCALE_PERCENTILE)
+    return image / level if level > 0 else image
+
+
+def resample(pixels: np.ndarray, spacing: tuple[float, float], size: int, field_of_view_mm: float) -> np.ndarray:
+    """The geometry of `preprocess` without its scaling: what is drawn on a slice goes the same way as the slice.
+
+    Parameters and result as of `preprocess`; a mask becomes the share of each new pixel that it covers.
+    """
     extents = np.array(pixels.shape) * spacing
     side = field_of_view_mm or extents.max()
     halves = side / 2 / np.array(spacing)
     centers = np.array(pixels.shape) / 2
     rows, columns = (area_weights(n, c - h, c + h, size) for n, c, h in zip(pixels.shape, centers, halves, strict=True))
-    image = rows @ pixels.astype(np.float32) @ columns.T
-    level = np.percentile(image, SCALE_PERCENTILE)
-    return image / level if level > 0 else image
+    return rows @ pixels.astype(np.float32) @ columns.T
 
 
 def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: int) -> Dataset:
@@ -111,9 +121,10 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
     Parameters
     ----------
     archive : Path
-        Folder tree with the studies and, anywhere in it, the notes workbook.
+        Folder tree with the studies and, anywhere in it, the notes workbook and the verdicts of a review.
     folder : Path
-        Gets ``store.npy``, ``slices.csv``, ``samples.csv``, ``rejected.csv``, ``set_aside.csv``, ``dataset.json``.
+        Gets ``store.npy``, ``dataset.json``, and the tables ``slices``, ``discs``, ``samples``, ``rejected`` and
+        ``set_aside`` as CSV.
     profile : Profile
     seed : int
         Of the splits.
@@ -121,15 +132,18 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
     Raises
     ------
     UserError
-        For a missing or empty folder, no axial T2 slices, missing notes, too few samples, or too little disk.
+        For a missing or empty folder, no axial T2 slices, missing notes, damaged verdicts, too few samples, or too
+        little disk.
     """
     notes_path = find_notes(archive)
-    code = [Path(m.__file__) for m in (dicom, discs, reports)] + [Path(__file__)]
-    key = workspace.content_key(profile.data, seed, listing(archive), notes_path, *code)
-    if (folder / "dataset.json").is_file() and workspace.read_json(folder / "dataset.json").get("key") == key:
+    verdicts_path = notes_path.with_name(overrides.NAME)
+    inputs = [notes_path] + [verdicts_path] * verdicts_path.is_file()
+    code = [Path(m.__file__) for m in (decoder, dicom, discs, overrides, reports)] + [Path(__file__)]
+    key = workspace.content_key(profile.data, seed, listing(archive), *inputs, *code)
+    if _stored_key(folder) == key:
         return load_dataset(folder)
 
-    notes = reports.read_notes(notes_path)
+    notes, verdicts = reports.read_notes(notes_path), overrides.read_overrides(verdicts_path)
     slices, rejected = dicom.index_tree(archive, progress=True)
     if not (len(slices) and (slices.weighting == "T2").any()):
         raise UserError(
@@ -138,33 +152,46 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
         )
     slices = slices.reset_index(drop=True)
     _check_space(folder, len(slices) * profile.data.image_size**2 * 2)
-    store, failed = _write_store(archive, slices, folder / "store.npy", profile.data)
-    rejected = pd.concat([rejected, failed], ignore_index=True)
-    slices["pretrain"] = pretrain_split(slices, set(failed.path), profile.data.pretrain_validation, seed)
+    with workspace.replacing(folder / "store.npy") as store_path:  # whatever fails leaves the earlier dataset
+        store, failed = _write_store(archive, slices, store_path, profile.data)
+        rejected = pd.concat([rejected, failed], ignore_index=True)
+        slices["pretrain"] = pretrain_split(slices, set(failed.path), profile.data.pretrain_validation, seed)
 
-    grouped = discs.group_discs(slices[~slices.path.isin(failed.path)])
-    samples, unlabelled = label_samples(discs.disc_samples(grouped), notes)
-    aside = pd.concat([discs.set_aside(grouped), unlabelled], ignore_index=True)
-    index = pd.Series(slices.index, slices.path)
-    for position in range(3):
-        samples[f"slice_{position + 1}"] = index[[paths[position] for paths in samples.paths]].to_numpy()
-    samples = samples.drop(columns="paths")
-    for split in SPLITS:
-        samples[f"split_{split}"] = assign_split(samples, profile.data, seed, split)
+        found = discs.group_discs(slices[~slices.path.isin(failed.path)])
+        judged, unmatched = overrides.apply_overrides(found, verdicts)
+        labels = overrides.judged_labels(judged)
+        samples, unlabelled = label_samples(discs.disc_samples(judged), notes, labels)
+        excluded = judged.verdict == overrides.EXCLUDE
+        dropped = judged.loc[excluded, ["patient", "study", "level"]].assign(reason=overrides.EXCLUDED)
+        aside = pd.concat([discs.set_aside(judged[~excluded]), unlabelled, dropped], ignore_index=True)
+        index = pd.Series(slices.index, slices.path)
+        for position in range(3):
+            samples[f"slice_{position + 1}"] = index[[paths[position] for paths in samples.paths]].to_numpy()
+        samples = samples.drop(columns="paths")
+        for split in SPLITS:
+            samples[f"split_{split}"] = assign_split(samples, profile.data, seed, split)
 
-    tables = {"slices": slices, "samples": samples, "rejected": rejected, "set_aside": aside}
-    for name, table in tables.items():
-        workspace.write_table(folder / f"{name}.csv", table)
-    info = {
-        "key": key,
-        "counts": count(slices, samples, len(slices) + len(rejected), profile.data.split),
-        "data_label": data_label(slices),
-        "fingerprint": fingerprint(store, samples),
-        "splits": {s: samples[f"split_{s}"].value_counts().to_dict() for s in SPLITS},
-        "rejected": rejected.reason.str.split(":").str[0].value_counts().to_dict(),
-        "set_aside": aside.reason.value_counts().to_dict(),
-    }
-    workspace.write_json(folder / "dataset.json", info)  # last: its presence says that the rest is whole
+        info = {
+            "key": key,
+            "counts": count(slices, samples, len(slices) + len(rejected) - len(failed), profile.data.split),
+            "data_label": data_label(slices),
+            "fingerprint": fingerprint(store, samples),
+            "splits": {s: samples[f"split_{s}"].value_counts().to_dict() for s in SPLITS},
+            "rejected": rejected.reason.str.split(":").str[0].value_counts().to_dict(),
+            "set_aside": aside.reason.value_counts().to_dict(),
+            "verdicts": {
+                "applied": int((judged.verdict != "").sum()),
+                "without a slab": list(map(" ".join, unmatched[overrides.KEY].to_numpy())),
+            },
+        }
+        tables = {"slices": slices, "samples": samples, "rejected": rejected, "set_aside": aside}
+        tables["discs"] = _disc_table(judged, notes)
+        (folder / "dataset.json").unlink(missing_ok=True)  # its presence says that the rest is whole
+        for name, table in tables.items():
+            workspace.write_table(folder / f"{name}.csv", table)
+    workspace.write_json(folder / "dataset.json", info)
+    if len(verdicts):
+        print(verdicts_line(info["verdicts"]))
     return load_dataset(folder)
 
 
@@ -182,9 +209,52 @@ def load_dataset(folder: Path) -> Dataset:
     samples = workspace.read_table(folder / "samples.csv", dtype=text)
     try:
         images = np.load(folder / "store.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{folder / 'store.npy'} is damaged: delete {folder} and run notebook 01 again.") from error
-    return Dataset(images, slices, samples, info)
+    return Dataset(images, slices, samples.fillna({"note": ""}), info)
+
+
+def _disc_table(judged: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
+    """``discs.csv``: all discs, with what the patient's note says of the lumbar T2 ones."""
+    noted = note_labels(judged, notes)[["label", "reason"]].where(judged.weighting == "T2", "")
+    paths = judged.paths.map("//".join)  # nothing else has two slashes
+    return judged.assign(paths=paths, note_label=noted.label, note_reason=noted.reason)
+
+
+def load_discs(folder: Path) -> pd.DataFrame:
+    """The discs of `build_dataset` as `discs.group_discs` found them, before any verdict.
+
+    Raises
+    ------
+    UserError
+        When the table is not there, damaged or of an earlier version.
+    """
+    text = ["patient", "study", "weighting", "paths", "found_level", "found_flag"]
+    table = workspace.read_table(folder / "discs.csv", dtype=dict.fromkeys(text, str))
+    try:
+        table = table.fillna(dict.fromkeys(text, "")).assign(level=table.found_level, flag=table.found_flag.fillna(""))
+        return table.assign(paths=table.paths.str.split("//").map(tuple))[discs.COLUMNS]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / 'discs.csv'} has other columns: run notebook 01 again.") from error
+
+
+def verdicts_line(verdicts: Mapping[str, Any]) -> str:
+    """One sentence about the review's verdicts, from ``info["verdicts"]``."""
+    lost = verdicts["without a slab"]
+    if not lost:
+        return f"All {verdicts['applied']} verdicts of the review were applied."
+    return (
+        f"{verdicts['applied']} verdicts of the review were applied; {len(lost)} match no slab of this archive, "
+        f"such as {lost[0]!r}: its slices have changed or are not here, so review it again."
+    )
+
+
+def _stored_key(folder: Path) -> str | None:
+    """Key of the dataset in `folder`; None when it is absent or its description is damaged: it is built anew."""
+    try:
+        return workspace.read_json(folder / "dataset.json")["key"]
+    except (UserError, KeyError, TypeError):
+        return None
 
 
 def find_notes(archive: Path) -> Path:
@@ -213,31 +283,71 @@ def listing(archive: Path) -> list[tuple[str, int, int]]:
         for place, folders, files in os.walk(archive):
             folders.sort()
             for name in sorted(files):
-                stat = os.stat(os.path.join(place, name))
-                yield os.path.relpath(os.path.join(place, name), archive), stat.st_size, stat.st_mtime_ns
+                file = os.path.join(place, name)
+                stat = os.stat(file, follow_symlinks=os.path.exists(file))  # a dangling link counts by itself
+                yield os.path.relpath(file, archive), stat.st_size, stat.st_mtime_ns
 
     return list(walk())
 
 
-def label_samples(samples: pd.DataFrame, notes: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Give each sample the label that its patient's note gives its level.
+def note_labels(places: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
+    """What the notes say of discs.
+
+    Parameters
+    ----------
+    places : pd.DataFrame
+        ``patient, level``.
+    notes : pd.DataFrame
+        Of `reports.read_notes`.
+
+    Returns
+    -------
+    pd.DataFrame, rows and index of `places`
+        ``label`` (True or False; NaN where unknown), ``note``, and ``reason``: empty, or why the label of a lumbar disc
+        is not known for certain.
+    """
+    notes = notes[notes.note != ""].drop_duplicates()
+    several = notes.patient[notes.patient.duplicated()]  # which of them is about these images, no one can tell
+    notes = notes[~notes.patient.isin(several)]
+    labels = reports.label_table(notes)
+    merged = places[["patient", "level"]].merge(labels, on=["patient", "level"], how="left")
+    merged = merged.merge(notes, on="patient", how="left").set_index(places.index)
+    reason = pd.Series("", merged.index)
+    reason[merged.label.isna()] = "no note for this patient"
+    reason[merged.patient.isin(several)] = "several notes for this patient"
+    undecided = merged.flag.fillna("") != ""
+    reason[undecided] = "note undecided: " + merged.flag[undecided].astype(str)
+    reason = reason.where(merged.level.isin(reports.LUMBAR_LEVELS), "")
+    return merged[["label"]].assign(note=merged.note.fillna(""), reason=reason)
+
+
+def label_samples(
+    samples: pd.DataFrame, notes: pd.DataFrame, judged: Mapping[str, int] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Give each sample the label that a reviewer gave it, else that its patient's note gives its level.
+
+    Parameters
+    ----------
+    samples : pd.DataFrame
+        Of `discs.disc_samples`.
+    notes : pd.DataFrame
+        Of `reports.read_notes`.
+    judged : mapping, optional
+        Of `overrides.judged_labels`.
 
     Returns
     -------
     samples : pd.DataFrame
         With ``label`` (0 or 1) and ``note``.
     set_aside : pd.DataFrame
-        ``patient, level, reason`` of samples without a usable note.
+        ``patient, study, level, reason`` of discs without a usable note or verdict.
     """
-    labels = reports.label_table(notes)
-    merged = samples.merge(labels, on=["patient", "level"], how="left").merge(notes, on="patient", how="left")
-    reason = pd.Series("", merged.index)
-    reason[merged.label.isna()] = "no note for this patient"
-    undecided = merged.flag.fillna("") != ""
-    reason[undecided] = "note undecided: " + merged.flag[undecided].astype(str)
-    usable = reason == ""
-    aside = merged.loc[~usable, ["patient", "level"]].assign(reason=reason[~usable])
-    kept = merged[usable].drop(columns="flag").astype({"label": int}).reset_index(drop=True)
+    noted = note_labels(samples, notes)
+    verdict = samples.paths.str[0].map(judged or {})
+    reason = noted.reason.where(verdict.isna(), "")
+    label = noted.label.where(verdict.isna(), verdict)
+    aside = samples.assign(reason=reason)[reason != ""][["patient", "study", "level", "reason"]].drop_duplicates()
+    kept = samples.assign(label=label, note=noted.note)[reason == ""].astype({"label": int}).reset_index(drop=True)
     return kept, aside
 
 
@@ -287,7 +397,7 @@ def assign_split(samples: pd.DataFrame, settings: profiles.Data, seed: int, how:
         taken: dict[int, list[int]] = {0: [], 1: []}
         while min(map(len, taken.values())) < per_class:
             if position == len(order):
-                raise _too_few(labels, wanted)
+                raise _too_few(samples, wanted)
             rows = members[order[position]]
             position += 1
             full = all(len(taken[label]) >= per_class for label in np.unique(labels[rows]))
@@ -300,14 +410,15 @@ def assign_split(samples: pd.DataFrame, settings: profiles.Data, seed: int, how:
                 else:
                     part[row] = "unused"
     if not {0, 1} <= set(labels[part == "train"]):
-        raise _too_few(labels, wanted)
+        raise _too_few(samples, wanted)
     return part.astype(str)
 
 
-def _too_few(labels: np.ndarray, wanted: dict[str, int]) -> UserError:
+def _too_few(samples: pd.DataFrame, wanted: dict[str, int]) -> UserError:
     return UserError(
-        f"{(labels == 1).sum()} positive and {(labels == 0).sum()} negative samples are too few for "
-        f"{sum(wanted.values())} of each outside training: add studies, or lower test_per_class in the profile."
+        f"{(samples.label == 1).sum()} positive and {(samples.label == 0).sum()} negative samples of "
+        f"{samples.patient.nunique()} patients are too few for {sum(wanted.values())} of each outside training: add "
+        "studies, or lower test_per_class in the profile."
     )
 
 
@@ -317,7 +428,7 @@ def count(slices: pd.DataFrame, samples: pd.DataFrame, files: int, split: str) -
     return {
         "patients": int(slices.patient.nunique()),
         "images": files,
-        "axial images": len(slices),
+        "axial images": int((slices.pretrain != "").sum()),
         "pre-training images": int((slices.pretrain == "train").sum()),
         "pre-training validation images": int((slices.pretrain == "validation").sum()),
         "disc samples": len(samples),
@@ -351,8 +462,11 @@ def fingerprint(store: np.ndarray, samples: pd.DataFrame) -> str:
 def _check_space(folder: Path, needed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
-    if free < needed + 2**28:
-        raise UserError(f"The slice store needs {needed / 2**30:.1f} GiB in {folder}, {free / 2**30:.1f} GiB are free.")
+    if free < needed + SPARE:
+        raise UserError(
+            f"The slice store needs {(needed + SPARE) / 2**30:.1f} GiB in {folder}, where {free / 2**30:.1f} GiB are "
+            "free: make room there, or name a folder on another disk with --results DIR."
+        )
 
 
 def _one_thread() -> None:
@@ -362,9 +476,12 @@ def _one_thread() -> None:
 def _load(task: tuple[str, float, float, int, float]) -> np.ndarray | str:
     path, row_spacing, column_spacing, size, field_of_view = task
     try:
-        return preprocess(dicom.read_pixels(path), (row_spacing, column_spacing), size, field_of_view)
-    except Exception as error:  # a hostile file may fail anywhere in a decoder; the slice is listed, not lost
-        return f"pixels unreadable: {type(error).__name__}"
+        with np.errstate(over="ignore", invalid="ignore"):
+            image = preprocess(dicom.read_pixels(path), (row_spacing, column_spacing), size, field_of_view)
+            image = image.astype(np.float16)
+        return image if np.isfinite(image).all() else "pixels unusable: not finite at the scale of the others"
+    except ValueError as error:  # says why and quotes nothing of the header; the slice is listed, not lost
+        return f"pixels unreadable: {error}"
 
 
 def _write_store(archive: Path, slices: pd.DataFrame, path: Path, settings: profiles.Data):
@@ -372,14 +489,13 @@ def _write_store(archive: Path, slices: pd.DataFrame, path: Path, settings: prof
     columns = zip(slices.path, slices.row_spacing, slices.column_spacing, strict=True)
     tasks = [(str(archive / p), r, c, size, settings.field_of_view_mm) for p, r, c in columns]
     failed = []
-    with workspace.replacing(path) as temporary:
-        store = np.lib.format.open_memmap(temporary, "w+", np.float16, (len(slices), size, size))
-        with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=_one_thread) as pool:
-            results = pool.map(_load, tasks, chunksize=32)
-            for row, image in enumerate(progress_bar(results, total=len(tasks), desc="slice store")):
-                if isinstance(image, str):
-                    failed.append({"path": slices.path[row], "patient": slices.patient[row], "reason": image})
-                else:
-                    store[row] = image
-        store.flush()
+    store = np.lib.format.open_memmap(path, "w+", np.float16, (len(slices), size, size))
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=_one_thread) as pool:
+        results = pool.map(_load, tasks, chunksize=32)
+        for row, image in enumerate(progress_bar(results, total=len(tasks), desc="slice store")):
+            if isinstance(image, str):
+                failed.append({"path": slices.path[row], "patient": slices.patient[row], "reason": image})
+            else:
+                store[row] = image
+    store.flush()
     return np.load(path, mmap_mode="r"), pd.DataFrame(failed, columns=["path", "patient", "reason"])

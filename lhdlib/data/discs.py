@@ -1,22 +1,31 @@
 """Table of slices -> slabs, one per disc, with their levels -> three-slice samples.
 
 A slab is a run of parallel, evenly spaced slices. Neighbouring slabs may differ in orientation or, where the spine is
-straight, only by a gap. Levels are named from the lowest slab upwards; what does not fit is flagged, not guessed.
+straight, only by a gap. Levels are named from the lowest slab upwards; what does not fit is flagged, not guessed. A
+doubt about one slab is a doubt about the levels of all above it, and about none below.
 """
+
+from statistics import median_low
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import KDTree
 
 LEVELS = ("L5-S1", "L4-L5", "L3-L4", "L2-L3", "L1-L2", "T12-L1", "T11-T12", "T10-T11")  # from the lowest upwards
 LUMBAR = frozenset(LEVELS[:5])
+UNKNOWN = "unknown"  # level of a T1 slab where the study has no T2 slab
 SAME_ORIENTATION_DEG = 0.35  # real neighbouring slabs differ by 0.7 degrees and more; rounding noise is far smaller
-GAP_FACTOR = 1.5  # a step along the normal of more than so many usual steps begins a new slab
-MAX_IN_SLAB = 7  # more slices than that are a contiguous block over several discs
-DISC_STEP_MM = (15.0, 60.0)  # distance between the centres of neighbouring discs
-COLUMNS = [
-    "patient", "study", "weighting", "level", "paths", "slices", "spacing", "x", "y", "z", "normal_x", "normal_y",
-    "normal_z", "flag",
-]  # fmt: skip
+GAP_FACTOR = 1.5  # a step of more than so many neighbouring steps begins a new slab
+STEP_MM = (2.5, 7.5)  # a shorter step is one place imaged twice, a longer one a gap; the paper's slabs have 3.3-6.5
+MAX_IN_SLAB, MAX_EXTENT_MM = 7, 35.0  # from the first to the last slice; beyond, a block covers several discs
+NEAR_MM = 15.0  # slabs with nearer centres show one disc, and so do, a little farther apart, two of few slices:
+PIECES, PIECES_MM = 5, 20.0  # what is left of a slab without one of its inner slices
+FAR, FAR_MM = 1.6, (50.0, 60.0)  # a disc is missing beyond so many of the study's usual steps, within these bounds
+REPEATED, BLOCK, GAP = "repeated slab or missing slice", "contiguous block over several discs", "gap between slabs"
+PLACE = ["x", "y", "z", "normal_x", "normal_y", "normal_z"]
+COLUMNS = ["patient", "study", "weighting", "level", "paths", "slices", "spacing", *PLACE, "flag"]
 
 
 def group_discs(slices: pd.DataFrame) -> pd.DataFrame:
@@ -25,94 +34,131 @@ def group_discs(slices: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     slices : pd.DataFrame
-        Of `dicom.index_tree`.
+        Of `dicom.index_tree`; the order of its rows does not matter.
 
     Returns
     -------
     pd.DataFrame
         A row per disc and weighting: ``patient, study, weighting, level``, ``paths`` (tuple, cranial to caudal),
         number of ``slices``, their ``spacing`` (mm), centre ``x, y, z`` (mm), normal, and ``flag``: empty, or why a
-        person should look. T1 and T2 rows of one disc share patient, study and level.
+        person should look. T1 and T2 rows of one disc share patient, study and level; so do two slabs of one disc,
+        which carry a flag.
     """
     rows = []
     for (patient, study), one_study in slices.groupby(["patient", "study"], sort=True):
-        for weighting, table in one_study.groupby("weighting", sort=True):
-            slabs = _flag(_slabs(table))
-            rows += [{"patient": patient, "study": study, "weighting": weighting} | slab for slab in slabs]
+        slabs = {w: _name(_slabs(table)) for w, table in one_study.groupby("weighting", sort=True)}
+        if "T1" in slabs and "T2" in slabs:
+            _link(slabs["T1"], slabs["T2"])
+        for weighting, named in slabs.items():
+            for slab in named:
+                flag = "; ".join(dict.fromkeys(slab["faults"] + slab["doubts"]))
+                rows.append(slab | {"patient": patient, "study": study, "weighting": weighting, "flag": flag})
     return _flag_second_studies(pd.DataFrame(rows, columns=COLUMNS))
 
 
 def _slabs(table: pd.DataFrame) -> list[dict]:
     """Slabs of one study and weighting, from the lowest upwards."""
-    normals = table[["normal_x", "normal_y", "normal_z"]].to_numpy()
-    corners = table[["x", "y", "z"]].to_numpy()
-    rows, columns = (table[[f"{v}_x", f"{v}_y", f"{v}_z"]].to_numpy() for v in ("row", "column"))
-    width = (table.column_spacing * table["columns"]).to_numpy()[:, None]
-    height = (table.row_spacing * table["rows"]).to_numpy()[:, None]
-    centers = corners + rows * width / 2 + columns * height / 2
+    table = table.sort_values("path")  # so that equal depths have an order
+    vectors = {v: table[[f"{v}_x", f"{v}_y", f"{v}_z"]].to_numpy() for v in ("row", "column", "normal")}
+    width = (table.column_spacing * (table["columns"] - 1)).to_numpy()[:, None]
+    height = (table.row_spacing * (table["rows"] - 1)).to_numpy()[:, None]
+    centers = table[["x", "y", "z"]].to_numpy() + vectors["row"] * width / 2 + vectors["column"] * height / 2
+    series = table.series.to_numpy()
     found = []
-    for members in _parallel(normals):
-        normal = normals[members].mean(axis=0)
-        depth = centers[members] @ normal
-        order = members[np.argsort(-depth)]  # cranial first
-        for run in _split_at_gaps(order, np.sort(depth)[::-1]):
-            depths = centers[run] @ normal
+    for members in _parallel(np.hstack([vectors["row"], vectors["column"]])):
+        normal = vectors["normal"][members].mean(axis=0)
+        normal /= np.linalg.norm(normal)
+        depth = centers @ normal
+        for run in (run for layer in _layers(members, depth, series) for run in _split_at_gaps(layer, depth)):
+            steps = -np.diff(depth[run])
             found.append(
                 {
                     "paths": tuple(table.path.to_numpy()[run]),
                     "slices": len(run),
-                    "spacing": float(np.median(-np.diff(depths))) if len(run) > 1 else np.nan,
-                    **dict(zip("xyz", centers[run].mean(axis=0), strict=True)),
-                    **dict(zip(("normal_x", "normal_y", "normal_z"), normal, strict=True)),
+                    "spacing": float(np.median(steps)) if steps.size else np.nan,
+                    **dict(zip(PLACE, [*centers[run].mean(axis=0), *normal], strict=True)),
+                    "faults": ["slices at one place"] * bool((steps < STEP_MM[0]).any())
+                    + [BLOCK] * bool(len(run) > MAX_IN_SLAB or steps.sum() > MAX_EXTENT_MM),
                 }
             )
     return sorted(found, key=lambda slab: slab["z"])
 
 
-def _parallel(normals: np.ndarray) -> list[np.ndarray]:
-    """Groups of rows whose normals agree with the group's first."""
-    limit = np.cos(np.deg2rad(SAME_ORIENTATION_DEG))
-    left, groups = np.arange(len(normals)), []
-    while left.size:
-        same = normals[left] @ normals[left[0]] >= limit * np.linalg.norm(normals[left[0]])
-        groups.append(left[same])
-        left = left[~same]
-    return groups
+def _parallel(orientations: np.ndarray) -> list[np.ndarray]:
+    """Groups of rows that are linked by equal orientations (row and column vectors, shape (n, 6))."""
+    different, which = np.unique(orientations.round(3), axis=0, return_inverse=True)
+    pairs = KDTree(different).query_pairs(np.deg2rad(SAME_ORIENTATION_DEG), output_type="ndarray")
+    links = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(different),) * 2)
+    count, group = connected_components(links, directed=False)
+    group = group[which.ravel()]
+    return np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group, minlength=count))[:-1])
+
+
+def _layers(members: np.ndarray, depth: np.ndarray, series: np.ndarray) -> list[np.ndarray]:
+    """Parallel slices, cranial first; each series for itself where two series image the same place."""
+    order = members[np.argsort(-depth[members], kind="stable")]
+    if not (-np.diff(depth[order]) < STEP_MM[0]).any():
+        return [order]
+    return [order[series[order] == name] for name in np.unique(series[order])]
 
 
 def _split_at_gaps(order: np.ndarray, depth: np.ndarray) -> list[np.ndarray]:
-    steps = -np.diff(depth)
-    if not steps.size:
-        return [order]
-    # the lower quartile is a step within a slab as long as most slabs have three slices or more
-    usual = np.quantile(steps[steps > 0.1], 0.25) if (steps > 0.1).any() else np.inf
-    return np.split(order, np.flatnonzero(steps > GAP_FACTOR * usual) + 1)
+    """Runs of evenly spaced slices: a step is a gap beside its smaller neighbour, or beyond what a slab may have."""
+    steps = -np.diff(depth[order])
+    places = np.flatnonzero(steps >= STEP_MM[0])
+    steps = steps[places]
+    neighbour = np.minimum(np.append(steps[1:], np.inf), np.append(np.inf, steps[:-1]))
+    gaps = (steps > GAP_FACTOR * neighbour[: len(steps)]) | (steps > STEP_MM[1])
+    return np.split(order, places[gaps] + 1)
 
 
-def _flag(slabs: list[dict]) -> list[dict]:
-    reasons: list[list[str]] = [[] for _ in slabs]
+def _name(slabs: list[dict]) -> list[dict]:
+    """Add ``level`` and ``doubts`` about it, and to ``faults`` what is wrong with a slab's neighbourhood."""
+    places = _places(slabs)
+    steps = _distance(places[1:], places[:-1]).tolist()
+    far = np.clip(FAR * median_low(steps), *FAR_MM) if steps else np.inf
+    disc, doubts = 0, []
     for number, slab in enumerate(slabs):
-        if slab["slices"] > MAX_IN_SLAB:
-            reasons[number].append("contiguous block over several discs")
-        if slab["spacing"] < 0.5:
-            reasons[number].append("slices at one place")
-    for low, (below, above) in enumerate(zip(slabs, slabs[1:], strict=False)):
-        step = np.linalg.norm([above[a] - below[a] for a in "xyz"])
-        if step < DISC_STEP_MM[0]:
-            for number in (low, low + 1):
-                reasons[number].append("repeated slab")
-        elif step > DISC_STEP_MM[1]:
-            for number in range(low + 1, len(slabs)):
-                reasons[number].append("level uncertain: gap between slabs below")
-    if len(slabs) > len(LEVELS) or any(
-        "repeated slab" in r or "contiguous block over several discs" in r for r in reasons
-    ):
-        for number in range(len(slabs)):
-            reasons[number].append("level uncertain: number of slabs does not fit")
-    return [
-        slab | {"level": LEVELS[n] if n < len(LEVELS) else "above " + LEVELS[-1], "flag": "; ".join(dict.fromkeys(r))}
-        for n, (slab, r) in enumerate(zip(slabs, reasons, strict=True))
-    ]
+        if number:
+            below, step = slabs[number - 1], steps[number - 1]
+            few = below["slices"] + slab["slices"] <= PIECES
+            if step < (PIECES_MM if few else NEAR_MM):  # two slabs of one disc
+                below["faults"].append(REPEATED)
+                slab["faults"].append(REPEATED)
+            else:
+                disc += 1
+                reasons = [fault for fault in below["faults"] if fault in (REPEATED, BLOCK)]
+                reasons += [GAP] * bool(step > far)
+                doubts = doubts + [f"level uncertain: {reason} below" for reason in reasons]
+        slab |= {"level": LEVELS[disc] if disc < len(LEVELS) else f"above {LEVELS[-1]}", "doubts": doubts}
+    if disc >= len(LEVELS):
+        for slab in slabs:
+            slab["doubts"] = [*slab["doubts"], "level uncertain: more slabs than discs"]
+    return slabs
+
+
+def _places(slabs: list[dict]) -> np.ndarray:
+    """Centres and normals, shape (n, 6)."""
+    return np.array([[slab[column] for column in PLACE] for slab in slabs])
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Distance of slabs' centres along their mean normals, mm."""
+    normal = one[..., 3:] + other[..., 3:]
+    return np.abs((normal * (one[..., :3] - other[..., :3])).sum(-1)) / np.linalg.norm(normal, axis=-1)
+
+
+def _link(t1: list[dict], t2: list[dict]) -> None:
+    """Give T1 slabs the level of the T2 slab at their place: either weighting may lack a slab that the other has."""
+    places = _places(t2)
+    for number, (slab, place) in enumerate(zip(t1, _places(t1), strict=True)):
+        distances = _distance(place, places)
+        if number == 0 and distances.min() >= NEAR_MM and slab["z"] < t2[0]["z"]:
+            for other in t2:
+                other["doubts"] = [*other["doubts"], "level uncertain: a T1 slab lies below the lowest T2 slab"]
+        linked = distances.min() < NEAR_MM
+        partner = t2[int(distances.argmin())] if linked else {"level": UNKNOWN, "doubts": ["no T2 slab at this place"]}
+        slab |= {"level": partner["level"], "doubts": partner["doubts"]}
 
 
 def _flag_second_studies(discs: pd.DataFrame) -> pd.DataFrame:
@@ -156,12 +202,14 @@ def sample_starts(count: int) -> list[int]:
 
 
 def set_aside(discs: pd.DataFrame) -> pd.DataFrame:
-    """T2 discs that give no sample: ``patient, level, reason``."""
+    """T2 discs that give no sample: ``patient, study, level, reason``."""
     t2 = discs[discs.weighting == "T2"]
     reason = t2.flag.where(t2.flag == "", "to be reviewed: " + t2.flag)
     reason = reason.mask((reason == "") & ~t2.level.isin(LUMBAR), "not lumbar")
     reason = reason.mask((reason == "") & (t2.slices < 3), "fewer than three slices")
-    return t2.loc[reason != "", ["patient", "level"]].assign(reason=reason[reason != ""]).reset_index(drop=True)
+    return (
+        t2.loc[reason != "", ["patient", "study", "level"]].assign(reason=reason[reason != ""]).reset_index(drop=True)
+    )
 
 
 def _usable(discs: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,213 @@
+"""A reviewer's verdicts: an append-only table beside the radiologists' notes, which the build applies last.
+
+A row is one whole verdict about one slab of T2 slices, and the last row about a slab counts: correcting a verdict is
+one more row, and a crash costs at most the row that was being written.
+"""
+
+import csv
+import io
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lhdlib.data.discs import LEVELS
+from lhdlib.errors import UserError
+
+NAME = "overrides.csv"
+VERSION = "1"
+KEY = ["patient", "study", "slab"]  # names a slab
+COLUMNS = ["version", "when", "who", *KEY, "slices", "level", "verdict", "why"]
+LABELS = {"herniated": 1, "normal": 0}
+AS_NOTED, EXCLUDE, OPEN = "as noted", "exclude", "open"  # the note's label; no sample; an earlier verdict is withdrawn
+KEPT = (*LABELS, AS_NOTED)  # verdicts that state the slab's level
+VERDICTS = (*KEPT, EXCLUDE, OPEN)
+EXCLUDED = "excluded in review"
+SAME_LEVEL = "level uncertain: after the review two slabs of the study have it"
+MAX_BYTES = 16 * 2**20  # of the table; a verdict has 150
+
+
+def slab_key(paths: Sequence[str]) -> str:
+    """Name of a slab within its study: series folder and file of its first slice, wherever the archive lies."""
+    return "/".join(paths[0].split("/")[-2:])
+
+
+def read_overrides(path: Path) -> pd.DataFrame:
+    """All verdicts ever given, oldest first; none when there is no file.
+
+    Returns
+    -------
+    pd.DataFrame
+        `COLUMNS`, all text but ``slices``, the number of slices that the slab had.
+
+    Raises
+    ------
+    UserError
+        For a file that is no table of verdicts, or a line in it that is none. Only a last line that was cut short by
+        a crash is passed over, with a warning.
+    """
+    rows, content, whole = _parse(path)
+    if len(whole) < len(content):
+        warnings.warn(
+            f"The last line of {path} is half written and does not count: give that verdict again.", stacklevel=2
+        )
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"slices": int})
+
+
+def append_verdict(path: Path, disc: Any, verdict: str, level: str, who: str, why: str = "") -> None:
+    """Add a verdict to the table; it is on the disk when this returns.
+
+    Parameters
+    ----------
+    path : Path
+        The table; made when absent.
+    disc : row of `discs.group_discs`
+        The slab.
+    verdict : str
+        One of `VERDICTS`.
+    level : str
+        The slab's level, for the verdicts in `KEPT`; empty for the others.
+    who, why : str
+        The reviewer, and an optional reason.
+
+    Raises
+    ------
+    UserError
+        For an unknown verdict or level, a missing reviewer, a damaged table, or one that cannot be written.
+    """
+    when = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    slab = [disc.patient, disc.study, slab_key(disc.paths), str(len(disc.paths))]
+    row = [VERSION, when, " ".join(who.split()), *slab, level, verdict, " ".join(why.split())]
+    problem = _problem(row)
+    if problem:
+        raise UserError(f"The verdict was not kept because {problem}.")
+    _, content, whole = _parse(path)
+    text = io.StringIO("" if whole.endswith(b"\n") or not whole else "\n")
+    text.seek(0, io.SEEK_END)
+    csv.writer(text, lineterminator="\n").writerows([row] if whole else [COLUMNS, row])
+    try:
+        with path.open("ab") as file:
+            if len(whole) < len(content):  # else another reviewer may have written since
+                file.truncate(len(whole))
+            file.write(text.getvalue().encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise UserError(
+            f"The verdict was not kept because {path} cannot be written ({error.strerror}): allow writing there."
+        ) from error
+
+
+def _parse(path: Path) -> tuple[list[list[str]], bytes, bytes]:
+    """Rows of the table, the file's bytes, and these without a half-written last line."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return [], b"", b""
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): allow reading it.") from error
+    mend = "restore an earlier version of it, or move it away to begin a new one"
+    if len(content) > MAX_BYTES:
+        raise UserError(f"{path} has more than {MAX_BYTES >> 20} MiB, too many for a table of verdicts: {mend}.")
+    head, newline, last = content.rpartition(b"\n")
+    if not newline and ",".join(COLUMNS).encode().startswith(last):
+        return [], content, b""  # the crash came with the first line
+    whole = content if _is_whole(last) else head + newline
+    lines = csv.reader(io.StringIO(whole.decode("utf-8-sig", "replace"), newline=""), strict=True)
+    rows = []
+    try:
+        if next(lines, None) != COLUMNS:
+            raise UserError(f"{path} is no table of verdicts, for its first line is not {','.join(COLUMNS)!r}: {mend}.")
+        for row in lines:
+            problem = _problem(row) if row else ""
+            if problem:
+                raise UserError(f"Line {lines.line_num} of {path} is no verdict because {problem}: mend or delete it.")
+            rows += [row] * bool(row)
+    except csv.Error as error:
+        raise UserError(f"Line {lines.line_num} of {path} cannot be read ({error}): mend or delete it.") from error
+    return rows, content, whole
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether a line has all its fields: another program may have left out its end of line."""
+    try:
+        return len(next(csv.reader([line.decode("utf-8-sig", "replace")], strict=True), [])) >= len(COLUMNS)
+    except csv.Error:
+        return False
+
+
+def _problem(row: list[str]) -> str:
+    """What is wrong with a row; empty when it is a verdict."""
+    if len(row) != len(COLUMNS):
+        return f"it has {len(row)} fields instead of {len(COLUMNS)}"
+    fields = dict(zip(COLUMNS, row, strict=True))
+    if fields["version"] != VERSION:
+        return f"its version {_shown(fields['version'])} is not {VERSION}"
+    try:
+        zoned = datetime.fromisoformat(fields["when"]).tzinfo is not None
+    except ValueError:
+        zoned = False
+    if not zoned:
+        return f"{_shown(fields['when'])} is no time with a zone, such as 2024-05-31T12:00:00+00:00"
+    for name in ("who", "patient", "slab"):
+        if not fields[name].strip():
+            return f"the field {name!r} is empty"
+    if not (fields["slices"].isascii() and fields["slices"].isdigit() and len(fields["slices"]) < 6):
+        return f"{_shown(fields['slices'])} is no number of slices"
+    if fields["verdict"] not in VERDICTS:
+        return f"{_shown(fields['verdict'])} is none of the verdicts {', '.join(VERDICTS)}"
+    if fields["verdict"] in KEPT and fields["level"] not in LEVELS:
+        return f"{_shown(fields['level'])} is none of the levels {', '.join(LEVELS)}"
+    if fields["verdict"] not in KEPT and fields["level"]:
+        return f"the verdict {fields['verdict']!r} goes without a level"
+    return ""
+
+
+def _shown(text: str) -> str:
+    return repr(text[:40])
+
+
+def apply_overrides(found: pd.DataFrame, verdicts: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Discs as the last verdict about each has them.
+
+    Parameters
+    ----------
+    found : pd.DataFrame
+        Of `discs.group_discs`.
+    verdicts : pd.DataFrame
+        Of `read_overrides`.
+
+    Returns
+    -------
+    judged : pd.DataFrame
+        `found` with ``level`` and ``flag`` changed as the verdicts say, ``found_level`` and ``found_flag`` as they
+        were, and ``verdict``, empty without one. Slabs of one study that end up with one level keep a flag. T1 slabs
+        stay as they are: no sample is made of them.
+    unmatched : pd.DataFrame
+        The verdicts in force whose slab is not there, or has another number of slices than the reviewer saw.
+    """
+    last = verdicts.drop_duplicates(KEY, keep="last")
+    last = last[last.verdict != OPEN]
+    place = [*KEY, "slices"]
+    slabs = found.assign(slab=found.paths.map(slab_key))[found.weighting == "T2"]
+    given = last.set_index(place)[["level", "verdict"]].reindex(pd.MultiIndex.from_frame(slabs[place]))
+    given = given.set_index(slabs.index).reindex(found.index).fillna("")
+    judged = found.assign(found_level=found.level, found_flag=found.flag, verdict=given.verdict)
+    kept = judged.verdict.isin(KEPT)
+    judged["level"] = found.level.mask(kept, given.level)
+    judged["flag"] = found.flag.mask(kept, "").mask(judged.verdict == EXCLUDE, EXCLUDED)
+    usable = judged[(judged.weighting == "T2") & (judged.flag == "")]
+    judged.loc[usable.index[usable.duplicated(["patient", "study", "level"], keep=False)], "flag"] = SAME_LEVEL
+    here = pd.MultiIndex.from_frame(last[place]).isin(pd.MultiIndex.from_frame(slabs[place]))
+    return judged, last[~here]
+
+
+def judged_labels(judged: pd.DataFrame) -> dict[str, int]:
+    """Label (0 or 1) of every slice whose disc a reviewer called normal or herniated, by path."""
+    decided: Iterable = judged[judged.verdict.isin(list(LABELS))].itertuples()
+    return {path: LABELS[disc.verdict] for disc in decided for path in disc.paths}
