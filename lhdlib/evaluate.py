@@ -1,13 +1,27 @@
-"""Metrics with 95 % intervals (section "Model evaluation methods", Eq. 21-23)."""
+"""Metrics with 95 % intervals (section "Model evaluation methods", Eq. 21-23).
 
+Two kinds of interval stand side by side. The plain ones (Wilson, DeLong) take the discs as independent. Several discs
+of one patient are not: the others resample patients with all their discs. Both are about other patients like these, for
+the classifiers as trained; neither knows what another pre-training would have given.
+"""
+
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
-from sklearn.metrics import roc_auc_score
+import pandas as pd
+from scipy import special, stats
+from sklearn.metrics import brier_score_loss, roc_curve
+from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
 LEVEL = 0.95
+TAILS = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+DRAWS = 2000  #: resamples of the patients
+BINS = 8  #: of the calibration curve, of equal numbers of discs
+AIM = 0.9  #: sensitivity or specificity at an operating point
+POINTS = {"TPR": "sensitivity", "TNR": "specificity"}  #: what the operating points aim at
+GRID = np.linspace(0, 1, 201)  #: of 1 - specificity, for the band around an ROC curve
 
 
 class Estimate(NamedTuple):
@@ -66,22 +80,43 @@ def delong(labels: np.ndarray, scores: np.ndarray) -> Estimate:
     At an AUC of 0 or 1 DeLong's variance is zero; the far limit is then Wilson's for the size of the smaller class.
     """
     labels = np.asarray(labels).astype(bool)
-    auc = float(roc_auc_score(labels, scores))
-    positive, negative = scores[labels], scores[~labels]
-    m, n = len(positive), len(negative)
+    above, below = placements(labels, scores)
+    auc, m, n = float(above.mean()), len(above), len(below)
     if auc in (0.0, 1.0) or min(m, n) < 2:
         low, high = proportion_confint(auc * min(m, n), min(m, n), alpha=1 - LEVEL, method="wilson")
         return Estimate(auc, min(float(low), auc), max(float(high), auc))
-    ranks = stats.rankdata(np.concatenate([positive, negative]))
-    above_negatives = (ranks[:m] - stats.rankdata(positive)) / n
-    below_positives = 1 - (ranks[m:] - stats.rankdata(negative)) / m
-    error = np.sqrt(above_negatives.var(ddof=1) / m + below_positives.var(ddof=1) / n)
-    logit, width = np.log(auc / (1 - auc)), stats.norm.ppf((1 + LEVEL) / 2) * error / (auc * (1 - auc))
-    low, high = 1 / (1 + np.exp(-(logit + np.array([-width, width]))))
+    width = stats.norm.ppf(TAILS[1]) * _delong_error(above, below) / (auc * (1 - auc))
+    low, high = special.expit(special.logit(auc) + np.array([-width, width]))
     return Estimate(auc, float(low), float(high))
 
 
-def over_seeds(labels: np.ndarray, logits: np.ndarray) -> dict[str, dict[str, float]]:
+def placements(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """DeLong's components of the AUC: the mean of either is the AUC.
+
+    Returns
+    -------
+    above : np.ndarray, shape (positives,)
+        Share of the negatives that each positive is above; a tie counts half.
+    below : np.ndarray, shape (negatives,)
+        Share of the positives that each negative is below.
+    """
+    labels = np.asarray(labels).astype(bool)
+    positive, negative = scores[labels], scores[~labels]
+    m, n = len(positive), len(negative)
+    ranks = stats.rankdata(np.concatenate([positive, negative]))
+    return (ranks[:m] - stats.rankdata(positive)) / n, 1 - (ranks[m:] - stats.rankdata(negative)) / m
+
+
+def _delong_error(above: np.ndarray, below: np.ndarray) -> float:
+    return float(np.sqrt(above.var(ddof=1) / len(above) + below.var(ddof=1) / len(below)))
+
+
+# Several training seeds on the same discs
+
+
+def over_seeds(
+    labels: np.ndarray, logits: np.ndarray, patients: np.ndarray | None = None
+) -> dict[str, dict[str, float]]:
     """Metrics of several training seeds on the same discs.
 
     Parameters
@@ -89,18 +124,345 @@ def over_seeds(labels: np.ndarray, logits: np.ndarray) -> dict[str, dict[str, fl
     labels : np.ndarray, shape (n,)
     logits : np.ndarray, shape (seeds, n)
         Before the sigmoid: the threshold 0.5 on probabilities is 0 here.
+    patients : np.ndarray, shape (n,), optional
+        Of each disc.
 
     Returns
     -------
     dict
         For ``ACC``, ``TPR``, ``TNR``, ``AUC``: ``mean`` and ``sd`` over the seeds (sd is 0 for one seed), and
-        ``low`` and ``high``, the mean limits of the seeds' 95 % intervals.
+        ``low`` and ``high``, the mean limits of the seeds' plain 95 % intervals; given patients, also ``patient_low``
+        and ``patient_high``, the limits for the mean when patients are resampled (`by_patient`).
     """
     runs = [binary_metrics(labels, row, threshold=0.0) for row in logits]
+    resampled = {} if patients is None else by_patient(labels, logits, patients)
     summary = {}
     for name in runs[0]:
         values = np.array([run[name] for run in runs])
         spread = float(values[:, 0].std(ddof=1)) if len(runs) > 1 else 0.0
         mean, low, high = values.mean(axis=0).tolist()
         summary[name] = {"mean": mean, "sd": spread, "low": low, "high": high}
+        if resampled:
+            summary[name] |= {"patient_low": resampled[name].low, "patient_high": resampled[name].high}
     return summary
+
+
+# Resampling patients
+
+
+def patient_weights(patients: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+    """How often each disc counts when patients are drawn with replacement, each with all their discs.
+
+    Parameters
+    ----------
+    patients : np.ndarray, shape (n,)
+    draws, seed : int
+
+    Returns
+    -------
+    np.ndarray, shape (draws, n), float
+    """
+    names, codes = np.unique(patients, return_inverse=True)
+    share = np.full(len(names), 1 / len(names))
+    return np.random.default_rng([seed, 60]).multinomial(len(names), share, draws)[:, codes].astype(float)
+
+
+def weighted_metrics(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Accuracy, sensitivity, specificity and AUC of weighted discs, each the mean over the seeds.
+
+    Parameters
+    ----------
+    labels : np.ndarray, shape (n,)
+    logits : np.ndarray, shape (seeds, n)
+    weights : np.ndarray, shape (draws, n)
+        Ones give the metrics themselves.
+
+    Returns
+    -------
+    dict
+        ``ACC``, ``TPR``, ``TNR``, ``AUC``, each of shape (draws,); nan where a draw lacks a class.
+    """
+    truth = np.asarray(labels).astype(bool)
+    hits = ((logits >= 0) == truth).mean(axis=0)  # share of the seeds that are right about each disc
+    upper, lower = logits[:, truth, None], logits[:, None, ~truth]
+    order = (upper > lower).mean(axis=0) + (upper == lower).mean(axis=0) / 2
+    positive, negative = weights[:, truth], weights[:, ~truth]
+    with np.errstate(invalid="ignore"):
+        return {
+            "ACC": weights @ hits / weights.sum(1),
+            "TPR": positive @ hits[truth] / positive.sum(1),
+            "TNR": negative @ hits[~truth] / negative.sum(1),
+            "AUC": ((positive @ order) * negative).sum(1) / (positive.sum(1) * negative.sum(1)),
+        }
+
+
+def by_patient(
+    labels: np.ndarray, logits: np.ndarray, patients: np.ndarray, draws: int = DRAWS, seed: int = 0
+) -> dict[str, Estimate]:
+    """The metrics of `weighted_metrics` with intervals that resample patients.
+
+    A metric of 0 or 1 is the same in every draw; its far limit is then Wilson's for the number of its patients.
+    """
+    found = weighted_metrics(labels, logits, patient_weights(patients, draws, seed))
+    values = weighted_metrics(labels, logits, np.ones((1, len(labels))))
+    truth = np.asarray(labels).astype(bool)
+    counted = {"ACC": np.ones_like(truth), "TPR": truth, "TNR": ~truth}
+    groups = {name: len(np.unique(patients[discs])) for name, discs in counted.items()}
+    groups["AUC"] = min(groups["TPR"], groups["TNR"])
+    estimates = {}
+    for name, (value,) in values.items():
+        if value in (0.0, 1.0):
+            low, high = proportion_confint(value * groups[name], groups[name], alpha=1 - LEVEL, method="wilson")
+        else:  # on the logit scale it covers with few patients too, where percentiles fall short
+            slope = value * (1 - value)
+            low, high = special.expit(_around(special.logit(value), found[name] / slope))
+        estimates[name] = Estimate(float(value), min(float(low), float(value)), max(float(high), float(value)))
+    return estimates
+
+
+def _around(value: float, draws: np.ndarray) -> np.ndarray:
+    """Normal limits with the spread of the draws; those without a value are left out."""
+    return value + stats.norm.ppf(TAILS) * np.nanstd(draws, ddof=1)
+
+
+def balance(labels: np.ndarray, logits: np.ndarray, patients: np.ndarray) -> Estimate:
+    """Sensitivity minus specificity, with an interval that resamples patients."""
+    once, draws = (weighted_metrics(labels, logits, w) for w in (np.ones((1, len(labels))), patient_weights(patients)))
+    value = float(once["TPR"][0] - once["TNR"][0])
+    return Estimate(value, *_around(value, draws["TPR"] - draws["TNR"]).tolist())
+
+
+# Comparisons
+
+
+def contrast(
+    labels: np.ndarray, runs: Sequence[np.ndarray], coefficients: Sequence[float], patients: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """A linear combination of several classifiers' metrics on the same discs.
+
+    Coefficients (1, -1) give a difference, those of a regression line a slope. The AUC's test is DeLong's for
+    correlated curves, with components averaged over the seeds (the mean of their AUCs is a U-statistic as each is).
+
+    Parameters
+    ----------
+    labels : np.ndarray, shape (n,)
+    runs : sequence of np.ndarray, shape (seeds, n)
+        Logits of each classifier; they may differ in their number of seeds.
+    coefficients : sequence of float
+        One per classifier.
+    patients : np.ndarray, shape (n,)
+
+    Returns
+    -------
+    dict
+        For ``ACC``, ``TPR``, ``TNR``, ``AUC``: ``value`` and the limits ``low``, ``high`` when patients are resampled,
+        the same ones for all classifiers. For ``AUC`` also DeLong's ``delong_low``, ``delong_high``, two-sided ``p``.
+    """
+    once, weights = np.ones((1, len(labels))), patient_weights(patients)
+    values, draws = ([weighted_metrics(labels, run, w) for run in runs] for w in (once, weights))
+    found = {}
+    for name in values[0]:
+        value, spread = (
+            sum(c * metrics[name] for c, metrics in zip(coefficients, part, strict=True)) for part in (values, draws)
+        )
+        found[name] = _difference(value[0], spread)
+    parts = [np.mean([np.concatenate(placements(labels, row)) for row in run], axis=0) for run in runs]
+    components = np.tensordot(coefficients, parts, 1)
+    positives = int(np.sum(labels))
+    error = _delong_error(components[:positives], components[positives:])
+    return found | {"AUC": found["AUC"] | _normal(found["AUC"]["value"], error)}
+
+
+def compare(
+    labels: np.ndarray, one: np.ndarray, other: np.ndarray, patients: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """Metrics of `one` minus those of `other` on the same discs (`contrast`).
+
+    ``ACC`` has the ``p`` of McNemar's exact test on the calls by the mean logit of the seeds.
+    """
+    found = contrast(labels, (one, other), (1, -1), patients)
+    right = [(np.mean(run, axis=0) >= 0) == np.asarray(labels).astype(bool) for run in (one, other)]
+    table = [[np.sum((right[0] == a) & (right[1] == b)) for b in (True, False)] for a in (True, False)]
+    return found | {"ACC": found["ACC"] | {"p": float(mcnemar(table, exact=True).pvalue)}}
+
+
+def compare_sets(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> dict[str, dict[str, float]]:
+    """Metrics on one set of discs minus those on another, such as the test sets of two splits.
+
+    The sets may share patients: whoever is drawn is drawn for both. DeLong's interval of the
+    AUC takes the sets as independent.
+
+    Parameters
+    ----------
+    one, other : (labels (n,), logits (seeds, n), patients (n,))
+
+    Returns
+    -------
+    dict
+        As of `contrast`.
+    """
+    split = len(one[0])
+    weights = patient_weights(np.concatenate([one[2], other[2]]))
+    halves = [(one, weights[:, :split]), (other, weights[:, split:])]
+    draws = [weighted_metrics(labels, logits, part) for (labels, logits, _), part in halves]
+    values = [weighted_metrics(labels, logits, np.ones((1, len(labels)))) for labels, logits, _ in (one, other)]
+    found = {}
+    for name in values[0]:
+        found[name] = _difference(values[0][name][0] - values[1][name][0], draws[0][name] - draws[1][name])
+    errors = []
+    for labels, logits, _ in (one, other):
+        above, below = zip(*(placements(labels, row) for row in logits), strict=True)
+        errors.append(_delong_error(np.mean(above, axis=0), np.mean(below, axis=0)))
+    return found | {"AUC": found["AUC"] | _normal(found["AUC"]["value"], float(np.hypot(*errors)))}
+
+
+def _difference(value: float, draws: np.ndarray) -> dict[str, float]:
+    low, high = _around(value, draws)
+    return {"value": float(value), "low": float(low), "high": float(high)}
+
+
+def _normal(value: float, error: float) -> dict[str, float]:
+    """Limits and two-sided p of a difference; equal classifiers have an error of 0 and nothing to tell apart."""
+    low, high = value + stats.norm.ppf(TAILS) * error
+    p = 2 * stats.norm.sf(abs(value) / error) if error > 0 else float(value == 0)
+    return {"delong_low": float(low), "delong_high": float(high), "p": float(p)}
+
+
+# ROC curve, operating points, calibration
+
+
+def roc_band(
+    labels: np.ndarray, logits: np.ndarray, patients: np.ndarray, draws: int = DRAWS, seed: int = 0
+) -> pd.DataFrame:
+    """Mean ROC curve of the seeds, with the band that resampling patients gives at each specificity.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``fpr`` (1 - specificity, `GRID`), ``tpr``, ``low``, ``high``.
+    """
+    curves = [
+        np.mean([_weighted_roc(labels, row, weights) for row in logits], axis=0)
+        for weights in (np.ones((1, len(labels))), patient_weights(patients, draws, seed))
+    ]
+    low, high = np.nanquantile(curves[1], TAILS, axis=0)
+    return pd.DataFrame({"fpr": GRID, "tpr": curves[0][0], "low": low, "high": high})
+
+
+def _weighted_roc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Sensitivity at each 1 - specificity of `GRID`, shape (draws, len(GRID)); nan where a draw lacks a class."""
+    truth = np.asarray(labels).astype(bool)
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)  # of equal scores
+    with np.errstate(invalid="ignore"):
+        tpr, fpr = (
+            (total := np.cumsum((weights * kind)[:, order], axis=1)[:, last]) / total[:, -1:]
+            for kind in (truth, ~truth)
+        )
+    return np.stack([np.interp(GRID, [0, *x], [0, *y]) for x, y in zip(fpr, tpr, strict=True)])
+
+
+def thresholds(labels: np.ndarray, logits: np.ndarray, aim: str) -> np.ndarray:
+    """Each seed's threshold at which the other of the two is largest while `aim` reaches `AIM`.
+
+    Parameters
+    ----------
+    labels : np.ndarray, shape (n,)
+        Of the validation discs: on the test discs the choice would flatter itself.
+    logits : np.ndarray, shape (seeds, n)
+    aim : {"TPR", "TNR"}
+
+    Returns
+    -------
+    np.ndarray, shape (seeds,)
+        A disc is positive at the threshold or above.
+    """
+    chosen = []
+    for row in logits:
+        fpr, tpr, cuts = roc_curve(labels, row, drop_intermediate=False)
+        reached = np.flatnonzero(tpr >= AIM - 1e-9) if aim == "TPR" else np.flatnonzero(1 - fpr >= AIM - 1e-9)
+        cut = cuts[reached[0] if aim == "TPR" else reached[-1]]
+        chosen.append(cut if np.isfinite(cut) else np.nextafter(row.max(), np.inf))
+    return np.array(chosen)
+
+
+def operating_points(result: dict[str, np.ndarray], patients: np.ndarray) -> dict[str, dict]:
+    """Test metrics at the thresholds that give `AIM` on the validation discs.
+
+    Parameters
+    ----------
+    result : dict
+        Of `finetune.classify`.
+    patients : np.ndarray, shape (n,)
+        Of the test discs.
+
+    Returns
+    -------
+    dict
+        "TPR" and "TNR" (what reaches `AIM`) -> ``thresholds`` (logits, one per seed), ``validation`` and ``test``, both
+        metrics of `over_seeds`.
+    """
+    points = {}
+    for aim in POINTS:
+        cuts = thresholds(result["validation_labels"], result["validation_logits"], aim)
+        shifted = {part: result[f"{part}_logits"] - cuts[:, None] for part in ("validation", "test")}
+        points[aim] = {
+            "thresholds": cuts.tolist(),
+            "validation": over_seeds(result["validation_labels"], shifted["validation"]),
+            "test": over_seeds(result["test_labels"], shifted["test"], patients),
+        }
+    return points
+
+
+class Calibration(NamedTuple):
+    """What the probabilities are worth."""
+
+    curve: pd.DataFrame  #: a row per bin: ``predicted``, ``observed``, ``low``, ``high``, ``discs`` (of all seeds)
+    brier: Estimate  #: mean squared error of the probabilities
+    ece: Estimate  #: expected calibration error: mean distance of observed from predicted over the bins
+    ece_by_chance: float  #: mean expected calibration error of labels drawn from the probabilities themselves
+
+
+def calibration(labels: np.ndarray, logits: np.ndarray, patients: np.ndarray) -> Calibration:
+    """Predicted against observed, Brier score and expected calibration error, the seeds pooled.
+
+    The bins hold equal numbers of probabilities. A finite number of discs leaves a perfect classifier an error too,
+    which ``ece_by_chance`` states (Bröcker and Smith 2007; doi:10.1175/WAF993.1); resampling adds as much again, so the
+    interval of the error is centred (basic bootstrap) and cut off at 0.
+
+    Parameters
+    ----------
+    labels : np.ndarray, shape (n,)
+    logits : np.ndarray, shape (seeds, n)
+    patients : np.ndarray, shape (n,)
+    """
+    seeds = len(logits)
+    chances, truth = special.expit(np.ravel(logits)), np.tile(np.asarray(labels, float), seeds)
+    weights = np.tile(patient_weights(patients), (1, seeds))
+    bins = pd.qcut(chances, BINS, labels=False, duplicates="drop")
+    member = (bins[:, None] == np.unique(bins)).astype(float)  # (n, bins)
+
+    def shares(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            return (weights * values) @ member / (weights @ member)
+
+    def error(truth: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return np.nansum((weights @ member) * np.abs(shares(truth - chances, weights)), axis=1) / weights.sum(1)
+
+    once = np.ones((1, len(truth)))
+    observed, counts = shares(truth, once)[0], member.sum(0).astype(int)
+    low, high = np.nanquantile(shares(truth, weights), TAILS, axis=0)
+    for place in np.flatnonzero((observed == 0) | (observed == 1)):  # the same in every draw, yet not certain
+        people = len(np.unique(np.tile(patients, seeds)[member[:, place] > 0]))
+        low[place], high[place] = proportion_confint(observed[place] * people, people, 1 - LEVEL, method="wilson")
+    curve = {"predicted": shares(chances, once)[0], "observed": observed, "low": low, "high": high}
+    squares = weights @ (chances - truth) ** 2 / weights.sum(1)
+    score = float(brier_score_loss(truth, chances))
+    brier = Estimate(score, *_around(score, squares).tolist())
+    found = float(error(truth, once)[0])
+    low, high = np.nanquantile(error(truth, weights), TAILS).tolist()
+    ece = Estimate(found, min(found, max(0.0, 2 * found - high)), max(found, 2 * found - low))
+    uniform = np.random.default_rng([0, 61]).random((DRAWS, len(labels)))
+    drawn = np.tile(uniform, (1, seeds)) < chances  # a disc's luck is the same for all seeds
+    by_chance = float(error(drawn, np.ones_like(weights)).mean())
+    return Calibration(pd.DataFrame(curve | {"discs": counts}), brier, ece, by_chance)

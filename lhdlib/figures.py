@@ -166,7 +166,8 @@ def _shape(shape: Sequence[int]) -> str:
     return "×".join(str(side) for side in shape)
 
 
-def _signed(value: float, digits: str = ".2f") -> str:
+def signed(value: float, digits: str = ".2f") -> str:
+    """A number with its sign, minus as such."""
     return f"{value:+{digits}}".replace("-", "−")
 
 
@@ -317,14 +318,14 @@ def fig03_gradcam(
         page.picture(feature_maps[..., k], x, 9, size, f"$A^{{({k + 1})}}$", cmap=FEATURES, vmin=0, vmax=peak)
         slopes = page.picture(gradients[..., k], x, 42, size, cmap=SIGNED, vmin=-limit, vmax=limit)
         slopes.set_title(rf"$\partial h/\partial A^{{({k + 1})}}$", pad=3)
-        page.text(x + size / 2, 65, f"w = {_signed(weights[k], '.2g')}")
+        page.text(x + size / 2, 65, f"w = {signed(weights[k], '.2g')}")
     end = left + pitch * len(strongest)
     page.arrow((end, 19), (154, 19), "pooling,\nclassifier")
-    page.box(155, 14, 13, 10, f"h\n{_signed(logit)}", BLUE)
+    page.box(155, 14, 13, 10, f"h\n{signed(logit)}", BLUE)
     page.arrow((161.5, 25), (end, 52), color=VERMILION)
     page.text(157, 44, "back-\npropagation", color=VERMILION)
     page.text(
-        left - 3, 52, f"gradients of h,\ncolours from\n{_signed(-limit, '.1e')} to {_signed(limit, '.1e')}", ha="right"
+        left - 3, 52, f"gradients of h,\ncolours from\n{signed(-limit, '.1e')} to {signed(limit, '.1e')}", ha="right"
     )
 
     bars = page.axes(14, 76, 50, 24)
@@ -544,11 +545,11 @@ def fig07_finetuning(
         page.text(103, middle - 8.5, f"features $x_{i + 1}$, {features.shape[1]}")
         page.strip(features[i], 86, middle - 6, 34, 4.5, cmap=FEATURES, **shades)
         page.strip(weights[i], 86, middle + 1, 34, 4.5, cmap=SIGNED, vmin=-limit, vmax=limit)
-        page.text(103, middle + 8, f"weights; product {_signed(parts[i])}")
+        page.text(103, middle + 8, f"weights; product {signed(parts[i])}")
         page.arrow((121, middle), (127, 48 + 3 * (i - 1)))
     page.box(67, 6, 12, 83, "", BLUE, linestyle="--")
     page.text(73, 47.5, "feature extractor $f_E$ (frozen)", rotation=90)
-    page.box(127.5, 42, 18, 12, f"sum + bias\nh = {_signed(h)}", GREEN)
+    page.box(127.5, 42, 18, 12, f"sum + bias\nh = {signed(h)}", GREEN)
     page.arrow((146.5, 48), (156.5, 48))
     page.text(151.5, 47, "sigmoid", va="bottom", fontsize=SMALL)
     gauge = page.axes(158, 24, 5, 48)
@@ -701,6 +702,8 @@ LABELS = {
     "encoder.blocks": "ResNet blocks per stage",
     "encoder.width": "ResNet base width",
     "encoder.dim": "feature dimension d",
+    "encoder.fc_block": "order within a fully connected block",
+    "pretrain.reduction": "Eq. 6 over the 2n rows",
     "pretrain.steps_per_epoch": "steps per epoch",
     "pretrain.max_epochs": "most epochs",
     "pretrain.patience": "epochs without gain before the end",
@@ -725,6 +728,7 @@ ZERO = {
 #: Values that the paper does not give; profile "paper" has to choose one.
 NOT_GIVEN = (
     "views.sigma",
+    "encoder.fc_block",
     "pretrain.max_epochs",
     "pretrain.patience",
     "finetune.draws",
@@ -1047,3 +1051,131 @@ def markdown(table: pd.DataFrame) -> str:
 def _describe(kind: str, name: str, folder: Path, stamp: Mapping, caption: str, files: list[str]) -> None:
     entry = {"kind": kind, "name": name, "caption": caption, "alt": caption, "stamp": dict(stamp), "files": files}
     workspace.write_json(folder / f"{name}.json", entry)
+
+
+# The dataset card
+
+BIN_MM = 0.5  # of histograms
+FARTHEST_MM = 10.0  # what lies beyond is counted in the last bin, and in the legend
+
+
+@_styled
+def dataset_flow(steps: pd.DataFrame, split: str) -> Figure:
+    """From files to samples: what was kept goes down, what was set aside to the right, with the reason.
+
+    Parameters
+    ----------
+    steps : pd.DataFrame
+        Of `data.card.flow`.
+    split : str
+        Of the samples, "paper" or "patient".
+    """
+    line, gap, left, right = 2.9, 6, (1, 38), (45, 39)  # mm; x and width of both columns
+    rows = []  # of boxes: (title, lines, colour) left and right
+    for name in ("files", "axial slices", "T2 slabs", "labelled discs", f"samples, split {split!r}"):
+        step = steps[steps.step == name]
+        kept, away = step[step["set aside"] == ""], step[step["set aside"] == "yes"]
+        what, *condition = name.split(", ")
+        main = (f"{step.number.sum():,} {what}", condition + _outcomes(kept, left[1]), BLUE)
+        side = (f"{away.number.sum():,} set aside", _outcomes(away, right[1]), ORANGE)
+        if name == "axial slices":
+            away = steps[steps.step == "axial slices in pre-training"]
+            side = ("all of them: pre-training", _outcomes(away, right[1]), GREEN)
+        rows.append((main, side))
+    heights = [[4 + line * (1 + len(lines)) for _, lines, _ in row] for row in rows]
+    page = _Canvas(85, sum(map(max, heights)) + gap * (len(rows) - 1) + 2)
+    y = 1.0
+    for number, (row, tall) in enumerate(zip(rows, heights, strict=True)):
+        for (x, width), (title, lines, color), height in zip((left, right), row, tall, strict=True):
+            if lines:
+                page.box(x, y, width, height, "", color)
+                page.text(x + 2, y + 2 + line / 2, title, ha="left", weight="bold", fontsize=SMALL)
+            for place, text in enumerate(lines):
+                page.text(x + 2, y + 2 + line * (place + 1.5), text, ha="left", fontsize=SMALL)
+        if row[1][1]:
+            page.arrow((left[0] + left[1] + 0.4, y + min(tall) / 2), (right[0] - 0.4, y + min(tall) / 2))
+        below, middle = y + max(tall) + gap, left[0] + left[1] / 2
+        if number + 1 < len(rows):
+            page.arrow((middle, y + tall[0] + 0.4), (middle, below - 0.4))
+        y = below
+    return page.fig
+
+
+def _outcomes(steps: pd.DataFrame, width: float) -> list[str]:
+    """``number outcome`` of each row, wrapped to a box of `width` millimetres."""
+    wrap = textwrap.TextWrapper(int(width / 1.35), subsequent_indent="   ")
+    texts = (f"{number:,} {outcome}" for number, outcome in zip(steps.number, steps.outcome, strict=True))
+    return [part for text in texts for part in wrap.wrap(text)]
+
+
+@_styled
+def acquisition(*, prevalence: pd.DataFrame, distances: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Share of abnormal samples per level, and histograms of distances.
+
+    Parameters
+    ----------
+    prevalence : pd.DataFrame
+        ``level``, ``samples``, ``share``, ``low``, ``high`` (`data.card.prevalence`).
+    distances : mapping of quantity -> mapping of weighting -> np.ndarray
+        Millimetres (`data.card.distances`); nan where the header states none.
+    """
+    fig = Figure(figsize=(85 * MM, (1 + len(distances)) * 38 * MM), layout="constrained")
+    top, *below = fig.subplots(1 + len(distances), 1)
+    places = np.arange(len(prevalence))
+    span = np.maximum([prevalence.share - prevalence.low, prevalence.high - prevalence.share], 0)
+    top.errorbar(places, prevalence.share, span, fmt="o", color=BLUE, ms=4.5, capsize=2.5)
+    top.set_xticks(places, [f"{row.level}\n{row.samples:,}" for row in prevalence.itertuples()])
+    top.set(xlim=(-0.5, len(places) - 0.5), ylim=(0, 1), ylabel="share abnormal", xlabel="disc level, samples")
+    top.grid(axis="y", lw=0.4, color="0.9")
+    for ax, (quantity, groups) in zip(below, distances.items(), strict=True):
+        stated = [np.clip(values[np.isfinite(values)], 0, FARTHEST_MM) for values in groups.values()]
+        bins = np.arange(-BIN_MM / 2, FARTHEST_MM + BIN_MM, BIN_MM)  # around 0, 0.5, 1, ...
+        labels = [f"{name}: {_median(values)}" for name, values in groups.items()]
+        ax.hist(stated, bins, label=labels, color=[BLUE, ORANGE, GREEN][: len(stated)])
+        ax.set(xlabel=f"{quantity} (mm)", ylabel="number")
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
+    return fig
+
+
+def _median(values: np.ndarray) -> str:
+    stated = values[np.isfinite(values)]
+    text = f"{len(stated):,}" + (f", median {np.median(stated):.2f} mm" if len(stated) else "")
+    for count, what in (
+        (len(values) - len(stated), "unknown"),
+        ((stated > FARTHEST_MM).sum(), f"above {FARTHEST_MM:g} mm"),
+    ):
+        text += f", {count:,} {what}" if count else ""
+    return text
+
+
+def save_card(sections: Mapping[str, Sequence[str]], folder: Path, stamp: Mapping[str, Any], closing: str) -> Path:
+    """Write ``dataset_card.md``: figures and tables that `folder` already holds, under headings.
+
+    Parameters
+    ----------
+    sections : mapping of heading -> sequence of names
+        As given to `save_figure` and `save_table`.
+    folder : Path
+    stamp : mapping
+        `workspace.Workspace.stamp`.
+    closing : str
+        Markdown below the last section.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
+    parts = ["# Dataset card", f"**Data: {stamp['data']}**"]
+    for heading, names in sections.items():
+        parts.append(f"## {heading}")
+        for name in names:
+            entry = workspace.read_json(folder / f"{name}.json")
+            if entry["kind"] == "table":
+                parts.append((folder / f"{name}.md").read_text(encoding="utf-8").rstrip())
+            else:
+                parts += [f"![{entry['alt']}]({name}.png)", entry["caption"]]
+    page = folder / "dataset_card.md"
+    with workspace.replacing(page) as temporary:
+        temporary.write_text("\n\n".join([*parts, closing]) + "\n", encoding="utf-8")
+    return page

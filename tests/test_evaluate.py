@@ -1,9 +1,13 @@
-"""Metrics against scikit-learn, intervals against explicit formulas, brute force and a small simulation."""
+"""Metrics against scikit-learn, intervals against explicit formulas, brute force and simulations."""
+
+import functools
+import time
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 from sklearn import metrics
+from sklearn.calibration import calibration_curve
 
 from lhdlib import evaluate
 
@@ -172,3 +176,302 @@ def test_over_seeds_averages_runs_read_at_logit_zero():
         assert summary["low"] == pytest.approx(np.mean([run[name].low for run in runs]))
         assert summary["high"] == pytest.approx(np.mean([run[name].high for run in runs]))
     assert evaluate.over_seeds(labels, logits[:1])["AUC"]["sd"] == 0
+
+
+# Resampling patients
+
+
+def clustered(rng: np.random.Generator, patients: int = 40, size: int = 4, seeds: int = 1, shift: float = 1.5):
+    """Labels, logits (seeds, n) and patients: a patient's discs share the label and most of what is random."""
+    names = np.repeat(np.arange(patients), size)
+    labels = np.repeat(rng.permutation(patients) % 2, size)
+    shared = np.repeat(rng.normal(size=(seeds, patients)), size, axis=1)
+    logits = shift * labels + np.sqrt(0.6) * shared + np.sqrt(0.4) * rng.normal(size=(seeds, len(labels)))
+    return labels, logits, names
+
+
+def test_a_patient_is_drawn_with_all_discs():
+    patients = np.array(["b", "a", "b", "c", "b"])
+    weights = evaluate.patient_weights(patients, 3000)
+    assert weights.shape == (3000, 5) and (weights == weights.round()).all()
+    assert (weights[:, [0, 0]] == weights[:, [2, 4]]).all()
+    assert (weights[:, [0, 1, 3]].sum(1) == 3).all()  # as many patients as there are
+    assert weights.mean(0) == pytest.approx(1, abs=0.05)
+    assert (weights == evaluate.patient_weights(patients, 3000)).all()
+    assert (weights != evaluate.patient_weights(patients, 3000, seed=1)).any()
+
+
+def test_a_weight_counts_as_so_many_copies():
+    for seed in range(30):
+        rng = np.random.default_rng([seed, 7])
+        labels, _ = draw(seed, 30)
+        logits = np.round(rng.normal(labels - 0.5, 1, (2, 30)), seed % 2)  # every other time with ties
+        weights = rng.integers(0, 3, (1, 30))
+        copies = np.repeat(np.arange(30), weights[0])
+        found = evaluate.weighted_metrics(labels, logits, weights)
+        for name in found:
+            runs = [evaluate.binary_metrics(labels[copies], row[copies], threshold=0)[name].value for row in logits]
+            assert found[name] == pytest.approx([np.mean(runs)])
+
+
+def test_draws_without_a_class_are_left_out():
+    labels, logits, patients = np.array([1, 1, 0]), np.array([[2.0, -1.0, 0.5]]), np.array([0, 1, 2])
+    found = evaluate.weighted_metrics(labels, logits, np.array([[1, 0, 0], [1, 1, 1]]))
+    assert np.isnan([found["TNR"][0], found["AUC"][0]]).all() and found["AUC"][1] == 0.5
+    for estimate in evaluate.by_patient(labels, logits, patients).values():
+        assert np.isfinite(estimate).all() and estimate.low <= estimate.value <= estimate.high
+
+
+def test_the_spread_is_that_of_a_plain_bootstrap_over_patients():
+    labels, logits, patients = clustered(np.random.default_rng(8), seeds=2)
+    others = clustered(np.random.default_rng(9), seeds=2)[1] - 0.5
+
+    def statistic(names, runs):
+        rows = np.concatenate([np.flatnonzero(patients == name) for name in names])
+        truth = labels[rows] == 1
+        return np.mean(runs[:, rows[truth], None] > runs[:, None, rows[~truth]])
+
+    reference = [
+        stats.bootstrap((np.unique(patients),), f, vectorized=False, n_resamples=1000, rng=np.random.default_rng(1))
+        for f in (lambda n: statistic(n, logits), lambda n: statistic(n, logits) - statistic(n, 2 * logits - others))
+    ]
+    found = evaluate.by_patient(labels, logits, patients)["AUC"]
+    width = special.logit(found.high) - special.logit(found.low)
+    error = width / (2 * Z) * found.value * (1 - found.value)
+    assert error == pytest.approx(reference[0].standard_error, rel=0.1)
+    paired = evaluate.compare(labels, logits, 2 * logits - others, patients)["AUC"]
+    assert (paired["high"] - paired["low"]) / (2 * Z) == pytest.approx(reference[1].standard_error, rel=0.1)
+
+
+def test_plain_interval_covers_in_2000_draws():
+    rng, labels = np.random.default_rng(10), np.repeat([1, 0], 80)
+    truth = stats.norm.cdf(1.5 / np.sqrt(2))
+    intervals = [evaluate.delong(labels, rng.normal(1.5 * labels, 1.0)) for _ in range(2000)]
+    assert 0.93 <= np.mean([e.low <= truth <= e.high for e in intervals]) <= 0.97
+
+
+def test_patients_cover_in_2000_draws_where_discs_do_not():
+    rng, hits = np.random.default_rng(11), []
+    truth = stats.norm.cdf(1.5 / np.sqrt(2))
+    for _ in range(2000):
+        labels, logits, patients = clustered(rng, 40, 3)
+        found = [evaluate.by_patient(labels, logits, patients, draws=100)["AUC"], evaluate.delong(labels, logits[0])]
+        hits.append([estimate.low <= truth <= estimate.high for estimate in found])
+    covered, plain = np.mean(hits, axis=0)
+    assert 0.93 <= covered <= 0.97
+    assert plain < 0.87
+
+
+def test_differences_cover_in_2000_draws(monkeypatch):
+    monkeypatch.setattr(evaluate, "patient_weights", functools.partial(evaluate.patient_weights, draws=100))
+    rng, hits = np.random.default_rng(12), []
+    truth = stats.norm.cdf(1.5 / np.sqrt(2)) - stats.norm.cdf(1.0 / np.sqrt(2))
+    for _ in range(2000):
+        labels, (one, noise), patients = clustered(rng, 40, 3, seeds=2)
+        other = (one + noise - 3 * labels) / np.sqrt(2) + labels  # half of what is random is shared with `one`
+        found = evaluate.contrast(labels, (one[None], other[None]), (1, -1), patients)["AUC"]
+        hits.append([found["low"] <= truth <= found["high"], found["delong_low"] <= truth <= found["delong_high"]])
+    covered, plain = np.mean(hits, axis=0)
+    assert 0.93 <= covered <= 0.97
+    assert plain < 0.87
+
+
+def test_everything_is_known_in_a_moment():
+    labels, logits, patients = clustered(np.random.default_rng(13), 80, 2, seeds=3)
+    started = time.perf_counter()
+    evaluate.by_patient(labels, logits, patients)
+    assert time.perf_counter() - started < 1
+
+
+def test_all_right_is_not_certain_with_patients_either():
+    labels, _, patients = clustered(np.random.default_rng(14))
+    found = evaluate.by_patient(labels, 2.0 * labels[None] - 1, patients)
+    for name, groups in {"ACC": 40, "TPR": 20, "TNR": 20, "AUC": 20}.items():
+        assert (found[name].value, found[name].high) == (1, 1)
+        assert found[name].low == pytest.approx(1 / (1 + Z**2 / groups))  # Wilson's at all of so many patients
+
+
+def test_over_seeds_adds_the_limits_of_patients():
+    labels, logits, patients = clustered(np.random.default_rng(15), seeds=3)
+    found, without = evaluate.over_seeds(labels, logits, patients), evaluate.over_seeds(labels, logits)
+    limits = evaluate.by_patient(labels, logits, patients)
+    for name, summary in found.items():
+        assert summary["mean"] == pytest.approx(limits[name].value)
+        assert (summary.pop("patient_low"), summary.pop("patient_high")) == limits[name][1:]
+    assert found == without
+
+
+def test_balance_is_sensitivity_minus_specificity():
+    labels, logits, patients = clustered(np.random.default_rng(16), seeds=2)
+    found = evaluate.by_patient(labels, logits, patients)
+    balance = evaluate.balance(labels, logits, patients)
+    assert balance.value == pytest.approx(found["TPR"].value - found["TNR"].value)
+    assert balance.low < balance.value < balance.high
+
+
+# Comparisons
+
+
+def brute_force_variance(labels, runs, coefficients) -> float:
+    """DeLong's variance of a combination of AUCs, from all pairs and the covariances of their components."""
+    rows, columns = [], []
+    for row in runs:
+        positive, negative = row[labels == 1], row[labels == 0]
+        wins = np.array([[1.0 if x > y else 0.5 if x == y else 0.0 for y in negative] for x in positive])
+        rows.append(wins.mean(1))
+        columns.append(wins.mean(0))
+    total = 0.0
+    for part in (rows, columns):
+        n = len(part[0])
+        for a, x in zip(coefficients, part, strict=True):
+            for b, y in zip(coefficients, part, strict=True):
+                total += a * b * sum((x - x.mean()) * (y - y.mean())) / (n - 1) / n
+    return total
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_paired_delong_equals_brute_force(seed):
+    rng = np.random.default_rng([seed, 17])
+    labels, _ = draw(seed, 40)
+    runs = np.round(rng.normal(labels * 1.2, 1.0, (2, 40)) + rng.normal(size=40), 1 + seed % 3)
+    found = evaluate.compare(labels, runs[:1], runs[1:], np.arange(40))["AUC"]
+    aucs = [metrics.roc_auc_score(labels, row) for row in runs]
+    error = np.sqrt(brute_force_variance(labels, runs, (1, -1)))
+    assert found["value"] == pytest.approx(aucs[0] - aucs[1], abs=1e-6)
+    assert (found["delong_low"], found["delong_high"]) == pytest.approx(
+        (found["value"] - Z * error, found["value"] + Z * error), abs=1e-6
+    )
+    assert found["p"] == pytest.approx(2 * stats.norm.sf(abs(found["value"]) / error), abs=1e-6)
+
+
+def test_seeds_are_averaged_within_delongs_components():
+    """Mean of two seeds minus a third classifier is the combination (1/2, 1/2, -1) of three AUCs."""
+    rng = np.random.default_rng(18)
+    labels, _ = draw(3, 50)
+    runs = rng.normal(labels, 1.0, (3, 50))
+    found = evaluate.compare(labels, runs[:2], runs[2:], np.arange(50))["AUC"]
+    error = np.sqrt(brute_force_variance(labels, runs, (0.5, 0.5, -1)))
+    assert found["delong_high"] - found["value"] == pytest.approx(Z * error, abs=1e-6)
+
+
+def test_mcnemar_looks_at_the_discs_that_one_alone_gets_right():
+    labels = np.repeat([0, 1], 10)
+    one = np.where(labels == 1, 1.0, -1.0)
+    other = one * np.where(np.arange(20) < 7, -1, 1)  # wrong about 7
+    one = one * np.where(np.arange(20) == 19, -1, 1)  # wrong about 1 other
+    found = evaluate.compare(labels, one[None], other[None], np.arange(20))["ACC"]
+    assert found["value"] == pytest.approx(6 / 20)
+    assert found["p"] == pytest.approx(stats.binomtest(1, 8).pvalue)
+
+
+def test_equal_classifiers_do_not_differ():
+    labels, logits, patients = clustered(np.random.default_rng(19))
+    found = evaluate.compare(labels, logits, logits, patients)
+    for values in found.values():
+        assert (values["value"], values["low"], values["high"]) == (0, 0, 0)
+    assert found["AUC"]["p"] == found["ACC"]["p"] == 1
+
+
+def test_a_slope_is_the_regression_over_metrics():
+    labels, logits, patients = clustered(np.random.default_rng(20), seeds=4)
+    x = np.array([-1.5, -0.5, 0.5, 1.5])
+    runs = [row[None] + step * labels for row, step in zip(logits, x, strict=True)]
+    found = evaluate.contrast(labels, runs, x / np.sum(x**2), patients)
+    for name in found:
+        values = [evaluate.binary_metrics(labels, run[0], threshold=0)[name].value for run in runs]
+        assert found[name]["value"] == pytest.approx(np.polyfit(x, values, 1)[0])
+    assert found["AUC"]["low"] > 0
+
+
+def test_other_discs_of_other_patients_are_independent():
+    one, other = (clustered(np.random.default_rng(seed), 60, 2) for seed in (21, 22))
+    other = (*other[:2], other[2] + 1000)
+    found = evaluate.compare_sets(one, other)["AUC"]
+    errors = [brute_force_delong(labels, logits[0]) for labels, logits, _ in (one, other)]
+    assert found["value"] == pytest.approx(errors[0][0] - errors[1][0])
+    assert (found["delong_high"] - found["value"]) / Z == pytest.approx(np.hypot(errors[0][1], errors[1][1]), abs=1e-6)
+    spreads = [evaluate.contrast(labels, (x,), (1,), patients)["AUC"] for labels, x, patients in (one, other)]
+    expected = np.hypot(*(spread["high"] - spread["value"] for spread in spreads))
+    assert found["high"] - found["value"] == pytest.approx(expected, rel=0.1)
+
+
+def test_patients_in_both_sets_are_drawn_for_both():
+    one = clustered(np.random.default_rng(23))
+    assert evaluate.compare_sets(one, one)["AUC"]["high"] == 0
+
+
+# Curves and thresholds
+
+
+def test_roc_curve_is_scikit_learns_within_its_band():
+    labels, logits, patients = clustered(np.random.default_rng(24), seeds=2)
+    logits = np.round(logits, 1)  # ties
+    band = evaluate.roc_band(labels, logits, patients, draws=400)
+    curves = [metrics.roc_curve(labels, row, drop_intermediate=False)[:2] for row in logits]
+    assert band.tpr.to_numpy() == pytest.approx(np.mean([np.interp(band.fpr, *curve) for curve in curves], axis=0))
+    assert (band.low <= band.high).all() and (np.diff(band.tpr) >= 0).all()
+    inside = (band.low <= band.tpr + 1e-9) & (band.tpr <= band.high + 1e-9)
+    assert inside.mean() > 0.95 and (band.high - band.low).max() > 0.1
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_thresholds_reach_their_aim_and_no_more_than_they_must(seed):
+    labels, _ = draw(seed, 30)
+    logits = np.round(np.random.default_rng([seed, 25]).normal(labels, 1.0, (2, 30)), 1)
+    for aim, other in (("TPR", "TNR"), ("TNR", "TPR")):
+        for row, cut in zip(logits, evaluate.thresholds(labels, logits, aim), strict=True):
+            found = evaluate.binary_metrics(labels, row, cut)
+            tried = [evaluate.binary_metrics(labels, row, t) for t in (*np.unique(row), row.max() + 1)]
+            best = max(m[other].value for m in tried if m[aim].value >= 0.9 - 1e-9)
+            assert found[aim].value >= 0.9 - 1e-9 and found[other].value == best
+
+
+def test_operating_points_are_chosen_without_the_test_discs():
+    labels, logits, patients = clustered(np.random.default_rng(26), seeds=2)
+    result = {"validation_labels": labels, "validation_logits": logits, "test_labels": labels, "test_logits": logits}
+    same = evaluate.operating_points(result, patients)
+    shifted = evaluate.operating_points(result | {"test_logits": logits + 0.4}, patients)
+    for aim, other in (("TPR", "TNR"), ("TNR", "TPR")):
+        assert same[aim]["thresholds"] == shifted[aim]["thresholds"]
+        assert same[aim]["test"][aim]["mean"] == same[aim]["validation"][aim]["mean"] >= 0.9
+        moved = shifted[aim]["test"][other]["mean"] - same[aim]["test"][other]["mean"]
+        assert moved < 0 if other == "TNR" else moved > 0
+        assert "patient_low" in same[aim]["test"]["TPR"]
+
+
+def calibrated(seed: int, n: int = 400):
+    rng = np.random.default_rng([seed, 27])
+    logits = rng.normal(0, 1.5, n)
+    return (rng.random(n) < special.expit(logits)).astype(int), logits[None], np.arange(n) // 2
+
+
+def test_calibration_equals_scikit_learn():
+    labels, logits, patients = calibrated(0)
+    found = evaluate.calibration(labels, logits, patients)
+    chances = special.expit(logits[0])
+    observed, predicted = calibration_curve(labels, chances, n_bins=evaluate.BINS, strategy="quantile")
+    assert found.curve.observed.to_numpy() == pytest.approx(observed)
+    assert found.curve.predicted.to_numpy() == pytest.approx(predicted)
+    assert found.curve.discs.tolist() == [400 // evaluate.BINS] * evaluate.BINS
+    assert found.brier.value == pytest.approx(np.mean((chances - labels) ** 2))
+    assert found.ece.value == pytest.approx(np.mean(np.abs(observed - predicted)))  # bins of one size
+    assert ((found.curve.low < found.curve.observed) & (found.curve.observed < found.curve.high)).all()
+
+
+def test_overconfidence_is_told_from_chance():
+    errors, chance = [], []
+    for seed in range(20):
+        labels, logits, patients = calibrated(seed)
+        honest, loud = (evaluate.calibration(labels, scale * logits, patients) for scale in (1, 4))
+        errors.append(honest.ece.value)
+        chance.append(honest.ece_by_chance)
+        assert loud.ece.low > loud.ece_by_chance and loud.brier.value > honest.brier.value
+        assert 0 <= honest.ece.low <= honest.ece.value <= honest.ece.high
+    assert np.mean(errors) == pytest.approx(np.mean(chance), rel=0.15)
+
+
+def test_a_bin_without_exceptions_is_not_certain():
+    labels, patients = np.repeat([0, 1], 40), np.arange(80)
+    curve = evaluate.calibration(labels, np.linspace(-9, 9, 80)[None], patients).curve
+    assert curve.observed.isin([0, 1]).all()
+    assert (curve.high - curve.low).min() > 0.2

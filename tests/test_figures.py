@@ -15,7 +15,9 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from lhdlib import figures, paper, profile
+from lhdlib.errors import UserError
 
+CARD = ("dataset_flow", "acquisition")  # beyond the paper's
 W = 24
 STAMP = {
     "data": "phantom (synthetic), no evidence about patients",
@@ -117,15 +119,44 @@ def draw(name: str):
             "levels": ["L3-L4", "L4-L5", "L5-S1"],
             "probabilities": [0.9, 0.8, 0.7],
         },
+        "dataset_flow": lambda: {"steps": steps(), "split": "patient"},
+        "acquisition": lambda: {
+            "prevalence": pd.DataFrame(
+                {"level": ["L3-L4", "L4-L5", "all"], "samples": [1022, 5, 1027], "share": [0.1, 1.0, 0.2]}
+            ).assign(low=[0.05, 0.6, 0.1], high=[0.2, 1.0, 0.3]),
+            "distances": {
+                "slice thickness": {"T1": np.array([4.0, 4.0, np.nan]), "T2": rng.uniform(3, 5, 900)},
+                "distance between neighbouring slices of a slab": {"T2": np.array([4.4, 4.4, 60.0])},
+            },
+        },
     }
     return getattr(figures, name)(**inputs[name]())
+
+
+def steps() -> pd.DataFrame:
+    """As `data.card.flow` counts, with long reasons and large numbers."""
+    rows = [
+        ("files", "axial T1 and T2 slices", 17_219, ""),
+        ("files", "compressed transfer syntax that cannot be decoded", 20, "yes"),
+        *(("files", f"reason number {i}", 10_000 + i, "yes") for i in range(6)),
+        ("axial slices", "T2", 8_700, ""),
+        ("axial slices", "T1, pre-training only", 8_519, ""),
+        ("axial slices in pre-training", "train", 16_707, ""),
+        ("axial slices in pre-training", "validation", 512, ""),
+        ("T2 slabs", "labelled discs", 1_900, ""),
+        ("T2 slabs", "to be reviewed: several studies of this patient", 90, "yes"),
+        ("labelled discs", "with 2 of the samples", 1_776, ""),
+        ("samples, split 'patient'", "train", 2_900, ""),
+        ("samples, split 'patient'", "beyond the balanced number", 652, "yes"),
+    ]
+    return pd.DataFrame(rows, columns=["step", "outcome", "number", "set aside"])
 
 
 def texts(fig) -> str:
     return "\n".join(artist.get_text() for artist in fig.findobj(mpl.text.Text))
 
 
-@pytest.mark.parametrize("name", figures.FIGURES)
+@pytest.mark.parametrize("name", (*figures.FIGURES, *CARD))
 def test_figure_draws_saves_and_carries_its_stamp(name, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -154,7 +185,7 @@ def _placed(fig):
     return [(t.get_text(), t.get_window_extent(renderer)) for t in found]
 
 
-@pytest.mark.parametrize("name", figures.FIGURES)
+@pytest.mark.parametrize("name", (*figures.FIGURES, *CARD))
 def test_no_text_covers_another_and_none_is_tiny(name, tmp_path):
     fig = draw(name)
     figures.save_figure(fig, name, tmp_path, STAMP, "A caption.")
@@ -211,6 +242,38 @@ def test_figures_state_the_numbers_they_are_given():
     assert "supv\n3036\n100%" in labels
     heat = texts(draw("fig10_heatmaps"))
     assert heat.count("weight 0.333") == 9 and "L5-S1\np = 0.70" in heat
+
+
+def test_the_flow_states_every_number_and_the_whole_of_each_step():
+    fig = draw("dataset_flow")
+    words = " ".join(texts(fig).split())
+    for row in steps().itertuples():
+        assert f"{row.number:,} {row.outcome}" in words
+    for whole in ("77,254 files", "60,035 set aside", "17,219 axial slices", "1,990 T2 slabs", "3,552 samples"):
+        assert whole in words
+    assert "split 'patient'" in words and "90 set aside" in words and "652 set aside" in words
+
+
+def test_histograms_drop_no_value():
+    fig = draw("acquisition")
+    top, thickness, distance = fig.axes
+    heights = [sum(bar.get_height() for bar in ax.patches) for ax in (thickness, distance)]
+    assert heights == [902, 3]
+    assert {"T1: 2, median 4.00 mm, 1 unknown", "T2: 3, median 4.40 mm, 1 above 10 mm"} <= set(texts(fig).split("\n"))
+    [line] = [line for line in top.lines if line.get_marker() == "o"]
+    assert [float(y) for y in line.get_ydata()] == [0.1, 1.0, 0.2]
+
+
+def test_the_card_shows_what_was_saved_and_names_the_data(tmp_path):
+    figures.save_figure(draw("dataset_flow"), "flow", tmp_path, STAMP, "The flow.")
+    figures.save_table(figures.counts_table({"patients": 8}), "counts", tmp_path, STAMP, "Counts of both.")
+    page = figures.save_card({"Numbers": ["counts"], "Flow": ["flow"]}, tmp_path, STAMP, "## The end")
+    text = page.read_text(encoding="utf-8")
+    assert text.startswith(f"# Dataset card\n\n**Data: {STAMP['data']}**\n\n## Numbers\n\nCounts of both.")
+    assert "| patients | 515 | 8 |" in text and "![The flow.](flow.png)\n\nThe flow.\n\n## The end\n" in text
+    with pytest.raises(UserError, match="missing.json"):
+        figures.save_card({"Flow": ["missing"]}, tmp_path, STAMP, "")
+    assert page.read_text(encoding="utf-8") == text
 
 
 def test_finetuning_probability_is_that_of_the_drawn_features():
