@@ -697,6 +697,9 @@ LABELS = {
     "data.test_per_class": "test samples per class",
     "data.validation_per_class": "validation samples per class",
     "data.split": "split of the samples",
+    "data.scaling": "scaling of a slice's values",
+    "data.four_slices": "samples of a disc with four slices",
+    "data.duplicates": "images stored twice",
     "views.sigma": "σ of the operation centre (share of W)",
     "views.blur_sigma": "range of the blur's σ (pixels)",
     "encoder.blocks": "ResNet blocks per stage",
@@ -727,6 +730,7 @@ ZERO = {
 }
 #: Values that the paper does not give; profile "paper" has to choose one.
 NOT_GIVEN = (
+    "data.scaling",
     "views.sigma",
     "encoder.fc_block",
     "pretrain.max_epochs",

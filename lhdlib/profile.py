@@ -27,6 +27,9 @@ class Data:
     test_per_class: int
     validation_per_class: int
     split: Literal["paper", "patient"]  #: samples at random, or no patient on both sides
+    scaling: Literal["percentile", "maximum", "standard"]  #: 99.5th percentile or maximum to 1, or mean 0 and sd 1
+    four_slices: Literal["both", "upper"]  #: samples of a disc with four slices: 1-3 and 2-4, or 1-3 only
+    duplicates: Literal["removed", "kept"]  #: images stored twice
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,8 @@ def _check_disk(plan: Plan) -> None:
 
 
 @contextlib.contextmanager
-def _locked(results: Path) -> Iterator[None]:
+def locked(results: Path) -> Iterator[None]:
+    """Keep a second run out of a results folder while the body runs; `UserError` for whoever comes second."""
     results.mkdir(parents=True, exist_ok=True)
     try:
         with filelock.FileLock(results / ".lock", timeout=0):
@@ -179,12 +180,13 @@ def _locked(results: Path) -> Iterator[None]:
 
 
 def conclude(plan: Plan, ran: bool) -> None:
-    """Write the stamp of a complete run, and the page that shows all its figures and tables."""
-    from lhdlib import report
+    """Write the stamp of a complete run, the verdicts on the paper's claims, and the page that shows everything."""
+    from lhdlib import claims, report
 
     stamp = plan.space.results / "stamp.json"
     if ran or not stamp.exists():
         workspace.write_json(stamp, plan.space.stamp() | {"parts": stale.timings(plan)})
+    claims.save_claims(plan.space.results, plan.space.figures)
     print(f"All figures and tables: {report.write_gallery(plan.space.results, plan.space.figures)}")
 
 
@@ -262,7 +264,7 @@ def main(
             print(table(plan))
             return 0
         _prepare_environment()
-        with _locked(plan.space.results):
+        with locked(plan.space.results):
             ran = run(plan, chosen, args.force)
             if all(stale.finished(plan, number) for number in upstream):
                 conclude(plan, bool(ran))

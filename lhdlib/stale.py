@@ -195,7 +195,19 @@ def _settings(plan: Plan, number: str, cells: Iterable[Any]) -> dict[str, Any]:
     settings[shown(plan.source(number))] = workspace.content_key([(cell.cell_type, cell.source) for cell in cells])
     if plan.archive and not plan.upstream[number]:
         settings[f"the list of files in {plan.archive}"] = workspace.content_key(_listing(_walk(Path(plan.archive))))
+    if not plan.upstream[number]:
+        settings |= _verdicts(plan.space.data_dir)
     return settings
+
+
+def _verdicts(archive: Path) -> dict[str, str]:
+    """The review's verdicts, which lie beside the notes, thus not always in the archive; none where there are none."""
+    from lhdlib.data import dataset, overrides  # takes a second; only notebook 01 needs it
+
+    with contextlib.suppress(UserError, OSError):
+        path = dataset.find_notes(archive).with_name(overrides.NAME)
+        return {f"the verdicts in {path}": workspace.content_key(path)}
+    return {}
 
 
 def _inputs(task: Task) -> tuple[dict[str, Any], dict[str, str]]:

@@ -1,4 +1,7 @@
-"""The ipywidgets viewer: a slider over the test discs with slices, heat, probability and label."""
+"""The ipywidgets viewer: a slider over the test discs with slices, heat, probability and label.
+
+What shows slabs on a sagittal image and takes a reviewer's verdicts stands in `review` and is found here too.
+"""
 
 import html
 import io
@@ -11,7 +14,9 @@ import pandas as pd
 from PIL import Image
 
 from lhdlib import gradcam
+from lhdlib.review import ReviewWidget, show_slabs
 
+__all__ = ["Heat", "HeatmapViewer", "ReviewWidget", "draw_disc", "outcome", "show_slabs"]
 OUTCOMES = ("all", "true positive", "false positive", "true negative", "false negative")
 PANEL = 300  # side of one slice on the screen, pixels
 

@@ -1,6 +1,7 @@
 """Where a run keeps its files, and who made them: folders, atomic writes, content keys, the stamp."""
 
 import contextlib
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -121,12 +122,22 @@ def content_key(*parts: Any) -> str:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path` and rename it on success, so that `path` is always whole."""
+    """Yield a temporary name beside `path` and rename it on success, so that `path` is always whole.
+
+    Raises
+    ------
+    UserError
+        When the disk is full.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")  # keeps the suffix, which Keras and NumPy look at
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"The disk is full, {path} was not written: free some space and start again.") from error
     finally:
         temporary.unlink(missing_ok=True)
 

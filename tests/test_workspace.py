@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -255,3 +256,24 @@ def test_assert_written_sees_absent_empty_and_old_files(tmp_path):
     workspace.assert_written([path], path.stat().st_mtime)
     with pytest.raises(AssertionError, match="older than this run"):
         workspace.assert_written([path], path.stat().st_mtime + 60)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("kind", ["text", "arrays"])
+def test_a_full_disk_is_one_sentence_and_leaves_the_earlier_file(tmp_path, kind):
+    path = tmp_path / "result.npz"
+    path.write_bytes(b"earlier")
+    with pytest.raises(UserError, match=r"^The disk is full, .*result\.npz was not written: free some space"):
+        with workspace.replacing(path) as temporary:
+            temporary.symlink_to("/dev/full")  # every write fails with ENOSPC
+            if kind == "text":
+                temporary.write_text("new")
+            else:
+                np.savez(temporary.open("wb"), new=np.zeros(10_000))
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"result.npz": b"earlier"}
+
+
+def test_other_failures_keep_their_name(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        with workspace.replacing(tmp_path / "a") as temporary:
+            temporary.read_text()

@@ -42,7 +42,7 @@ class Dataset:
         ``patient, level, part, label, note``, ``slice_1 .. slice_3`` (rows of the store, cranial to caudal), and
         ``split_paper``, ``split_patient``: "train", "validation", "test" (or "unused", see `assign_split`).
     info : dict
-        ``counts``, ``data_label``, ``fingerprint``.
+        ``counts``, ``data_label``, ``fingerprint``, and ``pretrain_fingerprint`` of what pre-training sees.
     """
 
     images: np.ndarray
@@ -78,7 +78,9 @@ def area_weights(length: int, start: float, stop: float, size: int) -> np.ndarra
     return (np.clip(overlap, 0, None) * size / (stop - start)).astype(np.float32)
 
 
-def preprocess(pixels: np.ndarray, spacing: tuple[float, float], size: int, field_of_view_mm: float) -> np.ndarray:
+def preprocess(
+    pixels: np.ndarray, spacing: tuple[float, float], size: int, field_of_view_mm: float, scaling: str = "percentile"
+) -> np.ndarray:
     """Square about the centre, area-resampled, scaled so that the 99.5th percentile is 1.
 
     The paper resamples to W x H and does not say how non-square slices and pixel values are treated.
@@ -92,13 +94,18 @@ def preprocess(pixels: np.ndarray, spacing: tuple[float, float], size: int, fiel
         W = H of the result, pixels.
     field_of_view_mm : float
         Side of the square kept; 0 keeps all, padding the shorter side.
+    scaling : {"percentile", "maximum", "standard"}
+        The 99.5th percentile or the maximum becomes 1, or the mean 0 and the standard deviation 1.
 
     Returns
     -------
     np.ndarray, shape (size, size), float32
     """
     image = resample(pixels, spacing, size, field_of_view_mm)
-    level = np.percentile(image, SCALE_PERCENTILE)
+    if scaling == "standard":
+        image, level = image - image.mean(), image.std()
+    else:
+        level = image.max() if scaling == "maximum" else np.percentile(image, SCALE_PERCENTILE)
     return image / level if level > 0 else image
 
 
@@ -144,7 +151,7 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
         return load_dataset(folder)
 
     notes, verdicts = reports.read_notes(notes_path), overrides.read_overrides(verdicts_path)
-    slices, rejected = dicom.index_tree(archive, progress=True)
+    slices, rejected = dicom.index_tree(archive, progress=True, duplicates=profile.data.duplicates)
     if not (len(slices) and (slices.weighting == "T2").any()):
         raise UserError(
             f"No axial T2 slice was found among {len(slices) + len(rejected)} files in {archive}: "
@@ -160,7 +167,7 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
         found = discs.group_discs(slices[~slices.path.isin(failed.path)])
         judged, unmatched = overrides.apply_overrides(found, verdicts)
         labels = overrides.judged_labels(judged)
-        samples, unlabelled = label_samples(discs.disc_samples(judged), notes, labels)
+        samples, unlabelled = label_samples(discs.disc_samples(judged, profile.data.four_slices), notes, labels)
         excluded = judged.verdict == overrides.EXCLUDE
         dropped = judged.loc[excluded, ["patient", "study", "level"]].assign(reason=overrides.EXCLUDED)
         aside = pd.concat([discs.set_aside(judged[~excluded]), unlabelled, dropped], ignore_index=True)
@@ -175,7 +182,8 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
             "key": key,
             "counts": count(slices, samples, len(slices) + len(rejected) - len(failed), profile.data.split),
             "data_label": data_label(slices),
-            "fingerprint": fingerprint(store, samples),
+            "fingerprint": fingerprint(store, samples.drop(columns="note")),
+            "pretrain_fingerprint": fingerprint(store, slices[["patient", "pretrain"]]),  # labels do not touch it
             "splits": {s: samples[f"split_{s}"].value_counts().to_dict() for s in SPLITS},
             "rejected": rejected.reason.str.split(":").str[0].value_counts().to_dict(),
             "set_aside": aside.reason.value_counts().to_dict(),
@@ -450,12 +458,12 @@ def data_label(slices: pd.DataFrame) -> str:
     return f"DICOM archive, {slices.patient.nunique()} patients"
 
 
-def fingerprint(store: np.ndarray, samples: pd.DataFrame) -> str:
-    """SHA-256 of the store's pixels and the samples' table, 16 digits: equal for equal datasets."""
+def fingerprint(store: np.ndarray, table: pd.DataFrame) -> str:
+    """SHA-256 of the store's pixels and a table, 16 digits: equal for equal datasets."""
     digest = hashlib.sha256()
     for start in range(0, len(store), 256):
         digest.update(np.ascontiguousarray(store[start : start + 256]).tobytes())
-    digest.update(samples.drop(columns="note").to_csv(index=False).encode())
+    digest.update(table.to_csv(index=False).encode())
     return digest.hexdigest()[:16]
 
 
@@ -473,12 +481,13 @@ def _one_thread() -> None:
     threadpool_limits(1)  # workers already use all cores: threads of small matrix products would fight over them
 
 
-def _load(task: tuple[str, float, float, int, float]) -> np.ndarray | str:
-    path, row_spacing, column_spacing, size, field_of_view = task
+def _load(task: tuple[Path, tuple[float, float], profiles.Data]) -> np.ndarray | str:
+    path, spacing, settings = task
     try:
         with np.errstate(over="ignore", invalid="ignore"):
-            image = preprocess(dicom.read_pixels(path), (row_spacing, column_spacing), size, field_of_view)
-            image = image.astype(np.float16)
+            image = preprocess(
+                dicom.read_pixels(path), spacing, settings.image_size, settings.field_of_view_mm, settings.scaling
+            ).astype(np.float16)
         return image if np.isfinite(image).all() else "pixels unusable: not finite at the scale of the others"
     except ValueError as error:  # says why and quotes nothing of the header; the slice is listed, not lost
         return f"pixels unreadable: {error}"
@@ -487,9 +496,12 @@ def _load(task: tuple[str, float, float, int, float]) -> np.ndarray | str:
 def _write_store(archive: Path, slices: pd.DataFrame, path: Path, settings: profiles.Data):
     size = settings.image_size
     columns = zip(slices.path, slices.row_spacing, slices.column_spacing, strict=True)
-    tasks = [(str(archive / p), r, c, size, settings.field_of_view_mm) for p, r, c in columns]
+    tasks = [(archive / p, spacing, settings) for p, *spacing in columns]
     failed = []
     store = np.lib.format.open_memmap(path, "w+", np.float16, (len(slices), size, size))
+    if hasattr(os, "posix_fallocate"):  # writing to a map on a disk that has filled up would end the process at once
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=_one_thread) as pool:
         results = pool.map(_load, tasks, chunksize=32)
         for row, image in enumerate(progress_bar(results, total=len(tasks), desc="slice store")):

@@ -108,7 +108,7 @@ class _Metered:
 
 
 def index_tree(
-    folder: str | Path, workers: int | None = None, progress: bool = False
+    folder: str | Path, workers: int | None = None, progress: bool = False, duplicates: str = "removed"
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Index every file below a folder, whatever its name.
 
@@ -119,6 +119,8 @@ def index_tree(
         Processes; the number of cores when None. The result does not depend on it.
     progress : bool
         Show a progress bar.
+    duplicates : {"removed", "kept"}
+        What becomes of images stored twice (profile, ``data.duplicates``).
 
     Returns
     -------
@@ -145,7 +147,7 @@ def index_tree(
     records = unread + _map(_read_header, tasks, workers, "reading headers", progress)
     slices = pd.DataFrame([r for r in records if not r.get("reason")], columns=COLUMNS).sort_values("path")
     rejected = pd.DataFrame([r for r in records if r.get("reason")], columns=REJECTED)
-    twins = find_duplicates(slices, folder, workers, progress)
+    twins = find_duplicates(slices if duplicates == "removed" else slices[:0], folder, workers, progress)
     slices = slices[~slices.path.isin(twins.path)].reset_index(drop=True)
     shared = slices.sop_uid.duplicated(keep=False) & (slices.sop_uid != "")
     slices["remark"] = np.where(shared, "SOPInstanceUID of another image too", "")

@@ -170,7 +170,7 @@ def _flag_second_studies(discs: pd.DataFrame) -> pd.DataFrame:
     return discs.assign(flag=np.where(several, added, discs.flag))
 
 
-def disc_samples(discs: pd.DataFrame) -> pd.DataFrame:
+def disc_samples(discs: pd.DataFrame, four_slices: str = "both") -> pd.DataFrame:
     """Three-slice samples of the lumbar T2 discs that carry no flag.
 
     Five slices give slices 2-4; four give 1-3 and 2-4 (section "Construction of the dataset"). The paper does not say
@@ -181,6 +181,8 @@ def disc_samples(discs: pd.DataFrame) -> pd.DataFrame:
     ----------
     discs : pd.DataFrame
         Of `group_discs`.
+    four_slices : {"both", "upper"}
+        Samples of a disc with four slices: as published, or the upper one only (profile, ``data.four_slices``).
 
     Returns
     -------
@@ -189,7 +191,8 @@ def disc_samples(discs: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for disc in _usable(discs).itertuples():
-        for part, start in enumerate(sample_starts(len(disc.paths))):
+        starts = sample_starts(len(disc.paths))
+        for part, start in enumerate(starts if four_slices == "both" else starts[:1]):
             rows.append((disc.patient, disc.study, disc.level, part, disc.paths[start : start + 3]))
     return pd.DataFrame(rows, columns=["patient", "study", "level", "part", "paths"])
 

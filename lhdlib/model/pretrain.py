@@ -182,7 +182,7 @@ def pretrained(data: Dataset, profile: Profile, seed: int, root: Path) -> tuple[
     """
     folder = root / f"w{profile.pretrain.w:g}_dr{profile.pretrain.drop_rate:g}"
     parts = data.pretrain_rows("train"), data.pretrain_rows("validation"), data.patients()
-    encoder, history = pretrain(data.images, *parts, profile, seed, folder, data.info["fingerprint"])
+    encoder, history = pretrain(data.images, *parts, profile, seed, folder, data.info["pretrain_fingerprint"])
     return encoder, history, (folder / "encoder.key").read_text(encoding="utf-8")
 
 

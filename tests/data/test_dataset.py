@@ -1,5 +1,6 @@
 """The dataset rules on a hand-made tree with hand-made notes, and on tables; each against what a person would say."""
 
+import functools
 import json
 import re
 import shutil
@@ -510,12 +511,22 @@ def test_the_scale_is_the_995th_percentile_of_the_new_image():
     assert np.allclose(image, dataset.preprocess(17 * pixels, (0.6875, 0.6875), 64, 110.0), rtol=1e-4)
 
 
+def test_other_scalings():
+    pixels = np.random.default_rng(3).gamma(2, 300, (320, 320))
+    make = functools.partial(dataset.preprocess, pixels, (0.6875, 0.6875), 64, 110.0)
+    assert make("maximum").max() == 1 and make("maximum").min() > 0
+    assert np.allclose([make("standard").mean(), make("standard").std()], [0, 1], atol=1e-5)
+    for one in ("maximum", "standard"):
+        assert np.corrcoef(make(one).ravel(), make().ravel())[0, 1] > 1 - 1e-9
+    assert (dataset.preprocess(np.zeros((320, 320)), (0.6875, 0.6875), 64, 110.0, "standard") == 0).all()
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
 def test_a_slice_without_a_finite_scale_is_listed_not_stored(bad, monkeypatch, tmp_path):
     pixels = np.zeros((320, 320), np.float32)
     pixels[100, 100] = bad
     monkeypatch.setattr(dicom, "read_pixels", lambda _: pixels)
-    assert str(dataset._load(("a.ima", 0.6875, 0.6875, 64, 0.0))).startswith("pixels un")
+    assert str(dataset._load(("a.ima", (0.6875, 0.6875), PROFILE.data))).startswith("pixels un")
 
 
 # --- labels, splits, names ------------------------------------------------------------------------------------------
@@ -601,15 +612,29 @@ def test_what_a_dataset_calls_itself():
     assert synthetic.startswith("phantom") and "no evidence about patients" in synthetic
 
 
-def test_the_fingerprint_sees_pixels_and_labels_but_no_words_of_the_note():
+def test_the_fingerprint_sees_pixels_and_labels():
     store = np.zeros((600, 4, 4), np.float16)
-    samples = pd.DataFrame({"patient": ["0001"], "label": [1], "note": ["a"]})
+    samples = pd.DataFrame({"patient": ["0001"], "label": [1]})
     first = dataset.fingerprint(store, samples)
-    assert first == dataset.fingerprint(store.copy(), samples.assign(note="b"))
+    assert first == dataset.fingerprint(store.copy(), samples.copy())
     store[599, 3, 3] = 1
     assert first != dataset.fingerprint(store, samples)
     store[599, 3, 3] = 0
     assert first != dataset.fingerprint(store, samples.assign(label=0))
+
+
+def test_the_fingerprints_see_no_words_and_pre_training_no_labels(copy, in_process, small):
+    notes = pd.read_excel(copy.archive / dataset.NOTES_NAME, dtype=str)
+    column = "Clinician's Notes"
+    changed = notes[column].str.replace("L5-S1", "L5/S1", regex=False) + " "
+    notes.assign(**{column: changed}).to_excel(copy.archive / dataset.NOTES_NAME, index=False)
+    assert (
+        dataset.build_dataset(copy.archive, copy.folder, SMALL, 0).info["fingerprint"] == small.data.info["fingerprint"]
+    )
+    notes.assign(**{column: "LSS MRI. Disc bulge at L5-S1."}).to_excel(copy.archive / dataset.NOTES_NAME, index=False)
+    info = dataset.build_dataset(copy.archive, copy.folder, SMALL, 0).info
+    assert info["fingerprint"] != small.data.info["fingerprint"]
+    assert info["pretrain_fingerprint"] == small.data.info["pretrain_fingerprint"]
 
 
 def test_the_description_is_json_with_the_counts(built):

@@ -676,6 +676,8 @@ def test_a_copy_under_the_same_or_a_new_uid_is_a_duplicate(tmp_path):
     first = small(0)
     found = copies(tmp_path, first, small(0), first, small(1), small(0, (0, 0, 9.0)), small(0, (0.0004, -0.0, 0.0)))
     assert found == {name: "duplicate: of 0001/s/t/a" for name in "bcf"}
+    kept, rejected = dicom.index_tree(tmp_path, duplicates="kept")
+    assert rejected.empty and len(kept) == len(list(tmp_path.rglob("s/t/*")))
 
 
 def test_a_copy_in_another_patient_is_found_by_its_uid_alone(tmp_path):

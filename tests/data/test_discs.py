@@ -245,6 +245,13 @@ def test_a_second_series_of_the_same_discs_is_kept_apart_and_flagged():
         assert levels(grouped, "T1") == dict(zip(truth[8:], LUMBAR, strict=False))
 
 
+def test_of_four_slices_the_upper_sample_only():
+    grouped = discs.group_discs(layout(*spine(4))[0])
+    both, upper = discs.disc_samples(grouped), discs.disc_samples(grouped, "upper")
+    assert set(both.part) == {0, 1} and (upper.part == 0).all()
+    assert list(upper.paths) == list(both.paths[both.part == 0])
+
+
 @pytest.mark.parametrize("lowest", [0, 1, 2])
 def test_a_contiguous_block_casts_doubt_on_itself_and_on_those_above(lowest):
     below = spine(lowest)

@@ -350,7 +350,7 @@ def test_pretrained_hands_over_the_datasets_parts(tmp_path, monkeypatch):
     slices = pd.DataFrame(
         {"patient": ["0003", "0001", "0003", "0002"], "pretrain": ["train", "validation", "", "train"]}
     )
-    data = Dataset(smooth_images(4, 0), slices, pd.DataFrame(), {"fingerprint": "f"})
+    data = Dataset(smooth_images(4, 0), slices, pd.DataFrame(), {"pretrain_fingerprint": "f"})
 
     def record(images, train, validation, patients, settings, seed, folder, data_key):
         folder.mkdir()
