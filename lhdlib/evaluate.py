@@ -205,11 +205,7 @@ def by_patient(
     """
     found = weighted_metrics(labels, logits, patient_weights(patients, draws, seed))
     values = weighted_metrics(labels, logits, np.ones((1, len(labels))))
-    truth = np.asarray(labels).astype(bool)
-    counted = {"ACC": np.ones_like(truth), "TPR": truth, "TNR": ~truth}
-    groups = {name: len(np.unique(patients[discs])) for name, discs in counted.items()}
-    groups["AUC"] = min(groups["TPR"], groups["TNR"])
-    estimates = {}
+    groups, estimates = _groups(labels, patients), {}
     for name, (value,) in values.items():
         if value in (0.0, 1.0):
             low, high = proportion_confint(value * groups[name], groups[name], alpha=1 - LEVEL, method="wilson")
@@ -220,6 +216,14 @@ def by_patient(
     return estimates
 
 
+def _groups(labels: np.ndarray, patients: np.ndarray) -> dict[str, int]:
+    """How many patients each metric has; for the AUC those of the rarer class."""
+    truth = np.asarray(labels).astype(bool)
+    counted = {"ACC": np.ones_like(truth), "TPR": truth, "TNR": ~truth}
+    groups = {name: len(np.unique(patients[discs])) for name, discs in counted.items()}
+    return groups | {"AUC": min(groups["TPR"], groups["TNR"])}
+
+
 def _around(value: float, draws: np.ndarray) -> np.ndarray:
     """Normal limits with the spread of the draws; those without a value are left out."""
     return value + stats.norm.ppf(TAILS) * np.nanstd(draws, ddof=1)
@@ -228,8 +232,8 @@ def _around(value: float, draws: np.ndarray) -> np.ndarray:
 def balance(labels: np.ndarray, logits: np.ndarray, patients: np.ndarray) -> Estimate:
     """Sensitivity minus specificity, with an interval that resamples patients."""
     once, draws = (weighted_metrics(labels, logits, w) for w in (np.ones((1, len(labels))), patient_weights(patients)))
-    value = float(once["TPR"][0] - once["TNR"][0])
-    return Estimate(value, *_around(value, draws["TPR"] - draws["TNR"]).tolist())
+    groups = _groups(labels, patients)["AUC"]
+    return Estimate(**_difference(once["TPR"][0] - once["TNR"][0], draws["TPR"] - draws["TNR"], groups))
 
 
 # Comparisons
@@ -260,12 +264,12 @@ def contrast(
     """
     once, weights = np.ones((1, len(labels))), patient_weights(patients)
     values, draws = ([weighted_metrics(labels, run, w) for run in runs] for w in (once, weights))
-    found = {}
+    found, groups, reach = {}, _groups(labels, patients), np.abs(coefficients).sum() / 2
     for name in values[0]:
         value, spread = (
             sum(c * metrics[name] for c, metrics in zip(coefficients, part, strict=True)) for part in (values, draws)
         )
-        found[name] = _difference(value[0], spread)
+        found[name] = _difference(value[0], spread, groups[name], reach)
     parts = [np.mean([np.concatenate(placements(labels, row)) for row in run], axis=0) for run in runs]
     components = np.tensordot(coefficients, parts, 1)
     positives = int(np.sum(labels))
@@ -306,9 +310,11 @@ def compare_sets(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> 
     halves = [(one, weights[:, :split]), (other, weights[:, split:])]
     draws = [weighted_metrics(labels, logits, part) for (labels, logits, _), part in halves]
     values = [weighted_metrics(labels, logits, np.ones((1, len(labels)))) for labels, logits, _ in (one, other)]
+    groups = [_groups(labels, patients) for labels, _, patients in (one, other)]
     found = {}
     for name in values[0]:
-        found[name] = _difference(values[0][name][0] - values[1][name][0], draws[0][name] - draws[1][name])
+        spread, fewest = draws[0][name] - draws[1][name], min(part[name] for part in groups)
+        found[name] = _difference(values[0][name][0] - values[1][name][0], spread, fewest)
     errors = []
     for labels, logits, _ in (one, other):
         above, below = zip(*(placements(labels, row) for row in logits), strict=True)
@@ -316,8 +322,16 @@ def compare_sets(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> 
     return found | {"AUC": found["AUC"] | _normal(found["AUC"]["value"], float(np.hypot(*errors)))}
 
 
-def _difference(value: float, draws: np.ndarray) -> dict[str, float]:
+def _difference(value: float, draws: np.ndarray, groups: int, reach: float = 1.0) -> dict[str, float]:
+    """Normal limits with the spread of the draws.
+
+    A difference that is the same in every draw is not certain: none of so many patients (`groups`) made one, and
+    Wilson's limit for none of them, times the largest difference possible (`reach`), is what may have been missed.
+    """
     low, high = _around(value, draws)
+    if np.nanmax(draws) - np.nanmin(draws) < 1e-9:
+        missed = reach * proportion_confint(0, groups, alpha=1 - LEVEL, method="wilson")[1]
+        low, high = np.clip([value - missed, value + missed], -reach, reach)
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 

@@ -22,6 +22,7 @@ WARNING = (
     "> **Warning: synthetic data.** Everything below was obtained on a computed phantom. It shows that the method "
     "runs from end to end; it is **no evidence about patients**, and its numbers say nothing about the paper's."
 )
+CLAIMS = ("claims",)  # of `claims.save_claims`
 
 
 def write_gallery(results_dir: Path, figures_dir: Path) -> Path:
@@ -60,9 +61,10 @@ def write_gallery(results_dir: Path, figures_dir: Path) -> Path:
         *([f"Not drawn yet: {', '.join(missing)}."] if missing else []),
     ]
     for title, names in (
+        ("The paper's claims", CLAIMS),
         ("Figures", figures.FIGURES),
         ("Tables", figures.TABLES),
-        ("Further figures and tables", sorted(set(entries) - set(wanted))),
+        ("Further figures and tables", sorted(set(entries) - {*wanted, *CLAIMS})),
     ):
         shown = [_entry(entries[name], figures_dir, stamp) for name in names if name in entries]
         parts += [f"## {title}", *shown] if shown else []

@@ -1,0 +1,87 @@
+"""Features that a classifier should not need the contrastive extractor for: pixels, nuisance, an autoencoder's code.
+
+Each is a model in the extractor's place, (batch, W, W, 1) -> [features, slice], so that crops, linear unit, seeds and
+test are the same code; nobody reads the second output, which stands where the extractor has its feature map.
+"""
+
+import hashlib
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from lhdlib import workspace
+from lhdlib.data.dataset import Dataset
+from lhdlib.model import finetune
+from lhdlib.profile import Profile
+
+BODY = 0.1  #: grey value above which a pixel counts as body, not air
+BRIGHT = 0.6  #: and as bright (fat, fluid); 1 is a slice's 99.5th percentile
+PARTS = ("train", "validation", "test")
+
+
+def pixels(size: int, dim: int) -> keras.Model:
+    """Block means of the slice, at most `dim` of them."""
+    block = -(-size // int(dim**0.5))
+    image = keras.Input((size, size, 1))
+    return keras.Model(image, [layers.Flatten()(layers.AveragePooling2D(block, padding="same")(image)), image])
+
+
+class _Nuisance(keras.layers.Layer):
+    def call(self, image):
+        body = ops.cast(image > BODY, "float32")
+        parts = [ops.mean(image, (1, 2, 3)), ops.std(image, (1, 2, 3))]
+        parts += [ops.mean(ops.max(body, axis), (1, 2)) for axis in (1, 2)]  # share of columns, of rows
+        parts += [ops.mean(ops.cast(image > level, "float32"), (1, 2, 3)) for level in (BODY, BRIGHT)]
+        return ops.stack(parts, axis=1)
+
+
+def nuisance(size: int) -> keras.Model:
+    """What tells patients and scanners apart, not discs: six numbers for each slice.
+
+    Mean and standard deviation of the intensity, width and height of the body, area of the body and of what is bright.
+    """
+    image = keras.Input((size, size, 1))
+    return keras.Model(image, [_Nuisance()(image), image])
+
+
+def code(autoencoder: keras.Model) -> keras.Model:
+    """The code of a trained `autoencoder.build_autoencoder`."""
+    return keras.Model(autoencoder.input, [autoencoder.get_layer("code").output, autoencoder.input])
+
+
+def control_features(
+    data: Dataset, autoencoder: keras.Model, split: str, profile: Profile, seed: int, folder: Path
+) -> dict[str, dict[str, np.ndarray]]:
+    """Features of every control, computed once and kept in `folder`.
+
+    Returns
+    -------
+    dict
+        "autoencoder", "raw pixels", "patient nuisance" -> as of `finetune.dataset_features`.
+    """
+    size = profile.data.image_size
+    models = {
+        "autoencoder": code(autoencoder),
+        "raw pixels": pixels(size, profile.encoder.dim),
+        "patient nuisance": nuisance(size),
+    }
+    found = {}
+    for name, model in models.items():
+        weights = hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest()
+        key = workspace.content_key(name, weights, size, profile.encoder.dim, Path(__file__))
+        path = folder / f"features_{name.replace(' ', '_')}.npz"
+        found[name] = finetune.dataset_features(model, data, split, profile.finetune, seed, path, key)
+    return found
+
+
+def standardised(features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Features of `finetune.dataset_features` with mean 0 and standard deviation 1 on the training samples.
+
+    A linear unit trained for a fixed number of small steps would otherwise judge the scale of features more than the
+    features. Constant features become 0.
+    """
+    mean, spread = features["train"].mean((0, 1)), features["train"].std((0, 1))
+    scale = np.divide(1, spread, out=np.zeros_like(spread), where=spread > 1e-6 * np.abs(mean))
+    return features | {part: (features[part] - mean) * scale for part in PARTS}
