@@ -11,8 +11,8 @@ The limits that the paper does not give are the constants below. An interval is 
 fine-tuning; each setting was pre-trained once, so that another pre-training could still turn a narrow verdict.
 
 Result files, all JSON: ``04/evidence.json`` (``balance``, ``controls``), ``05/comparisons.json`` and
-``06/comparisons.json`` (`evaluate.compare`, `evaluate.contrast`), ``07/localisation.json`` (``difference_random``; no
-file or no such key where lesions have no truth masks).
+``06/comparisons.json`` (`evaluate.compare`, `evaluate.contrast`), ``07/localisation.json`` (``difference_random``,
+``difference_fixed``; no file or no such keys where lesions have no truth masks).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -70,9 +70,10 @@ def _metrics(found: Mapping[str, Quantity], names: Sequence[str] = ("ACC", "AUC"
     return {name: found[name] for name in names}
 
 
-def _pointing(found: Mapping[str, Quantity]) -> dict[str, Quantity]:
-    """Nothing where there are no truth masks."""
-    return {"pointing": found["difference_random"]} if "difference_random" in found else {}
+def _pointing(found: Mapping[str, Any], other: str) -> dict[str, Quantity]:
+    """Pointing above that of other maps; nothing where there are no truth masks."""
+    localisation = found.get("07/localisation", {})
+    return {"pointing": localisation[f"difference_{other}"]} if f"difference_{other}" in localisation else {}
 
 
 def _published(setting: tuple[float, float]) -> str:
@@ -140,7 +141,7 @@ CLAIMS = (
         "three discs shown, not measured",
         f"pointing game on lesion masks minus that of random maps, patients resampled; must lie above {CLEARLY:g}",
         CLEARLY,
-        lambda found: _pointing(found.get("07/localisation", {})),
+        lambda found: _pointing(found, "random"),
     ),
     Claim(
         "Sensitivity and specificity are balanced",
@@ -150,6 +151,14 @@ CLAIMS = (
         -BALANCED,
         lambda found: {"difference": found["04/evidence"]["balance"]},
         BALANCED,
+    ),
+    Claim(
+        "Heatmaps show where this disc is abnormal, not where discs are",
+        'section "Classifier heatmap visualization experiment", Fig. 10',
+        "three discs shown, not measured",
+        "pointing game minus that of a fixed map (mean of normal discs' maps), patients resampled; must lie above 0",
+        0.0,
+        lambda found: _pointing(found, "fixed"),
     ),
 )
 FILES = ("04/evidence", "05/comparisons", "06/comparisons", "07/localisation")

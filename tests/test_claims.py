@@ -30,7 +30,7 @@ def results(value: float = 0.3, half: float = 0.01, balance: float = 0.0) -> dic
                 },
                 "05/comparisons": dict.fromkeys(settings, difference),
                 "06/comparisons": dict.fromkeys(("doubling", "third", "full"), difference),
-                "07/localisation": {"difference_random": around(value, half)},
+                "07/localisation": dict.fromkeys(("difference_random", "difference_fixed"), around(value, half)),
             }
         )
     )  # nothing shared
@@ -88,6 +88,7 @@ def test_every_claim_can_get_every_verdict():
         (5, ("04/evidence", "controls", "autoencoder", "comparison", "AUC")),
         (6, ("07/localisation", "difference_random")),
         (7, ("04/evidence", "balance")),
+        (8, ("07/localisation", "difference_fixed")),
     ],
 )
 def test_a_claim_is_judged_by_its_own_result_alone(place, path):
@@ -96,7 +97,7 @@ def test_a_claim_is_judged_by_its_own_result_alone(place, path):
     for key in path[:-1]:
         inner = inner[key]
     inner[path[-1]] = around(-0.5)
-    expected = [claims.HOLDS] * 8
+    expected = [claims.HOLDS] * 9
     expected[place] = claims.FAILS
     assert verdicts(found) == expected
 
@@ -120,8 +121,8 @@ def test_lesions_without_masks_leave_the_heatmaps_open(missing):
     if missing == "file":
         del found["07/localisation"]
     table = claims.claims_table(found)
-    assert table.verdict.tolist() == [claims.HOLDS] * 6 + [claims.OPEN, claims.HOLDS]
-    assert table[COLUMN][6] == "not measured"
+    assert table.verdict.tolist() == [claims.HOLDS] * 6 + [claims.OPEN, claims.HOLDS, claims.OPEN]
+    assert table[COLUMN][6] == table[COLUMN][8] == "not measured"
 
 
 def test_numbers_are_the_papers_and_the_runs():
@@ -150,11 +151,11 @@ def test_it_is_saved_with_the_datas_label(tmp_path):
         workspace.write_json(tmp_path / f"{name}.json", content)
     workspace.write_json(tmp_path / "stamp.json", STAMP)
     text = claims.save_claims(tmp_path, tmp_path / "figures").read_text(encoding="utf-8")
-    assert f"Data: {STAMP['data']}" in text and "8 × does not hold" in text
-    assert pd.read_csv(tmp_path / "figures" / "claims.csv").verdict.tolist() == [claims.FAILS] * 8
+    assert f"Data: {STAMP['data']}" in text and "9 × does not hold" in text
+    assert pd.read_csv(tmp_path / "figures" / "claims.csv").verdict.tolist() == [claims.FAILS] * 9
     assert "parts" not in workspace.read_json(tmp_path / "figures" / "claims.json")["stamp"]
     (tmp_path / "07" / "localisation.json").unlink()
-    assert "1 × cannot" in claims.save_claims(tmp_path, tmp_path / "figures").read_text(encoding="utf-8")
+    assert "2 × cannot" in claims.save_claims(tmp_path, tmp_path / "figures").read_text(encoding="utf-8")
     (tmp_path / "06" / "comparisons.json").unlink()
     with pytest.raises(UserError, match="run the earlier notebooks"):
         claims.save_claims(tmp_path, tmp_path / "figures")
