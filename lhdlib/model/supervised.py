@@ -14,16 +14,24 @@ from lhdlib.progress import progress_bar
 
 
 def train_supervised(
-    images: np.ndarray, rows: np.ndarray, labels: np.ndarray, profile: Profile, seed: int
+    images: np.ndarray,
+    train: tuple[np.ndarray, np.ndarray],
+    validation: tuple[np.ndarray, np.ndarray],
+    profile: Profile,
+    seed: int,
 ) -> keras.Model:
     """Train ResNet and linear unit end to end on the three slices as channels, with the fine-tuning crops.
+
+    The weights of the epoch with the lowest validation cross-entropy are kept, in inference mode: after a short
+    training batch normalisation's running statistics lag behind the weights, in some epochs badly, and the baseline
+    should not lose by that.
 
     Parameters
     ----------
     images : np.ndarray, shape (N, W, W)
         The slice store.
-    rows : np.ndarray of int, shape (n, 3)
-    labels : np.ndarray, shape (n,)
+    train, validation : (rows, labels)
+        Of int, shape (n, 3), and of 0 or 1, shape (n,).
     profile : Profile
     seed : int
 
@@ -33,6 +41,7 @@ def train_supervised(
         (m, W, W, 3) -> (m, 1), the logit.
     """
     settings = profile.supervised
+    rows, labels = train
     size = images.shape[1]
     model = networks.build_supervised(size, profile.encoder, seed)
     optimizer = keras.optimizers.Adam(settings.lr)
@@ -46,6 +55,7 @@ def train_supervised(
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         return loss
 
+    lowest, best = np.inf, model.get_weights()
     bar = progress_bar(range(settings.epochs), desc="supervised baseline")
     for epoch in bar:
         rng = np.random.default_rng([seed, 5, epoch])
@@ -56,8 +66,17 @@ def train_supervised(
             chosen = order[start : start + batch]
             x = augment.finetune_views(images[rows[chosen]], boxes[chosen])
             losses.append(float(step(tf.transpose(x, [0, 2, 3, 1]), tf.cast(labels[chosen], tf.float32))))
-        bar.set_postfix(loss=f"{np.mean(losses):.3f}", refresh=False)
+        held_out = cross_entropy(validation[1], supervised_logits(model, images, validation[0]))
+        if held_out < lowest:
+            lowest, best = held_out, model.get_weights()
+        bar.set_postfix(loss=f"{np.mean(losses):.3f}", validation=f"{held_out:.3f}", refresh=False)
+    model.set_weights(best)
     return model
+
+
+def cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Mean sigmoid cross-entropy of logits with labels of 0 or 1."""
+    return float(np.mean(np.logaddexp(0, np.where(np.asarray(labels) == 1, -logits, logits))))
 
 
 def supervised_logits(model: keras.Model, images: np.ndarray, rows: np.ndarray, batch: int = 64) -> np.ndarray:
@@ -79,7 +98,8 @@ def baseline(data: Dataset, split: str, profile: Profile, seed: int, path: Path)
     """
 
     def compute() -> dict[str, np.ndarray]:
-        model = train_supervised(data.images, *data.subset("train", split), profile, seed)
+        known = data.subset("train", split), data.subset("validation", split)
+        model = train_supervised(data.images, *known, profile, seed)
         found = {}
         for part in ("validation", "test"):
             rows, found[f"{part}_labels"] = data.subset(part, split)

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import log_loss
 
 from lhdlib import augment, profile
 from lhdlib.data.dataset import Dataset
@@ -29,7 +30,8 @@ def toy():
 
 @pytest.fixture(scope="module")
 def trained(toy):
-    return supervised.train_supervised(*toy, SETTINGS, seed=3)
+    images, rows, labels = toy
+    return supervised.train_supervised(images, (rows, labels), (rows, labels), SETTINGS, seed=3)
 
 
 def cross_entropy(model: keras.Model, images: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> float:
@@ -43,6 +45,29 @@ def test_a_few_steps_reduce_the_loss(toy, trained):
     model.set_weights(trained.get_weights())
     untrained = build_supervised(SIZE, SETTINGS.encoder, 3)
     assert cross_entropy(model, *toy) < 0.5 * cross_entropy(untrained, *toy)
+
+
+def test_the_epoch_with_the_lowest_validation_loss_is_kept(toy, monkeypatch):
+    images, rows, labels = toy
+    seen, read = [], supervised.supervised_logits
+
+    def look(model, *arguments):
+        logits = read(model, *arguments)
+        seen.append((supervised.cross_entropy(labels[:6], logits), model.get_weights()))
+        return logits
+
+    monkeypatch.setattr(supervised, "supervised_logits", look)
+    model = supervised.train_supervised(images, (rows, labels), (rows[:6], labels[:6]), SETTINGS, seed=3)
+    assert len(seen) == SETTINGS.supervised.epochs
+    best = min(seen, key=lambda epoch: epoch[0])[1]
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), best, strict=True))
+    assert any(not np.array_equal(a, b) for a, b in zip(seen[0][1], seen[-1][1], strict=True))
+
+
+def test_the_cross_entropy_is_scikit_learns():
+    rng = np.random.default_rng(1)
+    labels, logits = rng.integers(0, 2, 50), rng.normal(0, 3, 50)
+    assert supervised.cross_entropy(labels, logits) == pytest.approx(log_loss(labels, 1 / (1 + np.exp(-logits))))
 
 
 def test_logits_are_read_in_inference_mode(toy, trained):
