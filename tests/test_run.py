@@ -181,7 +181,8 @@ def test_only_what_changed_runs_again(place, capsys):
 def test_interrupted_the_next_start_goes_on_with_the_unfinished_notebook(place, capsys):
     write_notebook(place.notebooks / "02_second.ipynb", "import time\nprint('asleep')\ntime.sleep(600)")
     command = (
-        "import sys; from pathlib import Path; from lhdlib import run;"
+        "import signal, sys; from pathlib import Path; from lhdlib import run;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"  # the tests may run where it is ignored
         f"sys.exit(run.main(sys.argv[1:], Path({str(place.notebooks)!r}), {UPSTREAM!r}, lambda *_: None))"
     )
     folders = ["--results", str(place.results), "--figures", str(place.figures)]
@@ -287,9 +288,11 @@ def test_a_changed_archive_makes_only_its_reader_stale(place, tmp_path):
 
 
 def test_a_complete_run_leaves_its_stamp_and_the_gallery(place, monkeypatch, capsys):
-    shown = []
+    shown, judged = [], []
     report = SimpleNamespace(write_gallery=lambda *folders: shown.append(folders) or "README.md")
+    claims = SimpleNamespace(save_claims=lambda *folders: judged.append(folders))
     monkeypatch.setattr(lhdlib, "report", report, raising=False)
+    monkeypatch.setattr(lhdlib, "claims", claims, raising=False)
     space = workspace.open_workspace("smoke", seed=4, results=str(place.results), figures=str(place.figures))
     workspace.write_json(place.results / "01" / "dataset.json", {"data_label": "phantom", "fingerprint": "abc"})
     workspace.write_json(place.results / "timings.json", {"01": {"seconds": 3.0, "commit": "c"}})
@@ -302,7 +305,7 @@ def test_a_complete_run_leaves_its_stamp_and_the_gallery(place, monkeypatch, cap
     workspace.write_json(place.results / "timings.json", {})
     run.conclude(plan, ran=False)
     assert workspace.read_json(place.results / "stamp.json") == stamp  # nothing ran: the stamp stays that run's
-    assert shown == [(place.results, place.figures)] * 2 and "README.md" in capsys.readouterr().out
+    assert shown == judged == [(place.results, place.figures)] * 2 and "README.md" in capsys.readouterr().out
 
 
 def test_module_files_follow_imports_through_the_package(tmp_path):
