@@ -1,7 +1,7 @@
 """Is a run that was killed at random moments, and resumed, the same as an undisturbed one?
 
 Smoke runs are ended with SIGKILL, kernels included, and started again until they finish; every table, figure and
-trained weight has then to be the undisturbed run's, byte for byte. Takes about half a minute for each kill.
+trained weight has then to be the undisturbed run's, byte for byte. Takes about a quarter of an hour.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import psutil
 from benchmarks.record import record
 from lhdlib.workspace import ROOT
 
-DELAY_S = (3.0, 45.0)  # from a start to its kill: from before the first notebook to some notebooks later
+DELAY_S = (3.0, 25.0)  # from a start to its kill: from before the first notebook to a notebook or two later
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:

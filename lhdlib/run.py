@@ -265,6 +265,8 @@ def main(
             return 0
         _prepare_environment()
         with locked(plan.space.results):
+            for folder in (plan.space.results, plan.space.figures):
+                workspace.sweep(folder)
             ran = run(plan, chosen, args.force)
             if all(stale.finished(plan, number) for number in upstream):
                 conclude(plan, bool(ran))

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 
 from lhdlib import profile as profiles
 from lhdlib.errors import UserError
@@ -140,6 +142,14 @@ def replacing(path: Path) -> Iterator[Path]:
         raise UserError(f"The disk is full, {path} was not written: free some space and start again.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half-written (`replacing`); what a living one writes stays."""
+    for path in folder.rglob(".*-*"):
+        writer = re.match(r"\.(\d+)-", path.name)
+        if writer and path.is_file() and not psutil.pid_exists(int(writer[1])):
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:

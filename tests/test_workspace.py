@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
@@ -271,6 +273,18 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_earlier_file(tmp_path, kind)
             else:
                 np.savez(temporary.open("wb"), new=np.zeros(10_000))
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"result.npz": b"earlier"}
+
+
+def test_what_a_killed_process_left_is_swept_and_a_living_ones_is_not(tmp_path):
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    names = [f".{done.pid}-a.npz", f".{os.getpid()}-b.npz", "c-1.npz", ".d-e", ".12x-f", ".lock"]
+    for name in names:
+        (tmp_path / "03").mkdir(exist_ok=True)
+        (tmp_path / "03" / name).write_text("half")
+    workspace.sweep(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "03").iterdir()) == sorted(names[1:])
+    workspace.sweep(tmp_path / "nowhere")
 
 
 def test_other_failures_keep_their_name(tmp_path):
