@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
-from lhdlib import evaluate, workspace
+from lhdlib import workspace
 from lhdlib.data import dicom
 from lhdlib.data.dataset import SPLITS, Dataset
 from lhdlib.data.discs import LEVELS
@@ -122,11 +123,14 @@ def prevalence(samples: pd.DataFrame) -> pd.DataFrame:
     """
     order = [level for level in reversed(LEVELS) if (samples.level == level).any()]
     groups = [(level, samples[samples.level == level]) for level in order] + [("all", samples)]
-    rows = [
-        (level, len(table), int(table.label.sum()), *evaluate.wilson(table.label.to_numpy() == 1))
-        for level, table in groups
-    ]
+    rows = [(level, len(table), int(table.label.sum()), *_share(table.label)) for level, table in groups]
     return pd.DataFrame(rows, columns=["level", "samples", "positive", "share", "low", "high"])
+
+
+def _share(labels: pd.Series) -> tuple[float, float, float]:
+    """Share of positive labels with Wilson's 95 % interval."""
+    interval = binomtest(int(labels.sum()), len(labels)).proportion_ci(0.95, method="wilson")
+    return float(labels.mean()), float(interval.low), float(interval.high)
 
 
 def image_sizes(slices: pd.DataFrame) -> pd.DataFrame:
@@ -174,8 +178,8 @@ def _pair(first: pd.Series, second: pd.Series, form: str) -> pd.Series:
 
 def facts(data: Dataset, table: pd.DataFrame) -> pd.DataFrame:
     """The dataset in a few lines: ``what``, ``value``; `table` is its `manifest`."""
-    slices, share = _readable(data.slices), evaluate.wilson(data.samples.label.to_numpy() == 1)
-    interval = f"{share.value:.1%}, 95 % interval {share.low:.1%} to {share.high:.1%}"
+    slices, (share, low, high) = _readable(data.slices), _share(data.samples.label)
+    interval = f"{share:.1%}, 95 % interval {low:.1%} to {high:.1%}"
     rows = {
         "data": data.info["data_label"],
         "patients": f"{slices.patient.nunique():,}",
