@@ -107,12 +107,13 @@ def main_result(space: Workspace, change: Mapping[str, Mapping[str, Any]]) -> Re
     """
     profile, seed = space.profile.replace(**change), space.seed
     folder = space.part("sensitivity") / workspace.content_key(change)[:12]
+    main = data = dataset.load_dataset(space.part("01"))
     if "data" in change:
         data = dataset.build_dataset(space.data_dir, folder / "01", profile, seed)
-    else:
-        data = dataset.load_dataset(space.part("01"))
-    trained = folder / "03" if change else space.part("03")
-    if list(change) == ["pretrain"] and change["pretrain"].keys() <= {"w", "drop_rate"}:
+    trained = folder / "03"
+    if change.keys() <= {"data"} and data.info["pretrain_fingerprint"] == main.info["pretrain_fingerprint"]:
+        trained = space.part("03")  # pre-training sees the same slices
+    elif list(change) == ["pretrain"] and change["pretrain"].keys() <= {"w", "drop_rate"}:
         trained = space.part("05")  # Table 3 has some of them
     model, _, key = pretrain.pretrained(data, profile, seed, trained)
     split, settings = profile.data.split, profile.finetune
