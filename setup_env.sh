@@ -36,6 +36,8 @@ suitable_python() {
 # The copy of the lock file is written last: an interrupted installation has none and is made anew.
 make_venv() {
     local python free_kb
+    [ ! -L "$VENV" ] ||
+        die "$VENV is a link to another folder, which the installation would empty: remove the link and start again."
     python=$(suitable_python) || exit 1
     free_kb=$(df -Pk "$ROOT" | awk 'NR == 2 { print $4 }')
     [ "$free_kb" -ge $((NEED_GB * 1024 * 1024)) ] ||

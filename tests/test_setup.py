@@ -149,6 +149,16 @@ def test_an_installation_that_broke_off_is_repaired(checkout):
     assert code == 0 and "-m venv --clear" in calls and "--require-hashes" in calls
 
 
+def test_an_environment_that_is_a_link_is_left_alone(checkout, tmp_path):
+    kept = tmp_path / "elsewhere" / "kept"
+    kept.parent.mkdir()
+    kept.touch()
+    (checkout.root / ".venv").symlink_to(kept.parent)
+    code, error, calls = checkout.start()
+    assert code == 1 and "is a link to another folder" in error and error.count("\n") == 1
+    assert " venv " not in calls and kept.exists()
+
+
 def test_the_active_python_is_used_when_it_has_the_package(checkout):
     code, _, calls = checkout.start(ACTIVE="1")
     assert code == 0 and calls.splitlines()[-1] == "-m lhdlib.run --list"
