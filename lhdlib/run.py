@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import filelock
 
-from lhdlib import stale, workspace
+from lhdlib import provenance, stale, workspace
 from lhdlib.errors import UserError
 from lhdlib.stale import NOTEBOOKS, UPSTREAM, Plan
 from lhdlib.workspace import ROOT
@@ -180,14 +180,15 @@ def locked(results: Path) -> Iterator[None]:
 
 
 def conclude(plan: Plan, ran: bool) -> None:
-    """Write the stamp of a complete run, the verdicts on the paper's claims, and the page that shows everything."""
-    from lhdlib import claims, report
+    """Write the stamp of a complete run, the verdicts on the paper's claims and the page that shows everything."""
+    from lhdlib import claims, expected, report
 
     stamp = plan.space.results / "stamp.json"
     if ran or not stamp.exists():
         workspace.write_json(stamp, plan.space.stamp() | {"parts": stale.timings(plan)})
     claims.save_claims(plan.space.results, plan.space.figures)
     print(f"All figures and tables: {report.write_gallery(plan.space.results, plan.space.figures)}")
+    print(expected.verdict(plan.space.results))
 
 
 def table(plan: Plan) -> str:
@@ -218,6 +219,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     part.add_argument("--from", metavar="NN", dest="first", help="this notebook and those after it")
     parser.add_argument("--force", action="store_true", help="run the chosen notebooks even when up to date")
     parser.add_argument("--list", action="store_true", help="show what is up to date, and why not; run nothing")
+    parser.add_argument("--explain", nargs="+", type=Path, metavar="FILE", help="say where figures or tables came from")
     parser.add_argument("--results", default="", metavar="DIR", help="default: results/<profile>")
     parser.add_argument("--figures", default="", metavar="DIR", help="default: figures (smoke: results/smoke/figures)")
     return parser.parse_args(argv)
@@ -258,6 +260,9 @@ def main(
     """Run the command; returns the exit code: 0, 1 (a notebook failed), 2 (a mistake to mend) or 130 (interrupted)."""
     args = _arguments(argv)
     try:
+        if args.explain:
+            print("\n\n".join(provenance.explain(args.explain)))
+            return 0
         plan = _plan(args, notebooks, upstream)
         chosen = _chosen(args, list(upstream))
         if args.list:
