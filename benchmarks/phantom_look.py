@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from benchmarks.record import record
-from lhdlib import figures
+from lhdlib import figure_style
 from lhdlib.data import dicom, phantom
 
 OUTPUT = Path(__file__).resolve().parents[1] / "docs" / "phantom_and_real.png"
@@ -62,7 +62,7 @@ def main() -> None:
 def draw(made: list, real: list | None, found: dict, path: Path) -> None:
     """Slices above, statistics (mean and standard deviation) below."""
     rows = [("phantom", made)] + ([("real", real)] if real else [])
-    with figures.style():
+    with figure_style.style():
         fig = Figure(figsize=(6.7, 1.25 * len(rows) + 2.2), layout="constrained")
         parts = fig.subfigures(len(rows) + 1, 1, height_ratios=[1.25] * len(rows) + [2.2])
         for (side, images), part in zip(rows, parts, strict=False):
@@ -74,7 +74,7 @@ def draw(made: list, real: list | None, found: dict, path: Path) -> None:
         for ax, name in zip(parts[-1].subplots(1, 3), found["real"][0], strict=True):
             edges = {"grey level": GREY, "radius, mm": RINGS_MM}.get(name, GREY / 2)
             middle = (edges[1:] + edges[:-1]) / 2
-            for side, color in (("phantom", figures.VERMILION), ("real", figures.BLUE)):
+            for side, color in (("phantom", figure_style.VERMILION), ("real", figure_style.BLUE)):
                 curves = np.array([row[name] for row in found[side]])
                 mean, sd = curves.mean(axis=0), curves.std(axis=0)
                 ax.plot(middle, mean, color=color, label=f"{side}, mean ± sd")
@@ -84,7 +84,7 @@ def draw(made: list, real: list | None, found: dict, path: Path) -> None:
                 ax.set_yscale("log")
         parts[-1].axes[0].legend()
         path.parent.mkdir(parents=True, exist_ok=True)
-        fig.savefig(path, dpi=figures.DPI, metadata={"Software": None})
+        fig.savefig(path, dpi=figure_style.DPI, metadata={"Software": None})
 
 
 if __name__ == "__main__":

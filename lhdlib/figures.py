@@ -1,34 +1,51 @@
-"""Every figure and table of the paper, drawn from arrays and data frames, and the one way to save them.
+"""Every figure and table of the paper, drawn from arrays and data frames.
 
-A function per figure or table; it takes plain values, returns a `matplotlib.figure.Figure` or a `pandas.DataFrame`,
-and neither loads data nor computes a result. Slices are shown on one grey scale from 0 to 1. `save_figure` and
-`save_table` write what a reader needs beside the drawing: the caption, the stamp, and on which data it was obtained.
+A function per figure or table; it takes plain values, returns a `matplotlib.figure.Figure` with its alternative text
+or a `pandas.DataFrame`, and neither loads data nor computes a result. Slices are shown on one grey scale from 0 to 1.
+The look is that of `figure_style`; `publish` saves and shows.
 """
 
-import contextlib
 import dataclasses
-import functools
-import json
+import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import matplotlib.style
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.patches import Rectangle
 from sklearn.metrics import roc_curve
 
-from lhdlib import paper, workspace
+from lhdlib import paper
 from lhdlib import profile as profiles
+from lhdlib.figure_style import (
+    BLUE,
+    COLUMN,
+    FEATURES,
+    GREEN,
+    GREY,
+    HEAT,
+    MIDDLE,
+    MM,
+    ORANGE,
+    PAGE,
+    SIGNED,
+    SMALL,
+    VERMILION,
+    Canvas,
+    described,
+    overlay,
+    show,
+    styled,
+)
 from lhdlib.profile import Profile
+from lhdlib.publish import markdown, save_card, save_figure, save_table, shown  # noqa: F401 for notebooks
 
 #: The paper's figures and tables, by the name of the function that draws each and of the files it is saved in.
 FIGURES = (
@@ -47,119 +64,8 @@ TABLES = ("table1_pretraining", "table2_finetuning", "table3_regularization")
 
 METRICS = {"ACC": "Accuracy", "TPR": "Sensitivity", "TNR": "Specificity", "AUC": "AUC"}
 
-DPI = 200
-MM = 1 / 25.4  # inches
-SMALL = 6.5  # points
-BLUE, ORANGE, GREEN, VERMILION, _, _, _, GREY, *_ = sns.color_palette("colorblind").as_hex()
-FEATURES, HEAT, SIGNED = "cividis", "inferno", "PuOr"
-
 Summary = Mapping[str, float]  # mean, sd, low, high: a metric in `evaluate.over_seeds`
 Stage = tuple[str, Sequence[int], int]
-
-
-def style() -> contextlib.AbstractContextManager[None]:
-    """The one style of all figures, as a context manager."""
-    settings = {
-        "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs on every machine
-        "font.size": 7.5,
-        "axes.titlesize": 7.5,
-        "axes.labelsize": 7.5,
-        "xtick.labelsize": 7,
-        "ytick.labelsize": 7,
-        "legend.fontsize": 7,
-        "axes.linewidth": 0.6,
-        "xtick.major.width": 0.6,
-        "ytick.major.width": 0.6,
-        "xtick.major.size": 2.5,
-        "ytick.major.size": 2.5,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "lines.linewidth": 1.2,
-        "legend.frameon": False,
-        "image.cmap": "gray",
-        "pdf.fonttype": 42,
-    }
-    return mpl.style.context(["default", sns.axes_style("ticks") | settings])
-
-
-def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-    @functools.wraps(draw)
-    def styled(*args: Any, **kwargs: Any) -> Figure:
-        with style():
-            return draw(*args, **kwargs)
-
-    return styled
-
-
-# Drawing on paper: millimetres from the upper left corner
-
-
-class _Canvas:
-    """A sheet in millimetres, y downwards, on which diagrams place pictures, boxes and arrows."""
-
-    def __init__(self, width: float, height: float):
-        self.width, self.height = width, height
-        self.fig = Figure(figsize=(width * MM, height * MM))
-        self.ax = self.fig.add_axes((0, 0, 1, 1))
-        self.ax.set(xlim=(0, width), ylim=(height, 0))
-        self.ax.axis("off")
-
-    def axes(self, x: float, y: float, width: float, height: float) -> Axes:
-        return self.fig.add_axes(
-            (x / self.width, 1 - (y + height) / self.height, width / self.width, height / self.height)
-        )
-
-    def picture(self, image: np.ndarray, x: float, y: float, size: float, title: str = "", **options: Any) -> Axes:
-        """An image in pixel coordinates: it covers [0, W] x [0, W], as in `augment`."""
-        ax = self.axes(x, y, size, size)
-        _show(ax, image, **options)
-        ax.set_title(title, pad=3)
-        return ax
-
-    def strip(self, values: np.ndarray, x: float, y: float, width: float, height: float, **options: Any) -> None:
-        ax = self.axes(x, y, width, height)
-        ax.imshow(values[None], aspect="auto", interpolation="nearest", **options)
-        _frame(ax)
-
-    def box(self, x: float, y: float, width: float, height: float, text: str, color: str, **options: Any) -> None:
-        shape = "round,pad=0,rounding_size=0.8"
-        patch = FancyBboxPatch((x, y), width, height, shape, fc=_tint(color), ec=color, lw=0.8, **options)
-        self.ax.add_patch(patch)
-        self.text(x + width / 2, y + height / 2, text)
-
-    def arrow(self, start: tuple, end: tuple, text: str = "", color: str = "0.3", both: bool = False, **options: Any):
-        kind = "<|-|>" if both else "-|>"
-        line = {"lw": 0.9, "mutation_scale": 6, "shrinkA": 0, "shrinkB": 0} | options
-        self.ax.add_patch(FancyArrowPatch(start, end, arrowstyle=kind, color=color, **line))
-        if text:
-            self.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 - 1, text, va="bottom")
-
-    def text(self, x: float, y: float, text: str, ha: str = "center", va: str = "center", **options: Any) -> None:
-        self.ax.text(x, y, text, ha=ha, va=va, **options)
-
-
-def _tint(color: str) -> tuple[float, ...]:
-    return tuple(1 - 0.15 * (1 - np.array(mpl.colors.to_rgb(color))))
-
-
-def _show(ax: Axes, image: np.ndarray, frame: str = "0.3", **options: Any) -> None:
-    height, width = np.shape(image)[:2]
-    limits = {"vmin": 0, "vmax": 1} if "norm" not in options else {}
-    ax.imshow(image, extent=(0, width, height, 0), **limits | options)
-    _frame(ax, frame)
-
-
-def _frame(ax: Axes, color: str = "0.3") -> None:
-    ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set(visible=True, color=color, linewidth=0.8)
-
-
-def _overlay(ax: Axes, image: np.ndarray, heat: np.ndarray) -> None:
-    """Slice with its heat on top; cold places stay as they are."""
-    _show(ax, image)
-    height, width = image.shape
-    ax.imshow(heat, extent=(0, width, height, 0), cmap=HEAT, vmin=0, vmax=1, alpha=0.75 * np.clip(heat, 0, 1))
 
 
 def _shape(shape: Sequence[int]) -> str:
@@ -169,6 +75,27 @@ def _shape(shape: Sequence[int]) -> str:
 def signed(value: float, digits: str = ".2f") -> str:
     """A number with its sign, minus as such."""
     return f"{value:+{digits}}".replace("-", "−")
+
+
+def _ends(low: float, high: float) -> str:
+    """What the ends of the colour scale `FEATURES` mean."""
+    return f"{low:.2g} (dark) to {high:.2g} (bright)".replace("-", "−")
+
+
+def _signed_ends(limit: float) -> str:
+    """What the ends of the colour scale `SIGNED` mean."""
+    return f"{signed(-limit, '.2g')} (orange) to {signed(limit, '.2g')} (purple)"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else "".join(parts)
+
+
+def place_of(heat: np.ndarray) -> str:
+    """Where a map is hottest, in words."""
+    row, column = np.unravel_index(np.argmax(heat), np.shape(heat))
+    rows, columns = np.shape(heat)
+    return f"{(column + 0.5) / columns:.0%} from the left and {(row + 0.5) / rows:.0%} from the top"
 
 
 def _setting(setting: Any) -> str:
@@ -186,7 +113,7 @@ def _expect(name: str, value: np.ndarray, ndim: int, first: int | None = None) -
 # Figures
 
 
-@_styled
+@styled
 def fig01_autoencoder(
     *, slices: np.ndarray, reconstructions: np.ndarray, codes: np.ndarray, layers: Sequence[tuple[str, Sequence[int]]]
 ) -> Figure:
@@ -210,40 +137,53 @@ def fig01_autoencoder(
     if "code" not in names:
         raise ValueError("layers needs one named 'code', between encoder and decoder.")
     middle, size, row = names.index("code"), 21, 25
-    page = _Canvas(170, 62 + row * len(slices))
+    page = Canvas(PAGE, 66 + row * len(slices))
 
     largest = max(shape[0] for _, shape in layers if len(shape) == 3)
-    pitch, center = 150 / len(layers), 24
+    left, pitch, center = 10, 154 / len(layers), 24
     for i, (name, shape) in enumerate(layers):
-        x, flat = 10 + pitch * (i + 0.5), len(shape) == 1
+        x, flat = left + pitch * (i + 0.5), len(shape) == 1
         color = ORANGE if i == middle else BLUE if i < middle else GREEN
         height = 32 * (0.35 if flat else 0.2 + 0.8 * shape[0] / largest)
         width = pitch * (0.16 if flat else 0.12 + 0.09 * np.log2(1 + shape[-1]) / 2)
         page.box(x - width / 2, center - height / 2, width, height, "", color)
-        page.text(x, 42, f"{name}\n{_shape(shape)}", fontsize=SMALL, rotation=90, va="top")
+        page.text(x, 42, f"{_layer(name)}\n{_shape(shape)}", fontsize=SMALL, rotation=90, va="top")
         if i:
             page.arrow((x - pitch * 0.72, center), (x - pitch * 0.28, center), mutation_scale=4)
-    edge = 10 + pitch * middle
-    page.text((10 + edge) / 2, 4, "encoder $f_E$", color=BLUE)
+    edge = left + pitch * middle
+    page.text((left + edge) / 2, 4, "encoder $f_E$", color=BLUE)
     page.text(edge + pitch / 2, 4, "code", color=ORANGE)
-    page.text((edge + pitch + 160) / 2, 4, "decoder $f_D$", color=GREEN)
+    page.text((edge + pitch + left + 154) / 2, 4, "decoder $f_D$", color=GREEN)
 
-    limit = mpl.colors.CenteredNorm(0, np.abs(codes).max() or 1)
-    for k in range(len(slices)):
-        y = 64 + row * k
-        error = np.sqrt(np.mean((slices[k] - reconstructions[k]) ** 2))
-        page.picture(slices[k], 10, y, size)
+    limit = np.abs(codes).max() or 1
+    errors = np.sqrt(np.mean((slices - reconstructions) ** 2, axis=(1, 2)))
+    for k, error in enumerate(errors):
+        y = 67 + row * k
+        page.picture(slices[k], left, y, size)
         page.arrow((33, y + size / 2), (42, y + size / 2), "$f_E$")
-        page.strip(codes[k], 44, y + size / 2 - 3, 78, 6, cmap=SIGNED, norm=limit)
-        page.text(83, y + size / 2 + 6, f"code, {codes.shape[1]} numbers; root mean square error {error:.3f}")
-        page.arrow((124, y + size / 2), (133, y + size / 2), "$f_D$")
-        page.picture(reconstructions[k], 137, y, size)
-    page.text(10 + size / 2, 62, "slice")
-    page.text(137 + size / 2, 62, "reconstruction")
-    return page.fig
+        page.strip(codes[k], 44, y + size / 2 - 3, 82, 6, cmap=SIGNED, vmin=-limit, vmax=limit)
+        page.text(85, y + size / 2 + 6, f"root mean square error {error:.3f}")
+        page.arrow((128, y + size / 2), (137, y + size / 2), "$f_D$")
+        page.picture(reconstructions[k], 141, y, size)
+    page.text(left + size / 2, 65, "slice")
+    page.text(85, 69, f"code, {codes.shape[1]} numbers, {_signed_ends(limit)}")
+    page.text(141 + size / 2, 65, "reconstruction")
+    return described(
+        page.fig,
+        f"Autoencoder of {len(layers)} layers: an image of {_shape(layers[0][1])} narrows to a code of "
+        f"{codes.shape[1]} numbers and widens again. Below, {len(slices)} slices, each beside its code as a strip of "
+        f"colours and its reconstruction; root mean square error {errors.min():.3f} to {errors.max():.3f}.",
+    )
 
 
-@_styled
+def _layer(name: str) -> str:
+    """Keras' name of a layer in words; the number that it appends depends on what was built before."""
+    words = {"conv2d": "convolution", "conv2d_transpose": "transposed conv."}
+    plain = re.sub(r"_\d+$", "", name)
+    return words.get(plain, plain)
+
+
+@styled
 def fig02_contrastive(*, images: np.ndarray, views: np.ndarray) -> Figure:
     """Fig. 2: two views of one image attract, views of different images repel each other.
 
@@ -254,13 +194,13 @@ def fig02_contrastive(*, images: np.ndarray, views: np.ndarray) -> Figure:
         Partners adjacent: A1, A2, B1, B2.
     """
     images, views = _expect("images", images, 3, 2), _expect("views", views, 3, 4)
-    page = _Canvas(150, 92)
-    size, columns, rows = 28, (66, 118), (6, 54)
+    page = Canvas(MIDDLE, 86)
+    size, columns, rows = 26, (56, 101), (6, 47)
     places = [(x, y) for y in rows for x in columns]
     names = ["$A_1$", "$A_2$", "$B_1$", "$B_2$"]
     for image, name, y in zip(images, "AB", rows, strict=True):
-        page.picture(image, 4, y, size, f"image ${name}$")
-        page.arrow((34, y + size / 2), (63, y + size / 2), "$f_T$, twice")
+        page.picture(image, 2, y, size, f"image ${name}$")
+        page.arrow((30, y + size / 2), (54, y + size / 2), "$f_T$, twice")
     for view, name, (x, y) in zip(views, names, places, strict=True):
         page.picture(view, x, y, size, name)
     left, right, top, bottom = columns[0] + size, columns[1], rows[0] + size, rows[1]
@@ -273,12 +213,18 @@ def fig02_contrastive(*, images: np.ndarray, views: np.ndarray) -> Figure:
     page.arrow((left, top + 1), (right, bottom - 1), **apart)
     page.arrow((left, bottom - 1), (right, top + 1), **apart)
     page.text(columns[0] + size / 2 - 2, (top + bottom) / 2 - 2, "different", ha="right", color=VERMILION)
-    page.text(columns[0] - 1, rows[1] + size + 5, "solid: inner product to be raised", ha="left", color=BLUE)
-    page.text(columns[1] + size, rows[1] + size + 5, "dashed: to be lowered", ha="right", color=VERMILION)
-    return page.fig
+    page.text(
+        columns[0], rows[1] + size + 4, "solid: inner product of the features to be raised", ha="left", color=BLUE
+    )
+    page.text(columns[0], rows[1] + size + 9, "dashed: to be lowered", ha="left", color=VERMILION)
+    return described(
+        page.fig,
+        "Slices A and B, each with two random views. Thick solid arrows join the two views of one slice, marked "
+        "similar; dashed arrows join each view of A with each of B, marked different.",
+    )
 
 
-@_styled
+@styled
 def fig03_gradcam(
     *,
     image: np.ndarray,
@@ -307,12 +253,11 @@ def fig03_gradcam(
     """
     feature_maps, gradients = _expect("feature_maps", feature_maps, 3), _expect("gradients", gradients, 3)
     strongest = np.argsort(-np.abs(weights), kind="stable")[:channels]
-    page = _Canvas(170, 112)
-    size, pitch, left = 20, 23, 48
+    page = Canvas(PAGE, 112)
+    size, pitch, left = 20, 23, 50
     page.picture(image, 3, 5, 28, "slice")
     page.arrow((32, 19), (left - 1, 19), "extractor")
-    shown = feature_maps[..., strongest]
-    peak, limit = shown.max() or 1, np.abs(gradients[..., strongest]).max() or 1
+    peak, limit = feature_maps[..., strongest].max() or 1, np.abs(gradients[..., strongest]).max() or 1
     for place, k in enumerate(strongest):
         x = left + pitch * place
         page.picture(feature_maps[..., k], x, 9, size, f"$A^{{({k + 1})}}$", cmap=FEATURES, vmin=0, vmax=peak)
@@ -320,29 +265,37 @@ def fig03_gradcam(
         slopes.set_title(rf"$\partial h/\partial A^{{({k + 1})}}$", pad=3)
         page.text(x + size / 2, 65, f"w = {signed(weights[k], '.2g')}")
     end = left + pitch * len(strongest)
-    page.arrow((end, 19), (154, 19), "pooling,\nclassifier")
-    page.box(155, 14, 13, 10, f"h\n{signed(logit)}", BLUE)
-    page.arrow((161.5, 25), (end, 52), color=VERMILION)
-    page.text(157, 44, "back-\npropagation", color=VERMILION)
-    page.text(
-        left - 3, 52, f"gradients of h,\ncolours from\n{signed(-limit, '.1e')} to {signed(limit, '.1e')}", ha="right"
-    )
+    page.text((left + end) / 2, 32.5, f"feature maps, {_ends(0, peak)}")
+    page.arrow((end, 19), (156, 19), "pooling,\nclassifier")
+    page.box(157, 14, 14, 10, f"h\n{signed(logit)}", BLUE)
+    page.arrow((164, 25), (end, 52), color=VERMILION)
+    page.text(159, 44, "back-\npropagation", color=VERMILION)
+    ends = _signed_ends(limit).replace(" to ", "\nto ")
+    page.text(left - 3, 52, f"gradients of h,\n{ends}", ha="right")
 
-    bars = page.axes(14, 76, 50, 24)
+    bars = page.axes(20, 76, 45, 24)
     ranked = np.sort(weights)[::-1]
     bars.fill_between(np.arange(1, len(ranked) + 1), ranked, step="mid", color=BLUE, lw=0)
     bars.set(xlabel=f"channels by weight (n = {len(ranked)})", ylabel="weight $w_k$", xlim=(0.5, len(ranked) + 0.5))
     bars.locator_params(nbins=4)
-    page.arrow((67, 87), (94, 87), r"ReLU($\sum_k w_k A^{(k)}$)")
-    page.picture(heat, 96, 74, 28, "heat", cmap=HEAT)
-    page.arrow((126, 87), (138, 87))
-    overlay = page.axes(140, 74, 28, 28)
-    _overlay(overlay, image, heat)
-    overlay.set_title("heat on the slice", pad=3)
-    return page.fig
+    page.arrow((68, 87), (95, 87), r"ReLU($\sum_k w_k A^{(k)}$)")
+    page.picture(heat, 97, 74, 28, "heat", cmap=HEAT)
+    page.text(111, 104.5, _ends(0, 1))
+    page.arrow((127, 87), (141, 87))
+    mixed = page.axes(143, 74, 28, 28)
+    overlay(mixed, image, heat)
+    mixed.set_title("heat on the slice", pad=3)
+    return described(
+        page.fig,
+        f"Grad-CAM in steps: a slice; the {len(strongest)} of its {len(ranked)} feature maps with the largest weights, "
+        f"{_shape(feature_maps.shape[:2])} cells each; their gradients, with weights "
+        f"{_listed([signed(weights[k], '.2g') for k in strongest])}; a bar chart of all weights, "
+        f"{(ranked > 0).sum()} of them positive; the heat, hottest {place_of(heat)}, alone and on the slice. "
+        f"The classifier's output h is {signed(logit)}.",
+    )
 
 
-@_styled
+@styled
 def fig04_structure(
     *, disc: np.ndarray, extractor: Sequence[Stage], head: Sequence[Stage], classifier: Sequence[Stage]
 ) -> Figure:
@@ -357,8 +310,8 @@ def fig04_structure(
     """
     disc = _expect("disc", disc, 3, 3)
     line, width, top = 6.5, 66, 33
-    page = _Canvas(170, top + line * (len(extractor) + max(len(head), len(classifier))) + 15)
-    lefts = (3, 101)
+    page = Canvas(PAGE, top + line * (len(extractor) + max(len(head), len(classifier))) + 15)
+    lefts = (4, 104)
 
     def stack(stages, x, y, color, **options):
         for name, shape, parameters in stages:
@@ -390,17 +343,24 @@ def fig04_structure(
         (lefts[0] + width + lefts[1]) / 2, middle + 1, "same weights,\nfrozen,\neach slice\nalone", va="top", color=BLUE
     )
     for x, stages, color, result in (
-        (lefts[0], head, ORANGE, "contrastive loss (Eq. 6);\nblocks in this colour are then discarded"),
+        (lefts[0], head, ORANGE, f"contrastive loss (Eq. 6);\n{head[0][0]} to {head[-1][0]} are then discarded"),
         (lefts[1], classifier, GREEN, "probability that the disc is abnormal"),
     ):
         page.arrow((x + width / 2, below - 0.8), (x + width / 2, below + 3))
         end = stack(stages, x, below + 3.4, color)
         page.arrow((x + width / 2, end - 0.8), (x + width / 2, end + 3.5))
         page.text(x + width / 2, end + 4, result, va="top")
-    return page.fig
+    sizes = [sum(parameters for *_, parameters in stages) for stages in (extractor, head, classifier)]
+    return described(
+        page.fig,
+        f"Two columns of layers. Stage 1: a slice passes the feature extractor, {extractor[0][0]} to "
+        f"{extractor[-1][0]}, {sizes[0]:,} parameters, then {head[0][0]} to {head[-1][0]}, {sizes[1]:,} parameters, to "
+        "the contrastive loss. Stage 2: a disc's three slices pass the same extractor, now frozen and drawn dashed, "
+        f"and a classifier of {sizes[2]:,} parameters to a probability.",
+    )
 
 
-@_styled
+@styled
 def fig05_pretraining(
     *,
     images: np.ndarray,
@@ -427,29 +387,30 @@ def fig05_pretraining(
         Eq. 6 for these four views.
     """
     images, views, features = _expect("images", images, 3, 2), _expect("views", views, 3, 4), np.asarray(features)
-    page = _Canvas(170, 112)
-    colors, size, pitch = (BLUE, VERMILION), 22, 25.5
+    page = Canvas(PAGE, 115)
+    lines, size, pitch = ((BLUE, "-"), (VERMILION, "--")), 22, 27
     tops = [8 + pitch * i for i in range(4)]
     for h, image in enumerate(images):
-        y = tops[2 * h] + pitch / 2 - 3.5
+        y = tops[2 * h] + (pitch + size - 29) / 2
         ax = page.picture(image, 3, y, 29, f"image ${'AB'[h]}$")
-        for i in (2 * h, 2 * h + 1):
-            _crop(ax, crops.iloc[i], colors[i % 2])
-            start, end = (33, y + 14.5), (47, tops[i] + size / 2)
-            page.arrow(start, end, color=colors[i % 2])
-        page.text(40, y + 4, "$f_T$")
-    limits = {"vmin": features.min(), "vmax": features.max()}
+        for i, (color, ls) in enumerate(lines, 2 * h):
+            _crop(ax, crops.iloc[i], color, ls)
+            page.arrow((33, y + 14.5), (47, tops[i] + size / 2), color=color, linestyle=ls)
+        page.text(40, y + 3, "$f_T$")
+    low, high = features.min(), features.max()
     for i, y in enumerate(tops):
         skipped = " (not cropped)" if crops.skipped.iloc[i] else ""
-        page.picture(views[i], 48, y, size, f"$m_{i + 1}${skipped}", frame=colors[i % 2])
-        page.arrow((71, y + size / 2), (82, y + size / 2), r"$\hat{f}_E$")
-        page.strip(features[i], 84, y + size / 2 - 3, 32, 6, cmap=FEATURES, **limits)
-        page.text(100, y + size / 2 - 5, f"$x_{i + 1}$")
-    page.arrow((117.5, 58), (128, 58))
+        color, ls = lines[i % 2]
+        page.picture(views[i], 49, y, size, f"$m_{i + 1}${skipped}", edge=color, ls=ls)
+        page.arrow((72, y + size / 2), (83, y + size / 2), r"$\hat{f}_E$")
+        page.strip(features[i], 85, y + size / 2 - 3, 34, 6, cmap=FEATURES, vmin=low, vmax=high)
+        page.text(102, y + size / 2 - 5, f"$x_{i + 1}$")
+    ends = _ends(low, high).replace(" to ", "\nto ")
+    page.text(102, tops[-1] + size / 2 + 6, f"{features.shape[1]} numbers, {ends}", va="top")
+    page.arrow((120.5, 60), (131, 60))
 
-    ax = page.axes(133, 36, 35, 35)
-    shown = np.ma.masked_array(probabilities, np.eye(4, dtype=bool))
-    ax.imshow(shown, cmap=FEATURES, vmin=0, vmax=1)
+    ax = page.axes(137, 38, 35, 35)
+    ax.imshow(np.ma.masked_array(probabilities, np.eye(4, dtype=bool)), cmap=FEATURES, vmin=0, vmax=1)
     for i, j in np.ndindex(4, 4):
         if i != j:
             value = probabilities[i, j]
@@ -461,24 +422,32 @@ def fig05_pretraining(
     ax.set_yticklabels([f"$x_{i}$" for i in range(1, 5)])
     ax.tick_params(length=0)
     ax.set_title("$P_{i,j}$ (Eq. 5)", pad=3)
-    page.text(150.5, 79, "framed: partners, P to be raised", color="0.2", fontsize=SMALL)
-    page.arrow((150.5, 81.5), (150.5, 87))
-    page.box(134, 88, 33, 8, f"loss (Eq. 6) = {loss:.3f}", ORANGE)
-    for x, text in ((38, "(a) two views of each image"), (100, "(b) features"), (150.5, "(c) similarity")):
+    page.text(154, 81, "framed: partners,\nP to be raised", color="0.2", fontsize=SMALL)
+    page.arrow((154, 84), (154, 90))
+    page.box(137, 91, 34, 8, f"loss (Eq. 6) = {loss:.3g}", ORANGE)
+    for x, text in ((38, "(a) two views of each image"), (102, "(b) features"), (154, "(c) similarity")):
         page.text(x, 2.5, text, weight="bold")
-    return page.fig
+    partner = np.eye(4, dtype=bool)[[1, 0, 3, 2]]
+    others = ~(partner | np.eye(4, dtype=bool))
+    return described(
+        page.fig,
+        "One pre-training step: two slices, each with the frames of two random crops, solid and dashed, and their "
+        f"common centre; the four views; their vectors of {features.shape[1]} numbers as strips of colours; a table of "
+        f"probabilities, at least {probabilities[partner].min():.2f} between partners and at most "
+        f"{probabilities[others].max():.2g} between views of different slices; the loss, {loss:.3g}.",
+    )
 
 
-def _crop(ax: Axes, crop: pd.Series, color: str) -> None:
+def _crop(ax: Axes, crop: pd.Series, color: str, ls: str) -> None:
     """A view's crop in the original image (Eq. 12) and the operation centre O."""
     x0, y0, x1, y1 = crop.box
     if not crop.skipped:
-        frame = {"angle": crop.angle_deg, "rotation_point": tuple(crop.center), "fill": False, "ec": color, "lw": 1.1}
-        ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, **frame))
+        turned = {"angle": crop.angle_deg, "rotation_point": tuple(crop.center)}
+        ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=color, lw=1.1, ls=ls, **turned))
     ax.plot(*crop.center, "+", color=ORANGE, ms=6, mew=1.4)
 
 
-@_styled
+@styled
 def fig06_blocks(*, first: Sequence[tuple[str, int]], last: Sequence[tuple[str, int]]) -> Figure:
     """Fig. 6: the fully connected blocks.
 
@@ -488,7 +457,7 @@ def fig06_blocks(*, first: Sequence[tuple[str, int]], last: Sequence[tuple[str, 
         Layers of (a) blocks 1 to 3 and (b) block 4, in order.
     """
     line = 10
-    page = _Canvas(85, 12 + line * max(len(first), len(last)))
+    page = Canvas(COLUMN, 12 + line * max(len(first), len(last)))
     colors = {name: color for (name, _), color in zip(first, (BLUE, GREY, GREEN, ORANGE), strict=False)}
     for x, title, layers in ((2, "(a) blocks 1 to 3", first), (45, "(b) block 4", last)):
         page.text(x + 19, 2, title, weight="bold")
@@ -497,10 +466,14 @@ def fig06_blocks(*, first: Sequence[tuple[str, int]], last: Sequence[tuple[str, 
             y = 11 + line * i
             page.box(x, y, 38, 6, f"{name}, {width}", colors.get(name, GREY))
             page.arrow((x + 19, y + 6.2), (x + 19, y + line - 0.4))
-    return page.fig
+    chains = [_listed([name for name, _ in layers]) for layers in (first, last)]
+    return described(
+        page.fig,
+        f"Two chains of layers, each {first[0][1]} wide: blocks 1 to 3 are {chains[0]}; block 4 is {chains[1]}.",
+    )
 
 
-@_styled
+@styled
 def fig07_finetuning(
     *,
     slices: np.ndarray,
@@ -530,7 +503,7 @@ def fig07_finetuning(
     parts = (features * weights).sum(axis=1)
     h = float(parts.sum() + bias)
     probability = 1 / (1 + np.exp(-h))
-    page = _Canvas(170, 92)
+    page = Canvas(PAGE, 95)
     size, tops = 25, (6, 35, 64)
     shades = {"vmin": features.min(), "vmax": features.max()}
     limit = np.abs(weights).max() or 1
@@ -539,30 +512,38 @@ def fig07_finetuning(
         ax = page.picture(slices[i], 2, y, size, ["slices", "", ""][i])
         ax.add_patch(Rectangle(box[:2], box[2] - box[0], box[3] - box[1], fill=False, ec=ORANGE, lw=1.3))
         page.arrow((28, middle), (34, middle), color=ORANGE)
-        page.picture(crops[i], 35, y, size, ["the same crop", "", ""][i], frame=ORANGE)
+        page.picture(crops[i], 35, y, size, ["the same crop", "", ""][i], edge=ORANGE)
         page.arrow((61, middle), (66, middle))
         page.arrow((80, middle), (85, middle))
-        page.text(103, middle - 8.5, f"features $x_{i + 1}$, {features.shape[1]}")
-        page.strip(features[i], 86, middle - 6, 34, 4.5, cmap=FEATURES, **shades)
-        page.strip(weights[i], 86, middle + 1, 34, 4.5, cmap=SIGNED, vmin=-limit, vmax=limit)
-        page.text(103, middle + 8, f"weights; product {signed(parts[i])}")
-        page.arrow((121, middle), (127, 48 + 3 * (i - 1)))
+        page.text(104, middle - 8.5, f"features $x_{i + 1}$, {features.shape[1]}")
+        page.strip(features[i], 86, middle - 6, 36, 4.5, cmap=FEATURES, **shades)
+        page.strip(weights[i], 86, middle + 1, 36, 4.5, cmap=SIGNED, vmin=-limit, vmax=limit)
+        page.text(104, middle + 8, f"weights; product {signed(parts[i])}")
+        page.arrow((123, middle), (129, 48 + 3 * (i - 1)))
     page.box(67, 6, 12, 83, "", BLUE, linestyle="--")
     page.text(73, 47.5, "feature extractor $f_E$ (frozen)", rotation=90)
-    page.box(127.5, 42, 18, 12, f"sum + bias\nh = {signed(h)}", GREEN)
-    page.arrow((146.5, 48), (156.5, 48))
-    page.text(151.5, 47, "sigmoid", va="bottom", fontsize=SMALL)
-    gauge = page.axes(158, 24, 5, 48)
+    ends = f"features: {_ends(*shades.values())}; weights: {_signed_ends(limit)}"
+    page.text(172, 92, ends, ha="right", fontsize=SMALL)
+    page.box(129.5, 40, 20, 16, f"sum\n+ bias {signed(bias)}\nh = {signed(h)}", GREEN)
+    page.arrow((150.5, 48), (160.5, 48))
+    page.text(155.5, 47, "sigmoid", va="bottom", fontsize=SMALL)
+    gauge = page.axes(162, 24, 5, 48)
     gauge.bar(0, probability, color=GREEN, width=1)
     gauge.axhline(0.5, color="0.2", lw=0.8, ls="--")
     gauge.set(xlim=(-0.5, 0.5), ylim=(0, 1), xticks=[], yticks=[0, 0.5, 1])
     gauge.yaxis.tick_right()
-    page.text(156, 20, f"probability {probability:.2f}")
-    page.text(156, 76, f"label: {'abnormal' if label else 'normal'}")
-    return page.fig
+    verdict = "abnormal" if label else "normal"
+    page.text(159, 20, f"probability {probability:.2f}")
+    page.text(159, 76, f"label: {verdict}")
+    return described(
+        page.fig,
+        f"Three slices of a disc labelled {verdict}, the same crop of each, and its {features.shape[1]} features "
+        f"beside their weights as strips of colours. The products {_listed([signed(part) for part in parts])} and the "
+        f"bias {signed(bias)} add up to h = {signed(h)}, a probability of {probability:.2f}.",
+    )
 
 
-@_styled
+@styled
 def fig08_roc(
     *, scores: Mapping[tuple[float, float], tuple[np.ndarray, np.ndarray]], auc: Mapping[tuple[float, float], Summary]
 ) -> Figure:
@@ -574,8 +555,8 @@ def fig08_roc(
     auc : mapping of (w, dr) -> mapping with mean, low, high
         As in Table 3 (`evaluate.over_seeds`).
     """
-    fig = Figure(figsize=(130 * MM, 130 * MM), layout="constrained")
-    grid = np.linspace(0, 1, 501)
+    fig = Figure(figsize=(MIDDLE * MM, 130 * MM), layout="constrained")
+    grid, notes = np.linspace(0, 1, 501), []
     for letter, ax, (setting, (labels, rows)) in zip("abcd", fig.subplots(2, 2).flat, scores.items(), strict=True):
         curves = []
         for row in np.atleast_2d(rows):
@@ -587,6 +568,7 @@ def fig08_roc(
         value, low, high = (auc[setting][key] for key in ("mean", "low", "high"))
         published = paper.TABLE3.get(setting, {}).get("AUC")
         note = f"AUC {value:.3f} [{low:.3f}, {high:.3f}]" + (f"\npaper {published:.4f}" if published else "")
+        notes.append(f"{_setting(setting)}: {note}".replace("\n", ", "))
         ax.text(0.98, 0.05, note, ha="right", va="bottom", transform=ax.transAxes)
         ax.set_title(f"({letter}) {_setting(setting)}", loc="left")
         ticks = np.linspace(0, 1, 6)
@@ -599,10 +581,14 @@ def fig08_roc(
         Line2D([], [], color="0.5", ls=":"),
     ]
     fig.legend(handles, ["one seed", "mean over seeds", "chance"], loc="outside upper center", ncols=3)
-    return fig
+    return described(
+        fig,
+        "Four panels of ROC curves, sensitivity against 1 − specificity, thin for each seed and thick for their mean. "
+        f"{'; '.join(notes)}.",
+    )
 
 
-@_styled
+@styled
 def fig09_labels(results: pd.DataFrame) -> Figure:
     """Fig. 9: accuracy and AUC against the number of labels, and of the supervised baseline.
 
@@ -613,18 +599,21 @@ def fig09_labels(results: pd.DataFrame) -> Figure:
         seeds, ``low``, ``high`` (95 % interval). The paper's counts are stated beside this run's, in ascending order,
         where there are as many.
     """
-    fig = Figure(figsize=(170 * MM, 72 * MM), layout="constrained")
+    fig = Figure(figsize=(PAGE * MM, 72 * MM), layout="constrained")
     counts = sorted(results.labels[results.model == "semi"].unique())
     known = paper.LABEL_COUNTS if len(counts) == len(paper.LABEL_COUNTS) else (None,) * len(counts)
     ticks = [_count_label(c, p, counts[-1]) for c, p in zip(counts, known, strict=True)]
     names = [*ticks, _count_label("supv", known[-1], None)]
-    for letter, metric, ax in zip("ab", ("ACC", "AUC"), fig.subplots(1, 2), strict=True):
+    seen = []
+    for letter, metric, ax in zip("ab", ("ACC", "AUC"), fig.subplots(1, 2, sharey=True), strict=True):
         table = results[results.metric == metric]
         for model, color, marker in (("semi", BLUE, "o"), ("supv", VERMILION, "s")):
             rows = table[table.model == model].sort_values("labels")
             places = [counts.index(c) if model == "semi" else len(counts) for c in rows.labels]
             span = np.maximum([rows["mean"] - rows.low, rows.high - rows["mean"]], 0)  # limits may be a rounding off
             ax.errorbar(places, rows["mean"], span, fmt=f"{marker}-", color=color, ms=4.5, capsize=2.5, zorder=3)
+            ends = [f"{row['mean']:.3f} with {row['labels']}" for _, row in rows.iterrows()]
+            seen.append(f"{METRICS[metric]}, {model}: {' to '.join(dict.fromkeys([ends[0], ends[-1]]))} labels")
             if model == "supv":
                 for level in rows["mean"]:
                     ax.axhline(level, color=color, lw=0.8, ls=":")
@@ -632,6 +621,7 @@ def fig09_labels(results: pd.DataFrame) -> Figure:
         ax.set(xlim=(-0.5, len(names) - 0.5), ylabel=METRICS[metric])
         ax.set_title(f"({letter}) {METRICS[metric]}", loc="left")
         ax.set_xlabel("number of labels: this run, paper, share")
+        ax.tick_params(labelleft=True)
         ax.grid(axis="y", lw=0.4, color="0.9")
     handles = [
         Line2D([], [], color=BLUE, marker="o", ms=4.5),
@@ -639,7 +629,11 @@ def fig09_labels(results: pd.DataFrame) -> Figure:
     ]
     names = ["semi-supervised, mean over seeds and 95 % interval", "supervised ResNet (supv)"]
     fig.legend(handles, names, loc="outside upper center", ncols=2)
-    return fig
+    return described(
+        fig,
+        f"Two panels, accuracy and AUC with intervals, against {len(counts)} numbers of labels (semi) and for the "
+        f"supervised baseline (supv). {'; '.join(seen)}.",
+    )
 
 
 def _count_label(count: Any, published: int | None, full: int | None) -> str:
@@ -647,7 +641,7 @@ def _count_label(count: Any, published: int | None, full: int | None) -> str:
     return "\n".join([*lines, f"{count / full:.0%}" if full else "100%"])
 
 
-@_styled
+@styled
 def fig10_heatmaps(
     *,
     slices: np.ndarray,
@@ -669,21 +663,33 @@ def fig10_heatmaps(
     probabilities : sequence of float
     """
     slices, heat = _expect("slices", slices, 4), _expect("heat", heat, 4, len(slices))
-    size, gap = 30, 1.5
-    pair = 2 * (size + gap) + 6
-    page = _Canvas(26 + 3 * (size + gap) + 14, 5 + pair * len(slices))
+    size, gap, left = 30, 1.5, 16
+    pair, width = 2 * (size + gap) + 6, 3 * (size + gap)
+    page = Canvas(MIDDLE, 5 + pair * len(slices))
+    order = ("upper", "middle", "lower")
+    seen = []
     for k in range(len(slices)):
         y = 5 + pair * k
-        page.text(22, y + size, f"disc {k + 1}\n{levels[k]}\np = {probabilities[k]:.2f}", ha="right")
+        page.text(left - 2, y + size + 2, f"disc {k + 1}\n{levels[k]}\np = {probabilities[k]:.2f}", ha="right")
         for i in range(3):
-            x = 25 + (size + gap) * i
-            page.picture(slices[k, i], x, y, size, ["upper slice", "middle slice", "lower slice"][i] if k == 0 else "")
+            x = left + (size + gap) * i
+            page.picture(slices[k, i], x, y, size, f"{order[i]} slice" if k == 0 else "")
             ax = page.axes(x, y + size + 5, size, size)
-            _overlay(ax, slices[k, i], heat[k, i])
+            overlay(ax, slices[k, i], heat[k, i])
             ax.set_title(f"weight {slice_weights[k][i]:.3f}", pad=3)
-    bar = page.axes(25 + 3 * (size + gap) + 2, 5, 3, 2 * size + 5)
-    page.fig.colorbar(mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), HEAT), cax=bar, label="heat")
-    return page.fig
+        most = int(np.argmax(slice_weights[k]))
+        seen.append(
+            f"Disc {k + 1}, {levels[k]}, probability {probabilities[k]:.2f}: most weight, "
+            f"{slice_weights[k][most]:.3f}, on the {order[most]} slice, hottest {place_of(heat[k, most])}."
+        )
+    bar = page.axes(left + width + 1, 5, 3, pair * len(slices) - 11)
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), HEAT)
+    page.fig.colorbar(scale, cax=bar, label="heat, each slice's largest is 1")
+    return described(
+        page.fig,
+        f"{len(slices)} discs called abnormal, each with its three slices and, below, the same slices under the heat. "
+        + " ".join(seen),
+    )
 
 
 # Tables
@@ -744,7 +750,7 @@ NOT_GIVEN = (
 )
 
 
-@_styled
+@styled
 def tiles(samples: np.ndarray, titles: Sequence[str]) -> Figure:
     """Disc samples as rows of slices, two samples beside each other.
 
@@ -755,20 +761,18 @@ def tiles(samples: np.ndarray, titles: Sequence[str]) -> Figure:
         One for each sample.
     """
     rows = -(-len(samples) // 2)
-    fig = Figure(figsize=(150 * MM, rows * 29 * MM), layout="constrained")
-    axes = fig.subplots(rows, 6, squeeze=False)
-    for ax in axes.flat:
-        ax.axis("off")
+    fig = Figure(figsize=(PAGE * MM, rows * 33 * MM), layout="constrained")
+    grid = fig.add_gridspec(rows, 7, width_ratios=(1, 1, 1, 0.2, 1, 1, 1))
     for number, (sample, title) in enumerate(zip(samples, titles, strict=True)):
         for place, image in enumerate(sample):
-            ax = axes[number // 2, number % 2 * 3 + place]
-            ax.axis("on")
-            _show(ax, np.asarray(image, np.float32))
-        axes[number // 2, number % 2 * 3].set_title(title, loc="left")
-    return fig
+            ax = fig.add_subplot(grid[number // 2, number % 2 * 4 + place])
+            show(ax, np.asarray(image, np.float32))
+            ax.set_title("" if place else title, loc="left")
+    kinds = [f"{number} {title}" for title, number in Counter(titles).items()]
+    return described(fig, f"{len(samples)} samples of three slices, cranial to caudal, each: {_listed(kinds)}.")
 
 
-@_styled
+@styled
 def pretraining_curves(history: pd.DataFrame) -> Figure:
     """Loss and contrastive accuracy at every look of the pre-training.
 
@@ -777,17 +781,25 @@ def pretraining_curves(history: pd.DataFrame) -> Figure:
     history : pd.DataFrame
         ``steps``, ``loss`` (per view, above log(2n - 1)), ``accuracy``, ``validation_accuracy``.
     """
-    fig = Figure(figsize=(150 * MM, 60 * MM), layout="constrained")
+    fig = Figure(figsize=(MIDDLE * MM, 58 * MM), layout="constrained")
     left, right = fig.subplots(1, 2)
     left.plot(history.steps, history.loss, color=BLUE, marker="o", ms=3)
-    left.axhline(0, color="0.5", lw=0.8, ls=":")
+    left.axhline(0, color="0.5", lw=0.8, ls=":", label="views cannot be told apart")
     left.set(xlabel="optimisation steps", ylabel="loss per view − log(2n − 1)")
+    left.legend(loc="upper right", borderpad=0)
     right.plot(history.steps, history.accuracy, color=BLUE, marker="o", ms=3, label="training, 2n views")
     held_out = "held-out slices, all at once"
-    right.plot(history.steps, history.validation_accuracy, color=VERMILION, marker="s", ms=3, label=held_out)
+    right.plot(history.steps, history.validation_accuracy, color=VERMILION, marker="s", ms=3, ls="--", label=held_out)
     right.set(xlabel="optimisation steps", ylabel="contrastive accuracy", ylim=(0, 1))
-    right.legend()
-    return fig
+    right.legend(loc="upper right", borderpad=0)
+    first, last = history.iloc[0], history.iloc[-1]
+    return described(
+        fig,
+        f"Two curves over {last.steps:.0f} optimisation steps. Loss per view above log(2n − 1): from "
+        f"{signed(first.loss)} to {signed(last.loss)}. Contrastive accuracy: from {first.accuracy:.2f} to "
+        f"{last.accuracy:.2f} in training, from {first.validation_accuracy:.2f} to {last.validation_accuracy:.2f} on "
+        "held-out slices.",
+    )
 
 
 def table1_pretraining(profile: Profile) -> pd.DataFrame:
@@ -981,89 +993,13 @@ def labels_note(results: pd.DataFrame) -> str:
     return " ".join(notes)
 
 
-# Saving
-
-
-def save_figure(fig: Figure, name: str, folder: Path, stamp: Mapping[str, Any], caption: str) -> Path:
-    """Write ``name.png``, ``name.pdf`` and ``name.json`` (caption, alternative text, stamp); equal input, equal bytes.
-
-    The data's label is drawn below the figure, so that no copy of it loses on which data it was obtained. The stamp
-    is inside both files: PNG text "Comment", PDF "Keywords", as JSON.
-
-    Parameters
-    ----------
-    fig : matplotlib.figure.Figure
-    name : str
-        File name without suffix.
-    folder : Path
-    stamp : mapping
-        `workspace.Workspace.stamp`; needs ``data``.
-    caption : str
-
-    Returns
-    -------
-    Path
-        The PNG, for a notebook to show.
-    """
-    text = json.dumps(stamp, sort_keys=True)
-    metadata = {
-        "png": {"Software": None, "Comment": text},
-        "pdf": {"CreationDate": None, "Title": name, "Subject": caption, "Keywords": text},
-    }
-    _footer(fig, stamp)
-    with style():
-        for kind, inside in metadata.items():
-            with workspace.replacing(folder / f"{name}.{kind}") as temporary:
-                fig.savefig(temporary, dpi=DPI, metadata=inside, bbox_inches="tight", pad_inches=0.04)
-    _describe("figure", name, folder, stamp, caption, [f"{name}.{kind}" for kind in metadata])
-    return folder / f"{name}.png"
-
-
-def _footer(fig: Figure, stamp: Mapping[str, Any]) -> None:
-    for old in [text for text in fig.texts if text.get_gid() == "footer"]:
-        old.remove()
-    facts = [f"{key} {stamp[key]}" for key in ("profile", "seed", "commit") if key in stamp]
-    width = max(40, int(fig.get_figwidth() / MM / 1.25))  # characters of this size that fit on a line
-    lines = [*textwrap.wrap(f"Data: {stamp['data']}", width), " · ".join(facts)]
-    gap = 1.5 * MM / fig.get_figheight()
-    footer = {"ha": "left", "va": "top", "fontsize": SMALL, "color": "0.25", "family": "DejaVu Sans", "gid": "footer"}
-    fig.text(0.01, -gap, "\n".join(filter(None, lines)), **footer)
-
-
-def save_table(table: pd.DataFrame, name: str, folder: Path, stamp: Mapping[str, Any], caption: str) -> Path:
-    """Write ``name.csv``, ``name.md`` (with caption and the data's label) and ``name.json``; see `save_figure`.
-
-    Returns
-    -------
-    Path
-        The Markdown file.
-    """
-    workspace.write_table(folder / f"{name}.csv", table)
-    with workspace.replacing(folder / f"{name}.md") as temporary:
-        temporary.write_text(f"{caption}\n\n{markdown(table)}\nData: {stamp['data']}\n", encoding="utf-8")
-    _describe("table", name, folder, stamp, caption, [f"{name}.csv", f"{name}.md"])
-    return folder / f"{name}.md"
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A data frame as a Markdown table, without its index."""
-    cells = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).values.tolist()]
-    escaped = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in cells]
-    return "".join(f"| {' | '.join(row)} |\n" for row in escaped)
-
-
-def _describe(kind: str, name: str, folder: Path, stamp: Mapping, caption: str, files: list[str]) -> None:
-    entry = {"kind": kind, "name": name, "caption": caption, "alt": caption, "stamp": dict(stamp), "files": files}
-    workspace.write_json(folder / f"{name}.json", entry)
-
-
 # The dataset card
 
 BIN_MM = 0.5  # of histograms
 FARTHEST_MM = 10.0  # what lies beyond is counted in the last bin, and in the legend
 
 
-@_styled
+@styled
 def dataset_flow(steps: pd.DataFrame, split: str) -> Figure:
     """From files to samples: what was kept goes down, what was set aside to the right, with the reason.
 
@@ -1087,7 +1023,7 @@ def dataset_flow(steps: pd.DataFrame, split: str) -> Figure:
             side = ("all of them: pre-training", _outcomes(away, right[1]), GREEN)
         rows.append((main, side))
     heights = [[4 + line * (1 + len(lines)) for _, lines, _ in row] for row in rows]
-    page = _Canvas(85, sum(map(max, heights)) + gap * (len(rows) - 1) + 2)
+    page = Canvas(COLUMN, sum(map(max, heights)) + gap * (len(rows) - 1) + 2)
     y = 1.0
     for number, (row, tall) in enumerate(zip(rows, heights, strict=True)):
         for (x, width), (title, lines, color), height in zip((left, right), row, tall, strict=True):
@@ -1102,7 +1038,8 @@ def dataset_flow(steps: pd.DataFrame, split: str) -> Figure:
         if number + 1 < len(rows):
             page.arrow((middle, y + tall[0] + 0.4), (middle, below - 0.4))
         y = below
-    return page.fig
+    boxes = [title for row in rows for title, lines, _ in row if lines]
+    return described(page.fig, f"Flow chart; downwards what was kept, to the right what was not: {'; '.join(boxes)}.")
 
 
 def _outcomes(steps: pd.DataFrame, width: float) -> list[str]:
@@ -1112,7 +1049,7 @@ def _outcomes(steps: pd.DataFrame, width: float) -> list[str]:
     return [part for text in texts for part in wrap.wrap(text)]
 
 
-@_styled
+@styled
 def acquisition(*, prevalence: pd.DataFrame, distances: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     """Share of abnormal samples per level, and histograms of distances.
 
@@ -1123,7 +1060,7 @@ def acquisition(*, prevalence: pd.DataFrame, distances: Mapping[str, Mapping[str
     distances : mapping of quantity -> mapping of weighting -> np.ndarray
         Millimetres (`data.card.distances`); nan where the header states none.
     """
-    fig = Figure(figsize=(85 * MM, (1 + len(distances)) * 38 * MM), layout="constrained")
+    fig = Figure(figsize=(COLUMN * MM, (1 + len(distances)) * 38 * MM), layout="constrained")
     top, *below = fig.subplots(1 + len(distances), 1)
     places = np.arange(len(prevalence))
     span = np.maximum([prevalence.share - prevalence.low, prevalence.high - prevalence.share], 0)
@@ -1131,14 +1068,20 @@ def acquisition(*, prevalence: pd.DataFrame, distances: Mapping[str, Mapping[str
     top.set_xticks(places, [f"{row.level}\n{row.samples:,}" for row in prevalence.itertuples()])
     top.set(xlim=(-0.5, len(places) - 0.5), ylim=(0, 1), ylabel="share abnormal", xlabel="disc level, samples")
     top.grid(axis="y", lw=0.4, color="0.9")
+    seen = [f"{row.level} {row.share:.2f}" for row in prevalence.itertuples()]
+    alt = [f"Share of abnormal samples by disc level: {', '.join(seen)}."]
     for ax, (quantity, groups) in zip(below, distances.items(), strict=True):
         stated = [np.clip(values[np.isfinite(values)], 0, FARTHEST_MM) for values in groups.values()]
         bins = np.arange(-BIN_MM / 2, FARTHEST_MM + BIN_MM, BIN_MM)  # around 0, 0.5, 1, ...
         labels = [f"{name}: {_median(values)}" for name, values in groups.items()]
         ax.hist(stated, bins, label=labels, color=[BLUE, ORANGE, GREEN][: len(stated)])
+        for bars, hatch in zip(ax.containers, ("", "//////", "......"), strict=False):
+            for bar in bars:
+                bar.set(hatch=hatch, edgecolor="white", linewidth=0)
         ax.set(xlabel=f"{quantity} (mm)", ylabel="number")
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
-    return fig
+        alt.append(f"Histogram of the {quantity}: {'; '.join(labels)}.")
+    return described(fig, " ".join(alt))
 
 
 def _median(values: np.ndarray) -> str:
@@ -1150,36 +1093,3 @@ def _median(values: np.ndarray) -> str:
     ):
         text += f", {count:,} {what}" if count else ""
     return text
-
-
-def save_card(sections: Mapping[str, Sequence[str]], folder: Path, stamp: Mapping[str, Any], closing: str) -> Path:
-    """Write ``dataset_card.md``: figures and tables that `folder` already holds, under headings.
-
-    Parameters
-    ----------
-    sections : mapping of heading -> sequence of names
-        As given to `save_figure` and `save_table`.
-    folder : Path
-    stamp : mapping
-        `workspace.Workspace.stamp`.
-    closing : str
-        Markdown below the last section.
-
-    Returns
-    -------
-    Path
-        The page.
-    """
-    parts = ["# Dataset card", f"**Data: {stamp['data']}**"]
-    for heading, names in sections.items():
-        parts.append(f"## {heading}")
-        for name in names:
-            entry = workspace.read_json(folder / f"{name}.json")
-            if entry["kind"] == "table":
-                parts.append((folder / f"{name}.md").read_text(encoding="utf-8").rstrip())
-            else:
-                parts += [f"![{entry['alt']}]({name}.png)", entry["caption"]]
-    page = folder / "dataset_card.md"
-    with workspace.replacing(page) as temporary:
-        temporary.write_text("\n\n".join([*parts, closing]) + "\n", encoding="utf-8")
-    return page

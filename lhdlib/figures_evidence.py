@@ -1,4 +1,4 @@
-"""Figures and tables beyond the paper's: how sure the numbers are. Drawn in the style of `figures`, saved by it."""
+"""Figures and tables beyond the paper's: how sure the numbers are. Drawn in the one `figure_style`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +8,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lhdlib.evaluate import AIM, POINTS, Calibration, Estimate
-from lhdlib.figures import BLUE, GREEN, METRICS, MM, ORANGE, Summary, signed, style
+from lhdlib.figure_style import BLUE, COLUMN, GREEN, MIDDLE, MM, ORANGE, described, styled
+from lhdlib.figures import METRICS, Summary, signed
 
 POINT_STYLES = {"TPR": ("o", ORANGE), "TNR": ("s", GREEN)}
 
 
+@styled
 def roc_band(*, curve: pd.DataFrame, auc: Summary, points: Mapping[str, Mapping[str, Any]]) -> Figure:
     """The ROC curve with its band, and the operating points with intervals in both directions.
 
@@ -25,32 +27,36 @@ def roc_band(*, curve: pd.DataFrame, auc: Summary, points: Mapping[str, Mapping[
     points : mapping
         Of `evaluate.operating_points`.
     """
-    with style():
-        fig = Figure(figsize=(85 * MM, 92 * MM), layout="constrained")
-        ax = fig.subplots()
-        ax.fill_between(curve.fpr, curve.low, curve.high, color=BLUE, alpha=0.2, lw=0, label="95 %, patients resampled")
-        label = "AUC {mean:.3f} [{patient_low:.3f}, {patient_high:.3f}]".format(**auc)
-        ax.plot(curve.fpr, curve.tpr, color=BLUE, lw=1.8, label=label)
-        ax.plot([0, 1], [0, 1], color="0.5", lw=0.8, ls=":")
-        for aim, (marker, color) in POINT_STYLES.items():
-            tpr, tnr = (points[aim]["test"][name] for name in ("TPR", "TNR"))
-            ax.errorbar(
-                1 - tnr["mean"],
-                tpr["mean"],
-                xerr=_span(1 - tnr["mean"], 1 - tnr["patient_high"], 1 - tnr["patient_low"]),
-                yerr=_span(tpr["mean"], tpr["patient_low"], tpr["patient_high"]),
-                fmt=marker,
-                color=color,
-                ms=5,
-                capsize=2,
-                lw=0.9,
-                label=f"{POINTS[aim]} {100 * AIM:.0f} % in validation",
-            )
-        ticks = np.linspace(0, 1, 6)
-        ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xticks=ticks, yticks=ticks)
-        ax.set(xlabel="1 − specificity", ylabel="sensitivity")
-        ax.legend(loc="lower right")
-        return fig
+    fig = Figure(figsize=(COLUMN * MM, 86 * MM), layout="constrained")
+    ax = fig.subplots()
+    ax.fill_between(curve.fpr, curve.low, curve.high, color=BLUE, alpha=0.2, lw=0, label="95 %, patients resampled")
+    label = "AUC {mean:.3f} [{patient_low:.3f}, {patient_high:.3f}]".format(**auc)
+    ax.plot(curve.fpr, curve.tpr, color=BLUE, lw=1.8, label=label)
+    ax.plot([0, 1], [0, 1], color="0.5", lw=0.8, ls=":", label="chance")
+    seen = []
+    for aim, (marker, color) in POINT_STYLES.items():
+        tpr, tnr = (points[aim]["test"][name] for name in ("TPR", "TNR"))
+        name = f"{POINTS[aim]} {100 * AIM:.0f} % in validation"
+        ax.errorbar(
+            1 - tnr["mean"],
+            tpr["mean"],
+            xerr=_span(1 - tnr["mean"], 1 - tnr["patient_high"], 1 - tnr["patient_low"]),
+            yerr=_span(tpr["mean"], tpr["patient_low"], tpr["patient_high"]),
+            fmt=marker,
+            color=color,
+            ms=5,
+            capsize=2,
+            lw=0.9,
+            label=name,
+        )
+        seen.append(f"{name}: sensitivity {tpr['mean']:.3f}, specificity {tnr['mean']:.3f}")
+    ticks = np.linspace(0, 1, 6)
+    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=ticks, yticks=ticks)
+    ax.set(xlabel="1 − specificity", ylabel="sensitivity")
+    ax.legend(loc="lower right")
+    return described(
+        fig, f"ROC curve with its 95 % band, {label}, and two operating points. {'; '.join(seen).capitalize()}."
+    )
 
 
 def _span(value: Any, low: Any, high: Any) -> np.ndarray:
@@ -58,27 +64,35 @@ def _span(value: Any, low: Any, high: Any) -> np.ndarray:
     return np.maximum(np.reshape([value - low, high - value], (2, -1)), 0)
 
 
+@styled
 def calibration_curve(found: Calibration) -> Figure:
     """Observed share of abnormal discs against the predicted probability."""
     curve = found.curve
-    with style():
-        fig = Figure(figsize=(85 * MM, 88 * MM), layout="constrained")
-        ax = fig.subplots()
-        ax.plot([0, 1], [0, 1], color="0.5", lw=0.8, ls=":", label="perfect")
-        span = _span(curve.observed, curve.low, curve.high)
-        ax.errorbar(curve.predicted, curve.observed, span, fmt="o-", color=BLUE, ms=4.5, capsize=2.5, lw=1)
-        text = (
-            f"Brier score {_estimate(found.brier)}\nexpected calibration error {_estimate(found.ece)},\n"
-            f"of a perfect classifier on as many discs {found.ece_by_chance:.3f}"
-        )
-        ax.set_title(text, loc="left")
-        ticks = np.linspace(0, 1, 6)
-        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=ticks, yticks=ticks)
-        ax.set(xlabel="predicted probability of abnormal", ylabel="share abnormal")
-        ax.legend(loc="upper left")
-        return fig
+    fig = Figure(figsize=(COLUMN * MM, 88 * MM), layout="constrained")
+    ax = fig.subplots()
+    ax.plot([0, 1], [0, 1], color="0.5", lw=0.8, ls=":", label="perfect")
+    span = _span(curve.observed, curve.low, curve.high)
+    ax.errorbar(curve.predicted, curve.observed, span, fmt="o-", color=BLUE, ms=4.5, capsize=2.5, lw=1, label="found")
+    text = (
+        f"Brier score {_estimate(found.brier)}\nexpected calibration error {_estimate(found.ece)},\n"
+        f"of a perfect classifier on as many discs {found.ece_by_chance:.3f}"
+    )
+    ax.set_title(text, loc="left")
+    ticks = np.linspace(0, 1, 6)
+    ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=ticks, yticks=ticks)
+    ax.set(xlabel="predicted probability of abnormal", ylabel="share abnormal")
+    ax.legend(loc="upper left")
+    below = int((curve.observed < curve.predicted).sum())
+    worst = curve.loc[(curve.observed - curve.predicted).abs().idxmax()]
+    return described(
+        fig,
+        f"Share of abnormal discs against the predicted probability in {len(curve)} bins, {below} of them below the "
+        f"diagonal, where the probability is too high; the farthest from it predicts {worst.predicted:.2f} where "
+        f"{worst.observed:.2f} are abnormal. {' '.join(text.split())}.",
+    )
 
 
+@styled
 def forest(metrics: Mapping[str, Mapping[str, Summary]], published: float | None = None) -> Figure:
     """AUC of several classifiers with both intervals, one below the other.
 
@@ -93,23 +107,24 @@ def forest(metrics: Mapping[str, Mapping[str, Summary]], published: float | None
         np.array([auc[key] for auc in found]) for key in ("mean", "low", "high", "patient_low", "patient_high")
     )
     places = np.arange(len(found))[::-1]
-    with style():
-        fig = Figure(figsize=(140 * MM, (18 + 7 * len(found)) * MM), layout="constrained")
-        ax = fig.subplots()
-        bars = {"capsize": 2, "lw": 1.2, "fmt": "none"}
-        ax.errorbar(mean, places + 0.12, xerr=_span(mean, low, high), color=ORANGE, label="discs independent", **bars)
-        span = _span(mean, patient_low, patient_high)
-        ax.errorbar(mean, places - 0.12, xerr=span, color=BLUE, label="patients resampled", **bars)
-        ax.plot(mean, places, "o", color="0.15", ms=4)
-        ax.axvline(0.5, color="0.5", lw=0.8, ls=":")
-        if published is not None:
-            ax.axvline(published, color="0.3", lw=0.8, ls="--", label=f"paper {published:.4f}")
-        ax.set_yticks(places, list(metrics))
-        ax.set(xlabel="AUC and 95 % interval", ylim=(-0.6, len(found) - 0.4))
-        ax.set_xlim(right=ax.get_xlim()[1] + 0.01)
-        ax.grid(axis="x", lw=0.4, color="0.9")
-        fig.legend(loc="outside upper center", ncols=3)
-        return fig
+    fig = Figure(figsize=(MIDDLE * MM, (18 + 7 * len(found)) * MM), layout="constrained")
+    ax = fig.subplots()
+    plain = {"color": ORANGE, "lw": 0.8, "capsize": 1.5, "fmt": "none", "label": "discs independent"}
+    thick = {"color": BLUE, "lw": 1.8, "capsize": 2.5, "fmt": "none", "label": "patients resampled"}
+    ax.errorbar(mean, places + 0.14, xerr=_span(mean, low, high), **plain)
+    ax.errorbar(mean, places - 0.14, xerr=_span(mean, patient_low, patient_high), **thick)
+    ax.plot(mean, places, "o", color="0.15", ms=4)
+    ax.axvline(0.5, color="0.5", lw=0.8, ls=":", label="chance")
+    if published is not None:
+        ax.axvline(published, color="0.3", lw=0.8, ls="--", label=f"paper {published:.4f}")
+    ax.set_yticks(places, list(metrics))
+    ax.set(xlabel="AUC and 95 % interval", ylim=(-0.6, len(found) - 0.4))
+    ax.set_xlim(right=ax.get_xlim()[1] + 0.01)
+    ax.grid(axis="x", lw=0.4, color="0.9")
+    fig.legend(loc="outside upper center", ncols=4)
+    seen = [f"{name} {_patient(metric['AUC'])}" for name, metric in metrics.items()]
+    beside = f"; the paper's is {published:.4f}" if published is not None else ""
+    return described(fig, f"AUC of {len(found)} classifiers with two 95 % intervals each: {'; '.join(seen)}{beside}.")
 
 
 # Tables

@@ -7,22 +7,25 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
-from lhdlib.figures import BLUE, GREEN, GREY, HEAT, MM, ORANGE, VERMILION, style
+from lhdlib.figure_style import BLUE, GREEN, GREY, HEAT, MM, ORANGE, PAGE, VERMILION, described, show, styled
+from lhdlib.figures import place_of
 from lhdlib.localise import CHANGED, MEASURES
 
 #: Readable name and line of each kind of map, in the order of the table.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
-    "paper": ("paper (Eq. 16–20)", {"color": BLUE, "lw": 1.8}),
+    "paper": ("paper (Eq. 16–20)", {"color": BLUE, "lw": 1.8, "marker": "o", "ms": 3.5}),
     "aligned": ("paper, where its cells look", {"color": BLUE, "lw": 0.9, "ls": "-."}),
-    "classic": ("classic Grad-CAM", {"color": ORANGE}),
-    "random": ("random", {"color": GREY}),
-    "centre": ("centre hill", {"color": GREEN, "ls": "--"}),
+    "classic": ("classic Grad-CAM", {"color": ORANGE, "marker": "s", "ms": 3.5}),
+    "random": ("random", {"color": GREY, "marker": "x", "ms": 4}),
+    "centre": ("centre hill", {"color": GREEN, "ls": "--", "marker": "^", "ms": 3.5}),
     "fixed": ("fixed (mean, normal discs)", {"color": VERMILION, "ls": "--"}),
     "ceiling": ("ceiling (lesion in cells)", {"color": "0.2", "ls": ":"}),
 }
 
 
+@styled
 def heat_and_lesions(
     *, cover: np.ndarray, herniated: np.ndarray, normal: np.ndarray, located: Mapping[str, Any]
 ) -> Figure:
@@ -37,30 +40,40 @@ def heat_and_lesions(
     located : mapping
         `localise.measure`.
     """
-    with style():
-        fig = Figure(figsize=(150 * MM, 105 * MM), layout="constrained")
-        axes = fig.subplot_mosaic("abc;dde", height_ratios=(1, 1.1))
-        where = cover.mean(axis=(0, 1))
-        maps = {
-            "where lesions lie": where / (where.max() or 1),
-            "heat, herniated": herniated.mean(axis=(0, 1)),
-            "heat, normal": normal.mean(axis=(0, 1)),
-        }
-        for letter, (title, image) in zip("abc", maps.items(), strict=True):
-            drawn = axes[letter].imshow(image, cmap=HEAT, vmin=0, vmax=1)
-            if where.max() > 0:
-                axes[letter].contour(where, [where.max() / 4], colors="white", linewidths=0.8)
-            axes[letter].set(xticks=[], yticks=[])
-            axes[letter].set_title(f"({letter}) {title}", loc="left")
-        fig.colorbar(drawn, ax=[axes[letter] for letter in "abc"], shrink=0.9, pad=0.02)
-        for kind, (label, line) in KINDS.items():
-            axes["d"].plot(located["tolerances_mm"], located["tolerance"][kind], label=label, **line)
-        axes["d"].axvline(located["tolerance_mm"], color="0.8", lw=0.8, zorder=0)
-        axes["d"].set(xlabel="tolerance (mm)", ylabel="share near the lesion", ylim=(-0.02, 1.02))
-        axes["d"].set_title("(d) pointing game", loc="left")
-        axes["e"].legend(*axes["d"].get_legend_handles_labels(), loc="center left", borderpad=0)
-        axes["e"].axis("off")
-    return fig
+    fig = Figure(figsize=(PAGE * MM, 112 * MM), layout="constrained")
+    axes = fig.subplot_mosaic("abc;dde", height_ratios=(1, 1.1))
+    where = cover.mean(axis=(0, 1))
+    maps = {
+        "where lesions lie": where / (where.max() or 1),
+        "heat, herniated": herniated.mean(axis=(0, 1)),
+        "heat, normal": normal.mean(axis=(0, 1)),
+    }
+    edged = [withStroke(linewidth=2, foreground="black")]  # to be seen on dark and bright places
+    for letter, (title, image) in zip("abc", maps.items(), strict=True):
+        show(axes[letter], image, cmap=HEAT)
+        if where.max() > 0:
+            middles = np.arange(len(where)) + 0.5
+            line = axes[letter].contour(middles, middles, where, [where.max() / 4], colors="white", linewidths=0.8)
+            line.set_path_effects(edged)
+        axes[letter].set_title(f"({letter}) {title}", loc="left")
+    bar = fig.colorbar(axes["a"].images[0], ax=[axes[letter] for letter in "abc"], shrink=0.9, pad=0.02)
+    bar.set_label("(a) share of the largest,\n(b, c) mean heat")
+    for kind, (label, line) in KINDS.items():
+        axes["d"].plot(located["tolerances_mm"], located["tolerance"][kind], label=label, **line)
+    tolerance = f"tolerance of the table, {located['tolerance_mm']:g} mm"
+    axes["d"].axvline(located["tolerance_mm"], color="0.75", lw=2.5, alpha=0.5, zorder=0, label=tolerance)
+    axes["d"].set(xlabel="tolerance (mm)", ylabel="share near the lesion", ylim=(-0.02, 1.02))
+    axes["d"].set_title("(d) pointing game", loc="left")
+    axes["e"].legend(*axes["d"].get_legend_handles_labels(), loc="center left", borderpad=0)
+    axes["e"].axis("off")
+    lesions, warm, cool = (place_of(image) for image in maps.values())
+    seen = [f"{KINDS[kind][0]} {located['pointing'][kind]['value']:.2f}" for kind in KINDS]
+    return described(
+        fig,
+        f"Three mean images: lesions, most often {lesions}; heat of herniated discs, hottest {warm}; "
+        f"heat of normal discs, hottest {cool}. Below, the share of slices whose hottest point lies near the "
+        f"lesion, against the tolerance; at {located['tolerance_mm']:g} mm: {', '.join(seen)}.",
+    )
 
 
 def localisation(located: Mapping[str, Any]) -> pd.DataFrame:
@@ -87,6 +100,7 @@ def interval(estimate: Mapping[str, float] | None, sign: str = "") -> str:
     return f"{value} [{low}, {high}]"
 
 
+@styled
 def faithfulness(*, curves: Mapping[str, Any], sanity: Mapping[str, Any]) -> Figure:
     """Deletion and insertion curves, and how alike the maps stay in the sanity checks.
 
@@ -97,22 +111,27 @@ def faithfulness(*, curves: Mapping[str, Any], sanity: Mapping[str, Any]) -> Fig
     sanity : mapping
         `localise.sanity`.
     """
-    with style():
-        fig = Figure(figsize=(170 * MM, 80 * MM), layout="constrained")
-        left, middle, right = fig.subplots(1, 3, width_ratios=(1, 1, 1.25))
-        for letter, ax, name, what in zip(
-            "ab", (left, middle), ("deletion", "insertion"), ("deleted", "inserted"), strict=True
-        ):
-            for kind, values in curves[name]["curve"].items():
-                label, line = KINDS[kind]
-                area = curves[name]["area"][kind]["value"]
-                ax.plot(curves["shares"], values, label=f"{label.split(' (')[0]}: area {area:.2f}", **line)
-            ax.set(xlabel=f"share {what}, hottest first", ylabel="probability of herniation", ylim=(0, 1.02))
-            ax.set_title(f"({letter}) {name}", loc="left")
-            ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22))
-        _likeness(right, sanity)
-        right.set_title("(c) likeness of the maps", loc="left")
-    return fig
+    fig = Figure(figsize=(PAGE * MM, 80 * MM), layout="constrained")
+    left, middle, right = fig.subplots(1, 3, width_ratios=(1, 1, 1.25))
+    seen = []
+    for letter, ax, name, what in zip(
+        "ab", (left, middle), ("deletion", "insertion"), ("deleted", "inserted"), strict=True
+    ):
+        areas = curves[name]["area"]
+        for kind, values in curves[name]["curve"].items():
+            label, line = KINDS[kind]
+            ax.plot(curves["shares"], values, label=f"{label.split(' (')[0]}: area {areas[kind]['value']:.2f}", **line)
+        ax.set(xlabel=f"share {what}, hottest first", ylabel="probability of herniation", ylim=(0, 1.02))
+        ax.set_title(f"({letter}) {name}", loc="left")
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22))
+        listed = ", ".join(f"{kind} {area['value']:.2f}" for kind, area in areas.items())
+        seen.append(f"Area under the {name} curve: {listed}.")
+    _likeness(right, sanity)
+    right.set_title("(c) likeness of the maps", loc="left")
+    for kind, found in sanity.items():
+        listed = ", ".join(f"{check} {estimate['value']:.2f}" for check, estimate in found.items())
+        seen.append(f"Rank correlation of the {kind} maps: {listed}.")
+    return described(fig, " ".join(["Curves of the probability as pixels are deleted or inserted.", *seen]))
 
 
 def _likeness(ax: Axes, sanity: Mapping[str, Any]) -> None:
@@ -122,8 +141,8 @@ def _likeness(ax: Axes, sanity: Mapping[str, Any]) -> None:
         values, low, high = np.array([[e[key] for key in ("value", "low", "high")] for e in found.values()]).T
         span = np.maximum([values - low, high - values], 0)
         label, line = KINDS[kind]
-        ax.errorbar(values, places, xerr=span, fmt="o", ms=4, capsize=2, color=line["color"], label=label)
-    ax.axvline(CHANGED, color="0.6", lw=0.8, ls=":")
+        ax.errorbar(values, places, xerr=span, fmt=line["marker"], ms=4, capsize=2, color=line["color"], label=label)
+    ax.axvline(CHANGED, color="0.4", lw=0.8, ls=":", label=f"fails at {CHANGED:g} or above")
     ax.axvline(0, color="0.85", lw=0.8, zorder=0)
     ax.set(yticks=range(len(checks)), yticklabels=checks, ylim=(len(checks) - 0.5, -0.5), xlim=(-0.2, 1.02))
     ax.set_xlabel("rank correlation")

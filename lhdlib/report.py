@@ -9,14 +9,13 @@ Every number on it is read from a result file or from `paper`. Result files, all
     -> a value per seed; ``controls``: name of the control -> the same as ``metrics``. Every part may be absent.
 """
 
-import html
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lhdlib import figures, paper, workspace
+from lhdlib import figures, paper, publish, workspace
 
 WARNING = (
     "> **Warning: synthetic data.** Everything below was obtained on a computed phantom. It shows that the method "
@@ -33,7 +32,7 @@ def write_gallery(results_dir: Path, figures_dir: Path) -> Path:
     results_dir : Path
         With ``stamp.json`` and, once notebook 04 has run, ``04/headline.json``.
     figures_dir : Path
-        Where `figures.save_figure` and `figures.save_table` have written.
+        Where `publish.save_figure` and `publish.save_table` have written.
 
     Returns
     -------
@@ -86,7 +85,7 @@ def _headline(path: Path) -> str:
         row = [name, f"{published[metric]:.4f}", _summary(metrics.get(metric)), seeds or "–"]
         rows.append(row + [_summary(values.get(metric)) for values in controls.values()])
     columns = ["test metric", "paper", "this run: mean ± sd [95 % interval]", "single seeds", *controls]
-    return figures.markdown(pd.DataFrame(rows, columns=columns)).rstrip()
+    return publish.markdown(pd.DataFrame(rows, columns=columns)).rstrip()
 
 
 def _summary(summary: figures.Summary | None) -> str:
@@ -102,7 +101,7 @@ def _entry(entry: Mapping[str, Any], folder: Path, stamp: Mapping[str, Any]) -> 
         parts.append(f"> **Drawn by another run** ({other}).")
     if entry["kind"] == "figure":
         parts += [
-            f'<img src="{name}.png" alt="{html.escape(entry["alt"])}">',
+            publish.picture(folder / f"{name}.png"),
             f"{entry['caption']} ([PDF]({name}.pdf))",
         ]
     else:
@@ -116,7 +115,7 @@ def _stamp(stamp: Mapping[str, Any]) -> str:
     rows += [(f"duration of {n}", f"{_duration(p['seconds'])}, commit {p['commit']}") for n, p in parts.items()]
     if parts:
         rows.append(("duration in all", _duration(sum(part["seconds"] for part in parts.values()))))
-    return figures.markdown(pd.DataFrame(rows, columns=["what", "value"])).rstrip()
+    return publish.markdown(pd.DataFrame(rows, columns=["what", "value"])).rstrip()
 
 
 def _duration(seconds: float) -> str:

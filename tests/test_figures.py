@@ -1,6 +1,10 @@
-"""Figures and tables: drawn without warnings, saved with equal bytes, stamped, labelled with their data."""
+"""Figures and tables: drawn without warnings, legible in print, told apart without colour, described in words."""
 
+import functools
+import html
+import itertools
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -11,13 +15,38 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from lhdlib import figures, paper, profile
+from lhdlib import (
+    evaluate,
+    figure_style,
+    figures,
+    figures_evidence,
+    figures_localise,
+    localise,
+    paper,
+    profile,
+    publish,
+)
 from lhdlib.errors import UserError
 
-CARD = ("dataset_flow", "acquisition")  # beyond the paper's
+#: Beyond the paper's.
+FURTHER = (
+    "dataset_flow",
+    "acquisition",
+    "tiles",
+    "pretraining_curves",
+    "roc_band",
+    "calibration_curve",
+    "forest",
+    "heat_and_lesions",
+    "faithfulness",
+)
+every_figure = pytest.mark.parametrize("name", (*figures.FIGURES, *FURTHER))
 W = 24
 STAMP = {
     "data": "phantom (synthetic), no evidence about patients",
@@ -57,6 +86,14 @@ def label_results() -> pd.DataFrame:
 
 def summary(mean: float, low: float, high: float) -> dict[str, float]:
     return {"mean": mean, "sd": 0.0214, "low": low, "high": high}
+
+
+def interval(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.05, "high": value + 0.05}
+
+
+def patients(mean: float) -> dict[str, float]:
+    return summary(mean, mean - 0.04, mean + 0.04) | {"patient_low": mean - 0.05, "patient_high": mean + 0.05}
 
 
 def draw(name: str):
@@ -129,8 +166,57 @@ def draw(name: str):
                 "distance between neighbouring slices of a slab": {"T2": np.array([4.4, 4.4, 60.0])},
             },
         },
+        "tiles": lambda: {"samples": slices(3, 3), "titles": ["normal", "abnormal", "normal"]},
+        "pretraining_curves": lambda: {
+            "history": pd.DataFrame(
+                {"steps": [1, 2, 3], "loss": [0.8, -1.5, -3.8], "accuracy": [0.1, 0.5, 0.7]}
+            ).assign(validation_accuracy=[0.0, 0.2, 0.3])
+        },
+        "roc_band": lambda: {
+            "curve": pd.DataFrame({"fpr": [0, 0.2, 1], "low": [0, 0.5, 1], "tpr": [0, 0.7, 1], "high": [0.1, 0.9, 1]}),
+            "auc": patients(0.8),
+            "points": {aim: {"test": {"TPR": patients(0.9), "TNR": patients(0.6)}} for aim in ("TPR", "TNR")},
+        },
+        "calibration_curve": lambda: {
+            "found": evaluate.Calibration(
+                pd.DataFrame({"predicted": [0.1, 0.6, 0.9], "observed": [0.05, 0.7, 0.6]}).assign(low=0, high=1),
+                evaluate.Estimate(0.164, 0.126, 0.202),
+                evaluate.Estimate(0.118, 0.056, 0.161),
+                0.04,
+            )
+        },
+        "forest": lambda: {
+            "metrics": {name: {"AUC": patients(0.8)} for name in ("this run", "untrained weights, calibrated")},
+            "published": 0.9487,
+        },
+        "heat_and_lesions": lambda: {
+            "cover": slices(2, 3),
+            "herniated": slices(2, 3),
+            "normal": slices(4, 3),
+            "located": {
+                "tolerances_mm": localise.TOLERANCES_MM,
+                "tolerance_mm": localise.TOLERANCE_MM,
+                "tolerance": {k: np.linspace(0.1, 0.9, 8) for k in figures_localise.KINDS},
+                "pointing": {k: interval(0.3) for k in figures_localise.KINDS},
+            },
+        },
+        "faithfulness": lambda: {
+            "curves": {"shares": [0, 0.5, 1]}
+            | {
+                way: {
+                    "curve": dict.fromkeys(("paper", "classic", "random"), [0.9, 0.5, 0.2]),
+                    "area": dict.fromkeys(("paper", "classic", "random"), interval(0.6)),
+                }
+                for way in ("deletion", "insertion")
+            },
+            "sanity": {
+                "paper": {"another disc": interval(0.6), "no classifier": interval(0.7)},
+                "classic": {"another disc": interval(0.3)},
+            },
+        },
     }
-    return getattr(figures, name)(**inputs[name]())
+    module = next(m for m in (figures, figures_evidence, figures_localise) if hasattr(m, name))
+    return getattr(module, name)(**inputs[name]())
 
 
 def steps() -> pd.DataFrame:
@@ -156,46 +242,189 @@ def texts(fig) -> str:
     return "\n".join(artist.get_text() for artist in fig.findobj(mpl.text.Text))
 
 
-@pytest.mark.parametrize("name", (*figures.FIGURES, *CARD))
-def test_figure_draws_saves_and_carries_its_stamp(name, tmp_path):
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A figure, drawn and saved once for all tests."""
+
+    @functools.cache
+    def save(name: str) -> tuple[Figure, Path]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            fig = draw(name)
+            return fig, figures.save_figure(fig, name, tmp_path_factory.mktemp(name), STAMP, "A caption.")
+
+    return save
+
+
+@every_figure
+def test_figure_draws_saves_and_carries_its_stamp(name, saved, tmp_path):
+    first = saved(name)[1]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        first = figures.save_figure(draw(name), name, tmp_path / "a", STAMP, "A caption.")
         with mpl.rc_context({"font.size": 30, "pdf.fonttype": 3}):  # a user's own settings change nothing
             second_figure = draw(name)
-            second = figures.save_figure(second_figure, name, tmp_path / "b", STAMP, "A caption.")
+            second = figures.save_figure(second_figure, name, tmp_path, STAMP, "A caption.")
     assert first.read_bytes() == second.read_bytes()
     pdf = first.with_suffix(".pdf").read_bytes()
     assert pdf == second.with_suffix(".pdf").read_bytes()
     assert b"CreationDate" not in pdf and b"FontFile2" in pdf and b"/Type3" not in pdf
+    alt = f"{second_figure.get_label()} Data: {STAMP['data']}."
     with Image.open(first) as image:
-        assert json.loads(image.text["Comment"]) == STAMP
-        assert image.width <= 185 / 25.4 * figures.DPI, "wider than a printed page's columns"
+        assert json.loads(image.text["Comment"]) == STAMP and image.text["Description"] == alt
+        width = image.width / figure_style.DPI * 25.4
+        assert min(abs(width - printed) for printed in PRINTED) < 0.2, "cut or widened by what is drawn"
     assert any(STAMP["data"] in text.get_text() for text in second_figure.texts)
     entry = json.loads(first.with_suffix(".json").read_text(encoding="utf-8"))
-    assert entry["caption"] == entry["alt"] == "A caption." and entry["stamp"] == STAMP and entry["kind"] == "figure"
+    assert entry["caption"] == "A caption." and entry["alt"] == alt
+    assert entry["stamp"] == STAMP and entry["kind"] == "figure"
     assert sorted(path.name for path in first.parent.iterdir()) == [f"{name}.{kind}" for kind in ("json", "pdf", "png")]
 
 
+@every_figure
+def test_alternative_text_describes_in_a_few_sentences(name, saved):
+    alt = saved(name)[0].get_label()
+    assert 8 <= len(alt.split()) <= 130 and alt.endswith(".") and alt[0] in alt[0].upper()
+    assert "nan" not in alt and "None" not in alt and "\n" not in alt and "{" not in alt
+
+
+def test_alternative_text_states_the_numbers_drawn(saved):
+    assert "w = 0.0001, dr = 0: AUC 0.800 [0.750, 0.850], paper 0.9487" in saved("fig08_roc")[0].get_label()
+    assert "Accuracy, semi: 0.700 with 20 to 0.780 with 60 labels" in saved("fig09_labels")[0].get_label()
+    heat = saved("fig10_heatmaps")[0].get_label()
+    assert "Disc 3, L5-S1, probability 0.70: most weight, 0.333, on the upper slice" in heat
+    image = np.zeros((10, 20))
+    image[7, 3] = 1
+    assert figures.place_of(image) == "18% from the left and 75% from the top"
+    assert "2 of them below the diagonal" in saved("calibration_curve")[0].get_label()
+    assert "the farthest from it predicts 0.90 where 0.60" in saved("calibration_curve")[0].get_label()
+    assert "from +0.80 to −3.80" in saved("pretraining_curves")[0].get_label()
+    assert "2 normal and 1 abnormal" in saved("tiles")[0].get_label()
+
+
+@pytest.mark.parametrize(("fig", "message"), [(Figure((3, 2)), "wide"), (Figure((85 / 25.4, 2)), "alternative text")])
+def test_a_figure_of_another_width_or_without_words_is_not_saved(fig, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        publish.save_figure(fig, "x", tmp_path, STAMP, "c")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_notebook_shows_the_picture_its_words_and_its_caption(tmp_path):
+    path = figures.save_figure(draw("fig06_blocks"), "x", tmp_path, STAMP, "The *caption*.")
+    picture, caption = figures.shown(path)
+    data, metadata = (found["image/png"] for found in picture._repr_mimebundle_())
+    assert metadata["alt"] == json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["alt"]
+    assert metadata["width"] == round(85 / 25.4 * publish.SCREEN_DPI) and data
+    assert caption.data == "The *caption*."
+
+
+# Colours as readers with no red or no green cones see them (Machado, Oliveira and Fernandes 2009)
+
+PRINTED = (figure_style.COLUMN, figure_style.MIDDLE, figure_style.PAGE)
+SEEN = {
+    "all cones": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+}
+
+
+def lab(colors: np.ndarray, seen: str) -> np.ndarray:
+    """CIELAB (D65) of sRGB colours, shape (..., 3), as `seen`."""
+    linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(linear @ np.array(SEEN[seen]).T, 0, 1)
+    to_xyz = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    xyz = linear @ np.array(to_xyz).T / [0.95047, 1, 1.08883]
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.stack([116 * f[..., 1] - 16, 500 * (f[..., 0] - f[..., 1]), 200 * (f[..., 1] - f[..., 2])], axis=-1)
+
+
+def apart(first: str, second: str, seen: str) -> float:
+    pair = np.array([mpl.colors.to_rgb(color) for color in (first, second)])
+    return float(np.linalg.norm(np.subtract(*lab(pair, seen))))
+
+
+@pytest.mark.parametrize("seen", SEEN)
+def test_colours_are_told_apart(seen):
+    names = ("BLUE", "ORANGE", "GREEN", "VERMILION", "GREY")
+    palette = [getattr(figure_style, name) for name in names] + ["0.2"]
+    for one, other in itertools.combinations(palette, 2):
+        assert apart(one, other, seen) > 10, f"{one} and {other}"
+
+
+def test_the_colour_test_finds_red_and_green():
+    assert apart("#b04040", "#547a30", "all cones") > 60 and apart("#b04040", "#547a30", "protanopia") < 30
+    assert apart("#c08050", "#96913f", "deuteranopia") < 10 < apart("#c08050", "#96913f", "all cones")
+
+
+@pytest.mark.parametrize("seen", SEEN)
+def test_maps_rise_in_lightness_or_fall_to_both_sides(seen):
+    places = np.linspace(0, 1, 64)
+    for name in (figure_style.FEATURES, figure_style.HEAT, "gray"):
+        lightness = lab(mpl.colormaps[name](places)[:, :3], seen)[:, 0]
+        assert (np.diff(lightness) > 0).all() and np.ptp(lightness) > 70, name
+    signed = lab(mpl.colormaps[figure_style.SIGNED](places)[:, :3], seen)
+    assert (np.diff(signed[:31, 0]) > 0).all() and (np.diff(signed[33:, 0]) < 0).all()
+    assert np.linalg.norm(signed[8] - signed[-9]) > 40, "its two sides look alike"
+
+
+def test_no_drawing_names_a_rainbow():
+    source = "".join(path.read_text(encoding="utf-8") for path in Path(figures.__file__).parent.rglob("*.py"))
+    assert not re.search(r"[\"'](jet|rainbow|hsv|turbo|nipy_spectral|gist_rainbow|RdYlGn|RdGy)(_r)?[\"']", source)
+
+
+def _look(handle) -> tuple | None:
+    """What tells a line or error bar from another one without colour."""
+    if isinstance(handle, ErrorbarContainer):
+        line, _, bars = handle
+        return (line.get_marker(), line.get_linestyle()) if line else (None, bars[0].get_linewidth()[0])
+    if isinstance(handle, Line2D):
+        return handle.get_marker(), handle.get_linestyle(), handle.get_linewidth()
+    return None
+
+
+@every_figure
+def test_lines_differ_by_more_than_colour(name, saved):
+    fig = saved(name)[0]
+    named = [(h, label) for ax in fig.axes for h, label in zip(*ax.get_legend_handles_labels(), strict=True)]
+    named += [(h, t.get_text()) for box in fig.legends for h, t in zip(box.legend_handles, box.texts, strict=True)]
+    looks = {}
+    for handle, label in named:
+        if _look(handle) is not None and not isinstance(handle, mpl.collections.LineCollection):
+            looks.setdefault(_look(handle), set()).add(label.split(":")[0].split(" (")[0])
+    assert all(len(labels) == 1 for labels in looks.values()), looks
+
+
 def _placed(fig):
+    """Text and place of every text that is drawn; ticks outside the axes' limits are not."""
     canvas = FigureCanvasAgg(fig)
     canvas.draw()
     renderer = canvas.get_renderer()
-    found = [t for t in fig.findobj(mpl.text.Text) if t.get_visible() and t.get_text().strip()]
+    outside = set()
+    for axis in (axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        ticks = zip(axis.get_majorticklocs(), axis.get_majorticklabels(), strict=False)
+        outside |= {label for place, label in ticks if not (axis.axes.axison and low - 1e-9 <= place <= high + 1e-9)}
+    found = [t for t in fig.findobj(mpl.text.Text) if t.get_visible() and t.get_text().strip() and t not in outside]
     return [(t.get_text(), t.get_window_extent(renderer)) for t in found]
 
 
-@pytest.mark.parametrize("name", (*figures.FIGURES, *CARD))
-def test_no_text_covers_another_and_none_is_tiny(name, tmp_path):
-    fig = draw(name)
-    figures.save_figure(fig, name, tmp_path, STAMP, "A caption.")
+@every_figure
+def test_text_is_large_enough_in_print_and_neither_cut_nor_covered(name, saved):
+    fig = saved(name)[0]
+    width, height = fig.get_size_inches()
+    assert round(25.4 * width, 6) in PRINTED and 25.4 * height <= 230, "does not fit a page at its printed width"
     placed = _placed(fig)
     for i, (text, box) in enumerate(placed):
+        assert box.x0 >= 0 and box.x1 <= width * fig.dpi and box.y1 <= height * fig.dpi, f"{text!r} leaves the sheet"
+        assert box.y0 >= 0 or text.startswith("Data:"), f"{text!r} leaves the sheet"
         for other, rival in placed[i + 1 :]:
             overlap = min(box.x1, rival.x1) - max(box.x0, rival.x0), min(box.y1, rival.y1) - max(box.y0, rival.y0)
             assert min(overlap) <= 2, f"{text!r} and {other!r} overlap"
     sizes = [t.get_fontsize() for t in fig.findobj(mpl.text.Text) if t.get_text().strip()]
-    assert min(sizes) >= figures.SMALL
+    assert min(sizes) >= figure_style.SMALL >= 6
+    for ax in fig.axes:
+        box = ax.get_tightbbox()
+        if box is not None and ax.axison:
+            assert min(box.x0, box.y0) >= -1 and box.x1 <= width * fig.dpi + 1 and box.y1 <= height * fig.dpi + 1
 
 
 def test_saving_twice_leaves_one_footer_and_long_labels_are_wrapped(tmp_path):
@@ -205,8 +434,10 @@ def test_saving_twice_leaves_one_footer_and_long_labels_are_wrapped(tmp_path):
         path = figures.save_figure(fig, "x", tmp_path, stamp, "c")
     footers = [text.get_text() for text in fig.texts]
     assert len(footers) == 1 and " ".join(footers[0].split()).startswith(f"Data: {stamp['data'].strip()}")
+    assert all(0 <= box.x0 and box.x1 <= fig.get_figwidth() * fig.dpi for _, box in _placed(fig))
     with Image.open(path) as image:
-        assert image.width < 110 / 25.4 * figures.DPI
+        pixels = np.asarray(image.convert("L"))
+    assert (pixels[-4:] == 255).all() and (pixels[-60:-10] < 128).any(), "the footer's last line is cut off"
 
 
 def test_a_failed_save_leaves_the_earlier_file(tmp_path):
@@ -270,7 +501,9 @@ def test_the_card_shows_what_was_saved_and_names_the_data(tmp_path):
     page = figures.save_card({"Numbers": ["counts"], "Flow": ["flow"]}, tmp_path, STAMP, "## The end")
     text = page.read_text(encoding="utf-8")
     assert text.startswith(f"# Dataset card\n\n**Data: {STAMP['data']}**\n\n## Numbers\n\nCounts of both.")
-    assert "| patients | 515 | 8 |" in text and "![The flow.](flow.png)\n\nThe flow.\n\n## The end\n" in text
+    alt = html.escape(json.loads((tmp_path / "flow.json").read_text(encoding="utf-8"))["alt"])
+    assert "| patients | 515 | 8 |" in text
+    assert f'<img src="flow.png" width="482" alt="{alt}">\n\nThe flow.\n\n## The end\n' in text
     with pytest.raises(UserError, match="missing.json"):
         figures.save_card({"Flow": ["missing"]}, tmp_path, STAMP, "")
     assert page.read_text(encoding="utf-8") == text

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lhdlib import figures, paper, report, workspace
+from lhdlib import figure_style, figures, paper, report, workspace
 from lhdlib.errors import UserError
 from tests.test_figures import STAMP, draw, summary
 
@@ -15,7 +15,8 @@ SPENT = {"01": {"seconds": 61.0, "commit": "0123456789ab"}, "03": {"seconds": 70
 def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures")
     for name in figures.FIGURES:
-        figures.save_figure(draw("fig06_blocks"), name, folder, STAMP, f'Caption of {name}, with "quotes" & <signs>.')
+        fig = figure_style.described(draw("fig06_blocks"), f'Words on {name}, with "quotes" & <signs>.')
+        figures.save_figure(fig, name, folder, STAMP, f"Caption of {name}.")
     for name in figures.TABLES:
         figures.save_table(figures.counts_table({}), name, folder, STAMP, f"Caption of {name}.")
     figures.save_table(figures.counts_table({"patients": 8}), "counts", folder, STAMP, "Counts.")
@@ -45,8 +46,8 @@ def page(results, folder) -> str:
 def test_every_figure_and_table_is_shown_with_its_caption(results, drawn):
     text = page(results, drawn)
     for name in figures.FIGURES:
-        assert f'<img src="{name}.png" alt="Caption of {name}, with &quot;quotes&quot; &amp; &lt;signs&gt;.">' in text
-        assert f"({name}.pdf)" in text
+        words = f"Words on {name}, with &quot;quotes&quot; &amp; &lt;signs&gt;. Data: {STAMP['data']}."
+        assert f'<img src="{name}.png" width="482" alt="{words}">\n\nCaption of {name}. ([PDF]({name}.pdf))' in text
     for name in (*figures.TABLES, "counts"):
         assert f"### {name}\n" in text and f"({name}.csv)" in text
     assert "Not drawn yet" not in text and "another run" not in text
