@@ -163,7 +163,11 @@ def open_questions(judged: pd.DataFrame, notes: pd.DataFrame) -> pd.Series:
 
 
 def draw_slabs(
-    view: sagittal.SagittalView, names: Sequence[str], chosen: int | None = None, size: int = 2 * PANEL
+    view: sagittal.SagittalView,
+    names: Sequence[str],
+    chosen: int | None = None,
+    size: int = 2 * PANEL,
+    thick: range | None = None,
 ) -> Image.Image:
     """A sagittal image with every slab's slices as lines and its level beside them.
 
@@ -176,6 +180,8 @@ def draw_slabs(
         Number of the slab to stand out.
     size : int
         Length of the longer side, pixels.
+    thick : range, optional
+        Which of the chosen slab's lines are thick; all of them when None.
     """
     extent = np.array(view.pixels.shape) * view.spacing
     height, width = np.round(extent * size / extent.max()).astype(int)
@@ -188,8 +194,9 @@ def draw_slabs(
     for slab in order:
         color = CHOSEN if slab == chosen else LINE
         lines = (view.cuts[slab] + 0.5) * scale
-        for line in lines:
-            draw.line([tuple(end) for end in line], fill=color, width=2 if slab == chosen else 1)
+        for number, line in enumerate(lines):
+            stands_out = slab == chosen and (thick is None or number in thick)
+            draw.line([tuple(end) for end in line], fill=color, width=2 if stands_out else 1)
         if len(lines):
             left, top = lines[:, 0].min(axis=0)
             place = max(left, 2), max(top - 3, size // 32)

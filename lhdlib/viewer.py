@@ -1,129 +1,277 @@
-"""The ipywidgets viewer: a slider over the test discs with slices, heat, probability and label.
+"""The ipywidgets viewer: a slider over the test discs with slices, heat, probability, note and sagittal view.
 
 What shows slabs on a sagittal image and takes a reviewer's verdicts stands in `review` and is found here too.
 """
 
+import base64
 import html
 import io
-from dataclasses import dataclass
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import ipywidgets as widgets
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from PIL import Image
 
-from lhdlib import gradcam
+from lhdlib import reading, workspace
+from lhdlib.errors import UserError
+from lhdlib.reading import Look, Reading
 from lhdlib.review import ReviewWidget, show_slabs
+from lhdlib.workspace import Workspace
 
-__all__ = ["Heat", "HeatmapViewer", "ReviewWidget", "draw_disc", "outcome", "show_slabs"]
-OUTCOMES = ("all", "true positive", "false positive", "true negative", "false negative")
-PANEL = 300  # side of one slice on the screen, pixels
+__all__ = ["HeatmapViewer", "ReviewWidget", "orders", "show_slabs"]
+SIDE = 200  # of one slice on the screen, pixels
+GAP = 4  # between the slices
+HEADS = (
+    f"<div style='display:grid;grid-template-columns:repeat(3, {SIDE}px);column-gap:{GAP}px;text-align:center'>"
+    + "".join(f"<span>{name}</span>" for name in reading.POSITIONS)
+    + "</div>"
+)
+ALL = "all"
+QUALITY = 92  # JPEG, on the screen only: saved views are PNG
 
 
-@dataclass(frozen=True)
-class Heat:
-    """The heatmaps of the test discs, as notebook 07 computes them.
+def orders(found: Reading) -> dict[str, np.ndarray]:
+    """Ways to go through the discs: name -> rows of `found.discs`, the first to be shown first.
 
-    Attributes
-    ----------
-    images : np.ndarray, shape (N, W, W)
-        The slice store.
-    discs : pd.DataFrame, n rows
-        ``patient, level, label, probability, note`` and ``slice_1 .. slice_3``, rows of the store.
-    maps : np.ndarray, shape (n, 3, u, v)
-        The paper's heat in [0, 1].
-    slice_weight : np.ndarray, shape (n, 3)
-        Share of each slice; a disc's add up to 1.
-    data_label : str
-        On which data: shown with every disc.
+    "error" is how far the probability lies on the wrong side; discs without a label come last.
     """
-
-    images: np.ndarray
-    discs: pd.DataFrame
-    maps: np.ndarray
-    slice_weight: np.ndarray
-    data_label: str
-
-
-def outcome(label: np.ndarray, probability: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """ "true positive", "false positive", "true negative" or "false negative" of each disc."""
-    positive = np.asarray(probability) >= threshold
-    right = np.where(positive == np.asarray(label).astype(bool), "true", "false")
-    return np.char.add(np.char.add(right, " "), np.where(positive, "positive", "negative"))
-
-
-def draw_disc(slices: np.ndarray, maps: np.ndarray, opacity: float, color_map: str = "inferno") -> Image.Image:
-    """Three slices above the same slices under their heat.
-
-    Parameters
-    ----------
-    slices : np.ndarray, shape (3, W, W)
-        Grey values; [0, 1] is shown.
-    maps : np.ndarray, shape (3, u, v)
-        Heat in [0, 1]; upsampled bicubically to W x W.
-    opacity : float
-        Of the hottest place, in [0, 1]; cold places stay grey.
-    color_map : str
-        A matplotlib colour map.
-    """
-    grey = np.clip(np.concatenate(slices.astype(np.float32), axis=1), 0, 1)[..., None].repeat(3, axis=2)
-    heat = np.concatenate(gradcam.upsample(maps, slices.shape[-1]), axis=1)
-    share = (opacity * heat)[..., None]
-    overlay = (1 - share) * grey + share * mpl.colormaps[color_map](heat)[..., :3]
-    picture = Image.fromarray((np.concatenate([grey, overlay]) * 255).astype(np.uint8))
-    return picture.resize((3 * PANEL, 2 * PANEL), Image.Resampling.BILINEAR)
+    probability = found.discs.probability.to_numpy()
+    wrong = np.abs(probability - found.discs.label.to_numpy(float))
+    keys = {
+        "test order": np.arange(len(probability)),
+        "probability": -probability,
+        "error": np.where(np.isnan(wrong), np.inf, -wrong),
+        "largest slice weight": -found.slice_weight.max(axis=1),
+    }
+    return {name: np.argsort(key, kind="stable") for name, key in keys.items()}
 
 
 class HeatmapViewer(widgets.VBox):
-    """Slider over the test discs; a selector keeps one outcome.
+    """Slider over discs, with selectors, controls of the picture, and a button that saves what is shown.
+
+    Everything was computed before: a move draws one disc. The slider takes the arrow keys once it has the focus.
 
     Parameters
     ----------
-    heat : Heat
+    found : Reading
+    folder : Path, optional
+        Where views are saved; without it there is no button.
     """
 
-    def __init__(self, heat: Heat):
-        self.heat = heat
-        self.outcomes = outcome(heat.discs.label, heat.discs.probability)
-        self.chosen = np.arange(len(heat.discs))
+    def __init__(self, found: Reading, folder: Path | None = None):
+        self.reading, self.folder = found, folder
+        self.outcomes, self.orders = found.outcomes(), orders(found)
+        self.chosen = np.arange(len(found.discs))
+        self._selectors()
+        self._looks()
+        self.picture, self.sagittal = widgets.HTML(), widgets.HTML()
+        self.caption = widgets.HTML(layout=widgets.Layout(width="420px", margin="0 0 0 16px"))
+        self.message, self.place = widgets.HTML(), widgets.HTML()
+        classes = {
+            self: "lhd-viewer",
+            self.slider: "lhd-slider",
+            self.outcome: "lhd-outcome",
+            self.picture: "lhd-picture",
+            self.sagittal: "lhd-sagittal",
+            self.caption: "lhd-caption",
+            self.message: "lhd-message",
+            self.save: "lhd-save",
+        }
+        super().__init__(
+            [
+                _wrapped([self.outcome, self.level, self.patient, self.order]),
+                widgets.HBox([self.previous, self.slider, self.next, self.place, self.play]),
+                self.message,
+                _wrapped([self.picture, self.caption]),
+                _wrapped([self.heat, self.color_map, self.opacity, self.window]),
+                _wrapped([self.always, self.contour, self.save]),
+                self.sagittal,
+            ]
+        )
+        for part, name in classes.items():
+            part.add_class(name)
+        self._select()
+
+    @classmethod
+    def from_workspace(cls, space: Workspace) -> widgets.Widget:
+        """The viewer of a finished run; one sentence in its place where the run has no heatmaps."""
+        try:
+            return cls(reading.from_workspace(space), space.results / "07" / "views")
+        except UserError as error:
+            message = widgets.HTML(_sentence(error))
+            message.add_class("lhd-message")
+            return message
+
+    def _selectors(self) -> None:
+        discs = self.reading.discs
         self.slider = widgets.IntSlider(
-            description="disc", min=0, max=max(0, len(self.chosen) - 1), layout=widgets.Layout(width="560px")
+            description="disc", min=0, max=0, readout=False, layout=widgets.Layout(width="480px")
         )
-        self.selector = widgets.Dropdown(description="outcome", options=OUTCOMES)
-        self.opacity = widgets.FloatSlider(description="opacity", value=0.6, min=0, max=1, step=0.1)
-        self.picture = widgets.Image(format="png", width=3 * PANEL, height=2 * PANEL)
-        self.caption = widgets.HTML()
+        self.previous, self.next = (
+            widgets.Button(icon=icon, tooltip=tip, layout=widgets.Layout(width="40px"))
+            for icon, tip in (("chevron-left", "the disc before"), ("chevron-right", "the next disc"))
+        )
+        self.play = widgets.Play(min=0, max=0, interval=700, show_repeat=False, description="play through the discs")
+        widgets.jslink((self.play, "value"), (self.slider, "value"))
+        self.outcome = _dropdown("outcome", [ALL, *dict.fromkeys([*reading.OUTCOMES, *self.outcomes])])
+        self.level = _dropdown("level", [ALL, *sorted(set(discs.level))])
+        self.patient = _dropdown("patient", [ALL, *sorted(set(discs.patient.astype(str)))])
+        self.order = _dropdown("sorted by", list(self.orders))
+        for part in (self.outcome, self.level, self.patient, self.order):
+            part.observe(self._select, "value")
         self.slider.observe(self._show, "value")
-        self.opacity.observe(self._show, "value")
-        self.selector.observe(self._select, "value")
-        super().__init__([widgets.HBox([self.slider, self.selector, self.opacity]), self.picture, self.caption])
-        self._show()
+        self.previous.on_click(lambda _: self._step(-1))
+        self.next.on_click(lambda _: self._step(1))
 
-    def _select(self, _change=None) -> None:
-        keep = self.outcomes == self.selector.value
-        self.chosen = np.flatnonzero(keep if self.selector.value != "all" else np.ones_like(keep))
-        with self.slider.hold_trait_notifications():
-            self.slider.max = max(0, len(self.chosen) - 1)
-            self.slider.value = 0
-        self._show()
-
-    def _show(self, _change=None) -> None:
-        if not len(self.chosen):
-            self.picture.value = b""
-            self.caption.value = f"No test disc is a {html.escape(self.selector.value)}."
-            return
-        row = self.chosen[self.slider.value]
-        disc = self.heat.discs.iloc[row]
-        slices = self.heat.images[disc[["slice_1", "slice_2", "slice_3"]].to_numpy(int)]
-        buffer = io.BytesIO()
-        draw_disc(slices, self.heat.maps[row], self.opacity.value).save(buffer, "PNG", compress_level=1)
-        self.picture.value = buffer.getvalue()
-        weights = ", ".join(f"{share:.0%}" for share in self.heat.slice_weight[row])
-        remark = "" if disc.probability >= 0.5 else " The paper draws no heat for negative predictions."
-        self.caption.value = (
-            f"<b>patient {html.escape(str(disc.patient))}, {html.escape(disc.level)}</b>: probability of herniation "
-            f"{disc.probability:.2f}, label {'herniated' if disc.label else 'normal'} ({self.outcomes[row]}); "
-            f"weight of the three slices, cranial to caudal: {weights}.{remark}<br>"
-            f"Note: {html.escape(str(disc.note))}<br><i>Data: {html.escape(self.heat.data_label)}</i>"
+    def _looks(self) -> None:
+        default = Look()
+        self.heat = _dropdown("heat", reading.HEATS, default.heat)
+        self.color_map = _dropdown("colours", reading.COLOR_MAPS, default.color_map)
+        self.opacity = widgets.FloatSlider(description="opacity", value=default.opacity, min=0, max=1, step=0.05)
+        self.window = widgets.FloatRangeSlider(
+            description="window", value=default.window, min=0, max=1.5, step=0.05, readout_format=".2f"
         )
+        self.always = widgets.Checkbox(
+            description="heat for discs called normal too", value=default.always, indent=False
+        )
+        self.contour = widgets.Checkbox(
+            description="outline of the lesion (truth)", value=default.contour, indent=False
+        )
+        self.contour.layout.display = None if self.reading.lesion else "none"
+        self.save = widgets.Button(
+            description="save this view", icon="download", tooltip="PNG, and its numbers as JSON"
+        )
+        self.save.layout.display = None if self.folder else "none"
+        for part in (self.heat, self.color_map, self.opacity, self.window, self.always, self.contour):
+            part.observe(self._show, "value")
+        self.save.on_click(self._save)
+
+    def look(self) -> Look:
+        """How the controls say that discs are drawn."""
+        return Look(
+            opacity=self.opacity.value,
+            color_map=self.color_map.value,
+            window=tuple(self.window.value),
+            heat=self.heat.value,
+            contour=self.contour.value,
+            always=self.always.value,
+        )
+
+    def row(self) -> int | None:
+        """Row of the disc that is shown; None when the selection is empty."""
+        return int(self.chosen[self.slider.value]) if len(self.chosen) else None
+
+    def _step(self, by: int) -> None:
+        self.slider.value = int(np.clip(self.slider.value + by, self.slider.min, self.slider.max))
+
+    def _select(self, _change: Any = None) -> None:
+        discs, wanted = self.reading.discs, np.ones(len(self.reading.discs), bool)
+        for part, values in ((self.outcome, self.outcomes), (self.level, discs.level), (self.patient, discs.patient)):
+            if part.value != ALL:
+                wanted &= np.asarray(values, str) == part.value
+        order = self.orders[self.order.value]
+        self.chosen = order[wanted[order]]
+        last = max(0, len(self.chosen) - 1)
+        self.slider.unobserve(self._show, "value")
+        self.slider.value, self.slider.max, self.play.max = 0, last, last
+        self.slider.observe(self._show, "value")
+        self._show()
+
+    def _show(self, _change: Any = None) -> None:
+        row, message = self.row(), ""
+        if row is None:
+            self.picture.value = self.sagittal.value = self.caption.value = self.place.value = ""
+            self.message.value = _sentence("No disc fits this selection: choose 'all' in one of the lists.")
+            return
+        said, look = reading.facts(self.reading, row), self.look()
+        heat = reading.has_heat(self.reading, row, look)
+        try:
+            picture = reading.draw_disc(self.reading, row, look, SIDE, GAP)
+            self.picture.value = HEADS + _img(picture, _alt(said, heat)) + (_scale(look.color_map) if heat else "")
+        except UserError as error:
+            self.picture.value, message = "", _sentence(error)
+        self.place.value = f"{self.slider.value + 1} of {len(self.chosen)}"
+        self.caption.value = f"<div aria-live='polite'>{reading.caption(said)}</div>"
+        try:  # last, since the first look at a patient reads a file
+            self.sagittal.value = self._slabs(row, said)
+        except UserError as error:
+            self.sagittal.value, message = "", message or _sentence(error)
+        self.message.value = message
+
+    def _slabs(self, row: int, said: dict[str, Any]) -> str:
+        if self.reading.slabs is None:
+            return ""
+        return _img(self.reading.slabs(row), f"Sagittal view with the slices of disc {said['level']} as lines.")
+
+    def _save(self, _button: Any = None) -> None:
+        row = self.row()
+        if row is None:
+            return
+        try:
+            path = save_view(self.reading, row, self.look(), self.folder)
+            self.message.value = f"<span>Saved {html.escape(str(path))} and its numbers beside it.</span>"
+        except (UserError, OSError) as error:
+            self.message.value = _sentence(f"The view was not saved: {error}")
+
+
+def save_view(found: Reading, row: int, look: Look, folder: Path) -> Path:
+    """Write a disc's picture as PNG and its facts, look and maps as JSON; returns the picture's path.
+
+    Raises
+    ------
+    UserError
+        When the disk is full or the slice store cannot be read.
+    """
+    said = reading.facts(found, row)
+    name = f"disc{row:04d}-{said['patient']}-{said['level']}-{look.heat}"
+    path = folder / f"{''.join(c if c.isalnum() or c in '-.' else '_' for c in name)}.png"
+    picture = reading.draw_disc(found, row, look)
+    with workspace.replacing(path) as temporary:
+        picture.save(temporary)
+    maps = {"paper": found.maps[row].tolist(), "classic": found.classic[row].tolist()}
+    workspace.write_json(path.with_suffix(".json"), {**said, "look": asdict(look), "maps": maps})
+    return path
+
+
+def _dropdown(name: str, options: Any, value: str | None = None) -> widgets.Dropdown:
+    options = list(options)
+    return widgets.Dropdown(
+        description=name, options=options, value=value or options[0], layout=widgets.Layout(width="220px")
+    )
+
+
+def _wrapped(parts: list[widgets.Widget]) -> widgets.HBox:
+    return widgets.HBox(parts, layout=widgets.Layout(flex_flow="row wrap"))
+
+
+def _alt(said: dict[str, Any], heat: bool) -> str:
+    below = "under their heat" if heat else "again, without heat"
+    return (
+        f"Three slices of disc {said['level']} of patient {said['patient']}, and below the same {below}; "
+        f"probability {said['probability']:.2f}, {said['outcome']}."
+    )
+
+
+def _img(picture: Image.Image, alt: str) -> str:
+    """An image as HTML: unlike ipywidgets' Image it can carry alternative text."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=QUALITY, subsampling=0)
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return (
+        f"<img alt='{html.escape(alt, quote=True)}' width='{picture.width}' height='{picture.height}' "
+        f"src='data:image/jpeg;base64,{data}'>"
+    )
+
+
+def _scale(color_map: str) -> str:
+    """What the colours mean, below the picture."""
+    colors = ", ".join(mpl.colors.to_hex(color) for color in mpl.colormaps[color_map](np.linspace(0, 1, 9)))
+    bar = f"display:inline-block;width:120px;height:0.7em;background:linear-gradient(90deg, {colors})"
+    return f"<div>cold <span style='{bar}'></span> hot, of the slice's own maximum</div>"
+
+
+def _sentence(text: object) -> str:
+    return f"<span role='alert'>{html.escape(str(text))}</span>"
