@@ -243,12 +243,11 @@ def _chosen(args: argparse.Namespace, known: Sequence[str]) -> Sequence[str]:
 
 
 def _prepare_environment() -> None:
-    """What kernels inherit: this interpreter's kernel, this checkout, drawing without a display, a quiet TensorFlow."""
+    """What kernels inherit: this interpreter's kernel, this checkout, drawing without a display."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 
 def main(
