@@ -1,6 +1,7 @@
 """README and its companions: links that lead somewhere, commands that parse, numbers that a run has written."""
 
 import importlib.util
+import pkgutil
 import re
 import shlex
 import sys
@@ -19,6 +20,11 @@ else:
     import tomli as tomllib
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")))
+}
+page = pytest.mark.parametrize("name", PAGES)
 CHOICES = 18  # places where the paper is silent or contradicts itself
 
 
@@ -29,20 +35,21 @@ def section(title: str) -> str:
     return found[1]
 
 
-def code() -> list[str]:
+def code(text: str) -> list[str]:
     """Every command line in a fenced block, and every piece of inline code, on one line each."""
-    blocks = re.findall(r"^```\w*\n(.*?)^```", README, re.M | re.S)
-    inline = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", README, flags=re.M | re.S))
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S)
+    inline = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
     lines = [line.split("#")[0] for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     return [line.strip() for line in (*lines, *(piece.replace("\n", " ") for piece in inline)) if line.strip()]
 
 
-COMMANDS = [line for line in code() if line.startswith("./run_all.sh")]
-MODULES = sorted({m for line in code() for m in re.findall(r"python3? -m ([\w.]+)", line)})
+ALL_CODE = [line for text in PAGES.values() for line in code(text)]
+COMMANDS = sorted({line for line in ALL_CODE if line.startswith("./run_all.sh")})
+MODULES = sorted({m for line in ALL_CODE for m in re.findall(r"python3? -m ([\w.]+)", line)})
 
 
 def test_both_commands_are_there():
-    assert "./run_all.sh" in COMMANDS and any(line.startswith("./run_tests.sh") for line in code())
+    assert "./run_all.sh" in COMMANDS and any(line.startswith("./run_tests.sh") for line in code(README))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -63,17 +70,18 @@ def test_modules_to_start_exist():
         assert importlib.util.find_spec(module), module
 
 
-def test_local_links_lead_to_files():
-    targets = [target for target in re.findall(r"\]\(([^)\s]+)\)", README) if "://" not in target]
-    assert targets
-    missing = [target for target in targets if not (ROOT / target.split("#")[0]).exists()]
+@page
+def test_local_links_lead_to_files(name):
+    targets = [target for target in re.findall(r"\]\(([^)\s]+)\)", PAGES[name]) if "://" not in target]
+    assert targets or name != "README.md"
+    missing = [target for target in targets if not (ROOT / name).parent.joinpath(target.split("#")[0]).exists()]
     if not (ROOT / "figures" / "README.md").exists():  # written by the demo run
         missing = [target for target in missing if not target.startswith("figures/")]
     assert not missing
 
 
 def test_files_named_in_the_text_exist():
-    named = {piece for piece in code() if re.fullmatch(r"[\w*./-]+(\.(py|md|toml|sh|yml|ipynb|cff|lock)|/)", piece)}
+    named = {p for p in code(README) if re.fullmatch(r"[\w*./-]+(\.(py|md|toml|sh|yml|ipynb|cff|lock)|/)", p)}
     kept = {piece for piece in named if piece.strip("/") not in ("figures", "results", "data")}
     assert kept
     assert not [p for p in kept if not any(True for base in (ROOT, ROOT / "lhdlib") for _ in base.glob(p.strip("/")))]
@@ -91,6 +99,18 @@ def test_every_choice_is_listed():
     rows = re.findall(r"^\| *(\d+) *\|(.+)\|(.+)\|$", section("Choices"), re.M)
     assert [int(number) for number, *_ in rows] == list(range(1, CHOICES + 1))
     assert all(silent.strip() and ours.strip() for _, silent, ours in rows)
+
+
+def test_the_map_of_the_method_names_what_exists_and_every_equation():
+    text = PAGES["docs/method.md"]
+    names = re.findall(r"`([a-z]+(?:\.[a-z_0-9]+)+)`", "\n".join(re.findall(r"^\|.*\|$", text, re.M)))
+    assert len(names) > 30
+    for name in names:
+        assert pkgutil.resolve_name(f"lhdlib.{name}") is not None
+    stated = set()
+    for first, last in re.findall(r"Eq\. (\d+)(?:[–, ]+(\d+))?", text):
+        stated |= set(range(int(first), int(last or first) + 1))
+    assert set(range(1, 24)) <= stated
 
 
 def untraced(text: str, tables: str) -> set[str]:
