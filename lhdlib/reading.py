@@ -31,7 +31,7 @@ POSITIONS = ("cranial", "middle", "caudal")
 CONTOUR = (0, 229, 255)  # of the truth mask: a hue that none of the colour maps has
 BETWEEN = (128, 128, 128)  # slices, on light and dark pages
 SLICES = ["slice_1", "slice_2", "slice_3"]
-SAGITTAL = 520  # longer side of the sagittal view, pixels
+SAGITTAL = 420  # longer side of the sagittal view, pixels
 CACHED = 32  # masks, and studies' sagittal images, that are kept
 
 
@@ -257,7 +257,7 @@ def facts(reading: Reading, row: int) -> dict[str, Any]:
         "threshold": reading.threshold,
         "called": "herniated" if disc.probability >= reading.threshold else "normal",
         "label": None if label is None else ("herniated" if label else "normal"),
-        "outcome": str(reading.outcomes()[row]),
+        "outcome": str(outcome([np.nan if label is None else label], [disc.probability], reading.threshold)[0]),
         "slice_weight": [float(share) for share in reading.slice_weight[row]],
         "note": known("note"),
         "flag": known("flag"),
@@ -267,7 +267,7 @@ def facts(reading: Reading, row: int) -> dict[str, Any]:
 
 def caption(said: Mapping[str, Any]) -> str:
     """The `facts` of a disc as HTML, escaped; bars and marks also say in words what they show."""
-    label = "label not known" if said["label"] is None else f"label {said['label']}"
+    label = "label not known" if said["label"] is None else f"label {said['label']} ({said['outcome']})"
     weights = "".join(
         f"<span>{name}</span>{_bar(share, f'{share:.0%}')}"
         for name, share in zip(POSITIONS, said["slice_weight"], strict=True)
@@ -277,7 +277,7 @@ def caption(said: Mapping[str, Any]) -> str:
     note = f"<p><b>Note</b> {marked_note(said['note'], said['level'])}</p>" if said["note"] else ""
     return (
         f"<div class='lhd-facts'><p><b>Patient {html.escape(said['patient'])}, {html.escape(said['level'])}</b>: "
-        f"called {said['called']}, {label} ({said['outcome']})</p>"
+        f"called {said['called']}, {label}</p>"
         f"<div style='display:grid;grid-template-columns:6.5em 1fr;gap:2px 8px;max-width:40em'>"
         f"<span>probability</span>{_bar(said['probability'], _probability(said), said['threshold'])}"
         f"<span>slice weight</span><span></span>{weights}</div>"

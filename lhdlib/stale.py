@@ -24,6 +24,7 @@ from lhdlib.errors import UserError
 from lhdlib.workspace import ROOT, Workspace
 
 NOTEBOOKS = ROOT / "notebooks"
+PROFILE_VALUES = "the values of the profile"
 #: Which notebooks' results each notebook reads.
 UPSTREAM = {
     "01": (),
@@ -75,18 +76,23 @@ class _Database(JsonDB):
         workspace.write_json(Path(self.name), self._db)
 
 
-def _database(plan: Plan) -> Dependency:
-    return Dependency(_Database, str(plan.space.results / ".doit.json"))
+def _database(results: Path) -> Dependency:
+    return Dependency(_Database, str(results / ".doit.json"))
 
 
 def finished(plan: Plan, number: str) -> bool:
     """Whether the notebook's results are there, whatever they were made from."""
-    return bool(_database(plan).get_values(number))
+    return bool(_database(plan.space.results).get_values(number))
+
+
+def made_with(results: Path, number: str) -> dict[str, Any]:
+    """Settings (`PROFILE_VALUES` among them) under which a notebook finished; empty when it has not."""
+    return (_database(results).get_values(number) or {}).get("settings", {})
 
 
 def reasons(plan: Plan, number: str) -> list[str]:
     """Why a notebook has to run again; empty when it is up to date."""
-    database = _database(plan)
+    database = _database(plan.space.results)
     saved = database.get_values(number)
     if not saved:
         return ["it has not finished yet"]
@@ -124,7 +130,7 @@ def recorded(plan: Plan, number: str) -> Iterator[None]:
     if _inputs(_task(plan, number, {})) != inputs:
         return  # edited while it ran: what it was made from is not known, so it stays unfinished
     task.values["targets"] = [str(path) for path in (plan.outputs(number), *made, *sorted(drawn))]
-    with contextlib.closing(_database(plan)) as dependency:
+    with contextlib.closing(_database(plan.space.results)) as dependency:
         dependency.save_success(task)
 
 
@@ -191,7 +197,7 @@ def _settings(plan: Plan, number: str, cells: Iterable[Any]) -> dict[str, Any]:
     """Everything but files that decides a result; the cells count without their outputs, which JupyterLab changes."""
     settings = {name: value for name, value in plan.parameters.items() if name != "results_dir"}
     settings |= workspace.versions()
-    settings["the values of the profile"] = workspace.content_key(plan.space.profile)
+    settings[PROFILE_VALUES] = workspace.content_key(plan.space.profile)
     settings[shown(plan.source(number))] = workspace.content_key([(cell.cell_type, cell.source) for cell in cells])
     if plan.archive and not plan.upstream[number]:
         settings[f"the list of files in {plan.archive}"] = workspace.content_key(_listing(_walk(Path(plan.archive))))

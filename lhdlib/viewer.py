@@ -22,7 +22,7 @@ from lhdlib.review import ReviewWidget, show_slabs
 from lhdlib.workspace import Workspace
 
 __all__ = ["HeatmapViewer", "ReviewWidget", "orders", "show_slabs"]
-SIDE = 200  # of one slice on the screen, pixels
+SIDE = 180  # of one slice on the screen, pixels
 GAP = 4  # between the slices
 HEADS = (
     f"<div style='display:grid;grid-template-columns:repeat(3, {SIDE}px);column-gap:{GAP}px;text-align:center'>"
@@ -68,7 +68,7 @@ class HeatmapViewer(widgets.VBox):
         self._selectors()
         self._looks()
         self.picture, self.sagittal = widgets.HTML(), widgets.HTML()
-        self.caption = widgets.HTML(layout=widgets.Layout(width="420px", margin="0 0 0 16px"))
+        self.caption = widgets.HTML(layout=widgets.Layout(flex="1 1 320px", min_width="320px", margin="0 0 0 16px"))
         self.message, self.place = widgets.HTML(), widgets.HTML()
         classes = {
             self: "lhd-viewer",
@@ -78,6 +78,7 @@ class HeatmapViewer(widgets.VBox):
             self.sagittal: "lhd-sagittal",
             self.caption: "lhd-caption",
             self.message: "lhd-message",
+            self.place: "lhd-place",
             self.save: "lhd-save",
         }
         super().__init__(
@@ -194,7 +195,7 @@ class HeatmapViewer(widgets.VBox):
         except UserError as error:
             self.picture.value, message = "", _sentence(error)
         self.place.value = f"{self.slider.value + 1} of {len(self.chosen)}"
-        self.caption.value = f"<div aria-live='polite'>{reading.caption(said)}</div>"
+        self.caption.value = f"<div aria-live='polite' style='line-height:1.4'>{reading.caption(said)}</div>"
         try:  # last, since the first look at a patient reads a file
             self.sagittal.value = self._slabs(row, said)
         except UserError as error:

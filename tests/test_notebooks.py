@@ -97,6 +97,21 @@ def test_it_begins_with_title_section_question_input_output(name):
 
 
 @each
+def test_it_tells_the_section_in_words_and_its_equations(name):
+    paragraphs = NOTEBOOKS[name].cells[0].source.split("\n\n")[2:]
+    told = " ".join(text for text in paragraphs if not text.startswith("**"))
+    assert len(told.split()) >= 40
+    assert any("$$" in source for source in cells(name, "markdown"))
+
+
+@each
+def test_every_saved_figure_is_shown_with_its_caption_and_alternative_text(name):
+    saved = {node.targets[0].id for node in ast.walk(tree(name)) if _assigns_a_figure(node)}
+    shown = {n.id for call in calls(name, "shown") for n in ast.walk(call) if isinstance(n, ast.Name)}
+    assert saved <= shown, "show it by display(*figures.shown(path))"
+
+
+@each
 def test_the_sections_named_are_the_papers(name, real_dir):
     paper = real_dir.parent / "paper" / "hou2023.txt"
     if not paper.is_file():
