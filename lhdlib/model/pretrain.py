@@ -14,9 +14,9 @@ import tensorflow as tf
 from lhdlib import augment, workspace
 from lhdlib.data.dataset import Dataset
 from lhdlib.errors import UserError
+from lhdlib.model import distribute, losses
 from lhdlib.model import encoder as networks
-from lhdlib.model import losses
-from lhdlib.profile import Profile
+from lhdlib.profile import Pretrain, Profile
 from lhdlib.progress import progress_bar
 
 VALIDATION_SEED = 7  # the held-out slices are always seen under the same views
@@ -30,6 +30,8 @@ def kernels(model: keras.Model) -> list[tf.Variable]:
 def make_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, profile: Profile):
     """One optimisation step: all 2n views in one forward pass, loss of Eq. 6 plus ``w`` times the squared kernels.
 
+    On several devices each passes its share of the views, and the loss is still that of all 2n rows.
+
     Returns
     -------
     callable
@@ -37,15 +39,15 @@ def make_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, profile
         and spread of the feature norms.
     """
     settings = profile.pretrain
-    regularised = kernels(model)
+    regularised, replicas = kernels(model), distribute.replicas(settings)
 
-    @tf.function(jit_compile=settings.jit)
-    def step(views, groups):
+    def replica_step(views, groups):
         with tf.GradientTape() as tape:
-            features = model(views, training=True)
+            features = distribute.gather(model(distribute.share(views), training=True))
             masked = None if settings.same_patient_negatives else groups
             loss = losses.contrastive_loss(features, settings.temperature, settings.reduction, masked)
             total = loss + settings.w * tf.add_n([tf.reduce_sum(k**2) for k in regularised])
+            total /= replicas  # each computes the whole loss, and the optimiser adds up their gradients
         optimizer.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
         rows = tf.cast(tf.shape(features)[0], tf.float32)
         per_row = loss / rows if settings.reduction == "sum" else loss
@@ -56,6 +58,12 @@ def make_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, profile
             "norm": tf.reduce_mean(norms),
             "norm_spread": tf.math.reduce_std(norms),
         }
+
+    @tf.function(jit_compile=settings.jit)
+    def step(views, groups):
+        with distribute.synchronised(model):
+            report = distribute.strategy().run(replica_step, args=(views, groups))
+        return {name: distribute.strategy().experimental_local_results(value)[0] for name, value in report.items()}
 
     return step
 
@@ -79,6 +87,7 @@ def validation_accuracy(model: keras.Model, images: np.ndarray, rows: np.ndarray
     return float(losses.contrastive_accuracy(tf.concat(features, 0)))
 
 
+@distribute.watched()
 def pretrain(
     images: np.ndarray,
     train_rows: np.ndarray,
@@ -92,7 +101,8 @@ def pretrain(
     """Train the encoder, go on from a checkpoint, or load the finished one when nothing has changed.
 
     Training ends when the validation accuracy has not improved for `patience` looks, or after `max_epochs`; the
-    weights of the best look are kept.
+    weights of the best look are kept. The environment decides which devices take part (`distribute`); the result is
+    the same up to rounding, so its key does not name them, and a checkpoint goes on wherever it is found.
 
     Parameters
     ----------
@@ -119,31 +129,37 @@ def pretrain(
     Raises
     ------
     UserError
-        For fewer slices than a batch, or a checkpoint that is damaged or belongs to another training.
+        For fewer slices than a batch, a batch that the devices cannot share equally, a checkpoint that is damaged or
+        belongs to another training, or a worker that was lost.
     """
     settings = profile.pretrain
+    strategy = distribute.strategy()  # must be chosen before anything is computed
     if len(train_rows) < settings.batch:
         raise UserError(
             f"Pre-training needs at least {settings.batch} slices, {len(train_rows)} were found: add studies, or lower "
             f"'batch' in [pretrain] of profile {profile.name!r}."
         )
-    code = [Path(m.__file__) for m in (augment, losses, networks)] + [Path(__file__)]
+    code = [Path(m.__file__) for m in (augment, distribute, losses, networks)] + [Path(__file__)]
     key = workspace.content_key(
         profile.views, profile.encoder, settings, images.shape[1], seed, data_key, [len(train_rows)], *code
     )
     finished = workspace.load_model(folder / "encoder.keras", key)
+    distribute.same(finished is None, folder)
     if finished is not None:
         return finished, workspace.read_table(folder / "history.csv")
 
-    model = networks.build_encoder(images.shape[1], profile.encoder, settings.drop_rate, seed)
-    optimizer = keras.optimizers.Adam(settings.lr)
-    optimizer.build(model.trainable_variables)
+    with strategy.scope():
+        model = networks.build_encoder(images.shape[1], profile.encoder, settings.drop_rate, seed)
+        optimizer = keras.optimizers.Adam(settings.lr)
+        optimizer.build(model.trainable_variables)
     state = _State(model, optimizer, folder / "checkpoint.npz", key)
     state.restore()
+    distribute.same(len(state.history), folder)
     train = make_step(model, optimizer, profile)
     steps = settings.steps_per_epoch or len(train_rows) // settings.batch
     name = f"pre-training w={settings.w:g} dr={settings.drop_rate:g}"
-    bar = progress_bar(total=settings.max_epochs * steps, initial=len(state.history) * steps, desc=name)
+    total, done = settings.max_epochs * steps, len(state.history) * steps
+    bar = progress_bar(total=total, initial=done, desc=name, disable=not distribute.is_chief())
     while len(state.history) < settings.max_epochs and state.epochs_without_gain() < settings.patience:
         epoch = len(state.history)
         records = []
@@ -158,20 +174,28 @@ def pretrain(
         means = pd.DataFrame(records).mean().to_dict()
         if not math.isfinite(means["loss"]):
             raise UserError(f"{name}: the loss is not finite in epoch {epoch + 1}: lower 'lr' in [pretrain].")
-        means["validation_accuracy"] = validation_accuracy(model, images, validation_rows, profile)
+        accuracy = validation_accuracy(model, images, validation_rows, profile)
+        means["validation_accuracy"] = distribute.from_chief(accuracy)
         state.end_epoch({"epoch": epoch + 1, "steps": (epoch + 1) * steps, **means})
         bar.set_postfix(loss=f"{means['loss']:.3f}", accuracy=f"{means['validation_accuracy']:.3f}")
     bar.close()
     state.load_best()
     history = pd.DataFrame(state.history)
-    workspace.write_table(folder / "history.csv", history)
-    workspace.save_model(folder / "encoder.keras", model, key)
-    state.path.unlink(missing_ok=True)
+    if distribute.is_chief():
+        workspace.write_table(folder / "history.csv", history)
+        workspace.save_model(folder / "encoder.keras", model, key)
+        state.path.unlink(missing_ok=True)
+    distribute.from_chief(0)  # the others wait until all is written
     return model, workspace.read_table(folder / "history.csv")
 
 
+def training_folder(root: Path, settings: Pretrain) -> Path:
+    """Folder of `root` that a regularisation (w, dr) names."""
+    return root / f"w{settings.w:g}_dr{settings.drop_rate:g}"
+
+
 def pretrained(data: Dataset, profile: Profile, seed: int, root: Path) -> tuple[keras.Model, pd.DataFrame, str]:
-    """`pretrain` on a dataset, in the folder of `root` that its regularisation (w, dr) names.
+    """`pretrain` on a dataset, in its `training_folder`.
 
     Returns
     -------
@@ -180,7 +204,7 @@ def pretrained(data: Dataset, profile: Profile, seed: int, root: Path) -> tuple[
     key : str
         Names the result: settings, data and code.
     """
-    folder = root / f"w{profile.pretrain.w:g}_dr{profile.pretrain.drop_rate:g}"
+    folder = training_folder(root, profile.pretrain)
     parts = data.pretrain_rows("train"), data.pretrain_rows("validation"), data.patients()
     encoder, history = pretrain(data.images, *parts, profile, seed, folder, data.info["pretrain_fingerprint"])
     return encoder, history, (folder / "encoder.key").read_text(encoding="utf-8")
@@ -233,6 +257,8 @@ class _State:
         self.history.append(record)
         if self.epochs_without_gain() == 0:
             self.best = self.model.get_weights()
+        if not distribute.is_chief():
+            return
         current = [np.asarray(v) for v in self._variables()]
         with workspace.replacing(self.path) as temporary, open(temporary, "wb") as file:
             arrays = {f"v{i}": v for i, v in enumerate(current)} | {f"b{i}": v for i, v in enumerate(self.best)}
