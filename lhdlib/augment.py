@@ -6,12 +6,19 @@ warp in TensorFlow. Coordinates are continuous: an image covers [0, W] x [0, H],
 centre of pixel (row i, column j) is (j + 0.5, i + 0.5).
 """
 
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 
 from lhdlib import paper
 from lhdlib.profile import Profile
+
+Input, Output = TypeVar("Input"), TypeVar("Output")
 
 
 def rotate_back(points: np.ndarray, center: np.ndarray, angle_deg: np.ndarray) -> np.ndarray:
@@ -31,14 +38,10 @@ def rotate_back(points: np.ndarray, center: np.ndarray, angle_deg: np.ndarray) -
     np.ndarray, shape (..., 2)
     """
     phi = np.deg2rad(angle_deg)
-    x, y = np.moveaxis(points - center, -1, 0)
-    turned = np.stack([np.cos(phi) * x - np.sin(phi) * y, np.sin(phi) * x + np.cos(phi) * y], axis=-1)
-    return turned + center
-
-
-def _corners(box: np.ndarray) -> np.ndarray:
-    x0, y0, x1, y1 = np.moveaxis(box, -1, 0)
-    return np.stack([np.stack(c, -1) for c in ((x0, y0), (x1, y0), (x1, y1), (x0, y1))], axis=-2)
+    cos, sin = np.cos(phi), np.sin(phi)
+    offset = points - center
+    x, y = offset[..., 0], offset[..., 1]
+    return np.concatenate([(cos * x - sin * y)[..., None], (sin * x + cos * y)[..., None]], axis=-1) + center
 
 
 def allowed(box: np.ndarray, center: np.ndarray, angle_deg: np.ndarray, size: int, min_area: float) -> np.ndarray:
@@ -59,7 +62,8 @@ def allowed(box: np.ndarray, center: np.ndarray, angle_deg: np.ndarray, size: in
     np.ndarray of bool, shape (m,)
     """
     width, height = box[:, 2] - box[:, 0], box[:, 3] - box[:, 1]
-    sources = rotate_back(_corners(box), center[:, None], angle_deg[:, None])
+    corners = box[:, [[0, 1], [2, 1], [2, 3], [0, 3]]]
+    sources = rotate_back(corners, center[:, None], angle_deg[:, None])
     inside = ((sources >= 0) & (sources <= size)).all(axis=(1, 2))
     low, high = paper.ASPECT
     shape = (width >= low * height) & (width <= high * height) & (width * height > min_area * size**2)
@@ -109,7 +113,7 @@ def sample_crops(
     waiting = np.arange(2 * n)
     for _ in range(max_tries):
         o = center[waiting]
-        drawn = np.concatenate([rng.uniform(0, 1, o.shape) * o, o + rng.uniform(0, 1, o.shape) * (size - o)], axis=1)
+        drawn = np.concatenate([rng.random(o.shape) * o, o + rng.random(o.shape) * (size - o)], axis=1)
         good = allowed(drawn, o, angle[waiting], size, min_area)
         box[waiting[good]] = drawn[good]
         waiting = waiting[~good]
@@ -157,28 +161,45 @@ def affine(box: np.ndarray, size: int, center: np.ndarray, angle_deg: np.ndarray
     return np.concatenate([turn * scale[:, None, :], origin[..., None]], axis=-1).astype(np.float32)
 
 
-def warp(images: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
-    """Bilinear resampling under one affine map per image; outside [0, W] x [0, H] the value is 0.
+@functools.cache
+def compiled(function: Callable) -> Callable:
+    """`function` of tensors as a graph.
+
+    Without a GPU, XLA turns its many small operations into one loop over the pixels, several times as fast; a GPU's own
+    kernels are fast enough without a compiler.
+    """
+    jit = tf.test.is_built_with_xla() and not tf.config.get_visible_devices("GPU")
+    return tf.function(function, jit_compile=jit, reduce_retracing=True, autograph=False)
+
+
+def warp(images: tf.Tensor, maps: tf.Tensor, margin: int = 0) -> tf.Tensor:
+    """Bilinear resampling under affine maps, one per view; outside [0, W] x [0, H] the value is 0.
 
     Written with gathers, so that it compiles under XLA, and with nested interpolation, so that a constant image
     stays that constant exactly.
 
     Parameters
     ----------
-    images : tf.Tensor, shape (m, H, W, c)
+    images : tf.Tensor, shape (n, H, W, c)
     maps : tf.Tensor, shape (m, 2, 3)
-        See `affine`.
+        See `affine`; m is a multiple of n, and each image has m / n views in a row.
+    margin : int
+        Rows and columns by which the views go on beyond each border, mirrored there.
 
     Returns
     -------
-    tf.Tensor, shape (m, H, W, c)
+    tf.Tensor, shape (m, H + 2 margin, W + 2 margin, c)
     """
     shape = tf.shape(images)
     count, height, width, channels = shape[0], shape[1], shape[2], shape[3]
-    columns = tf.cast(tf.range(width), tf.float32) + 0.5
-    rows = tf.cast(tf.range(height), tf.float32) + 0.5
-    x = maps[:, 0, 0, None, None] * columns + maps[:, 0, 1, None, None] * rows[:, None] + maps[:, 0, 2, None, None]
-    y = maps[:, 1, 0, None, None] * columns + maps[:, 1, 1, None, None] * rows[:, None] + maps[:, 1, 2, None, None]
+    rows, columns = (
+        tf.cast(tf.pad(tf.range(length), [[margin, margin]], "SYMMETRIC"), tf.float32) + 0.5
+        for length in (height, width)
+    )
+    x, y = (
+        maps[:, k, 0, None, None] * columns + maps[:, k, 1, None, None] * rows[:, None] + maps[:, k, 2, None, None]
+        for k in (0, 1)
+    )
     right, bottom = tf.cast(width, tf.float32), tf.cast(height, tf.float32)
     tolerance = 1e-3  # pixels; float32 rounding of a corner that lies on the border
     inside = (x >= -tolerance) & (x <= right + tolerance) & (y >= -tolerance) & (y <= bottom + tolerance)
@@ -187,7 +208,8 @@ def warp(images: tf.Tensor, maps: tf.Tensor) -> tf.Tensor:
     x1, y1 = tf.minimum(x0 + 1, width - 1), tf.minimum(y0 + 1, height - 1)
     ax, ay = (x - tf.floor(x))[..., None], (y - tf.floor(y))[..., None]
     flat = tf.reshape(images, [-1, channels])
-    base = tf.range(count)[:, None, None] * (height * width)
+    views = tf.shape(maps)[0]
+    base = tf.range(views)[:, None, None] // (views // count) * (height * width)
     top, low = base + y0 * width, base + y1 * width
     upper = tf.gather(flat, top + x0)
     upper += ax * (tf.gather(flat, top + x1) - upper)
@@ -201,9 +223,14 @@ def brightness(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     return images * factor[:, None, None, None]
 
 
-def contrast(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
-    """Stretch each image about its mean by κ_contrast (Eq. 14 and 15); not clipped. Shapes (m, H, W, 1) and (m,)."""
-    mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
+def contrast(images: tf.Tensor, factor: tf.Tensor, margin: int = 0) -> tf.Tensor:
+    """Stretch each image about its mean by κ_contrast (Eq. 14 and 15); not clipped. Shapes (m, H, W, 1) and (m,).
+
+    The mean leaves out `margin` rows and columns along each border.
+    """
+    shape = tf.shape(images)
+    view = images[:, margin : shape[1] - margin, margin : shape[2] - margin]
+    mean = tf.reduce_mean(tf.reduce_mean(view, 1, keepdims=True), (2, 3), keepdims=True)  # in two steps: vectorised
     return (images - mean) * factor[:, None, None, None] + mean
 
 
@@ -222,20 +249,35 @@ def blur(images: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
         Pixels, positive.
     """
     radius = kernel_radius(images.shape[1])
+    weights, margin = _gaussian(sigma, radius), [radius, radius]
+    padded = tf.pad(images, [[0, 0], margin, margin, [0, 0]], "SYMMETRIC")
+    return _weigh(_weigh(padded, weights, radius, 1), weights, radius, 2)
+
+
+def _gaussian(sigma, radius):
+    """Weights of the kernels, shape (2 radius + 1, m)."""
     offsets = tf.range(-radius, radius + 1, dtype=tf.float32)[:, None]
-    weights = tf.nn.softmax(-(offsets**2) / (2.0 * sigma**2), axis=0)  # (kernel size, m)
-    stacked = tf.transpose(images, [3, 1, 2, 0])  # each image is a channel: its own kernel, one depthwise convolution
-    stacked = tf.pad(stacked, [[0, 0], [radius, radius], [radius, radius], [0, 0]], "SYMMETRIC")
-    for kernel in (weights[:, None, :, None], weights[None, :, :, None]):
-        stacked = tf.nn.depthwise_conv2d(stacked, kernel, strides=[1, 1, 1, 1], padding="VALID")
-    return tf.transpose(stacked, [3, 1, 2, 0])
+    return tf.nn.softmax(-(offsets**2) / (2.0 * sigma**2), axis=0)
 
 
-@tf.function(reduce_retracing=True)
-def _apply(images, maps, bright, stretch, sigma):
-    views = warp(tf.repeat(images, 2, axis=0), maps)
-    views.set_shape([None, *images.shape[1:]])
-    return blur(contrast(brightness(views, bright), stretch), sigma)
+def _weigh(images, weights, radius, axis):
+    """Weighted sum over neighbours along an axis, which gets shorter by 2 `radius`."""
+    length = tf.shape(images)[axis] - 2 * radius
+    shifted = (images[:, k : k + length] if axis == 1 else images[:, :, k : k + length] for k in range(2 * radius + 1))
+    return tf.add_n([weights[k, :, None, None, None] * image for k, image in enumerate(shifted)])
+
+
+def _tones(images, bright, stretch, weights, radius):
+    return _weigh(contrast(brightness(images, bright), stretch, radius), weights, radius, 1)
+
+
+@tf.function(reduce_retracing=True, autograph=False)
+def _apply(images, maps, bright, stretch, sigma, radius):
+    # Three loops over the pixels. In a single one XLA would compute each source again for every weight of the blur.
+    weights = _gaussian(sigma, radius)
+    views = compiled(warp)(images, maps, radius)  # with the margin that the blur sees
+    views = compiled(_tones)(views, bright, stretch, weights, radius)
+    return compiled(_weigh)(views, weights, radius, 2)
 
 
 def contrastive_views(images: np.ndarray, seed: int | tuple[int, ...], profile: Profile) -> tf.Tensor:
@@ -261,12 +303,23 @@ def contrastive_views(images: np.ndarray, seed: int | tuple[int, ...], profile: 
     flip = rng.random(2 * n) < 0.5
     uniform = [rng.uniform(*span, 2 * n) for span in (paper.BRIGHTNESS, paper.CONTRAST, settings.blur_sigma)]
     maps = affine(np.array(crops.box.tolist()), size, np.array(crops.center.tolist()), crops.angle_deg.values, flip)
-    return _apply(tf.cast(images, tf.float32), maps, *(tf.cast(u, tf.float32) for u in uniform))
+    tones = (tf.cast(u, tf.float32) for u in uniform)
+    return _apply(tf.cast(images, tf.float32), maps, *tones, kernel_radius(size))
 
 
-@tf.function(reduce_retracing=True)
-def _crop(images, maps):
-    return warp(images, maps)
+def ahead(make: Callable[[Input], Output], inputs: Iterable[Input]) -> Iterator[Output]:
+    """`make` of each input in order, e.g. the views of each step, so that training need not wait for them.
+
+    A thread makes the next while the caller uses the last; an error in it is raised when its turn has come.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        coming = None
+        for value in inputs:
+            last, coming = coming, thread.submit(make, value)
+            if last is not None:
+                yield last.result()
+        if coming is not None:
+            yield coming.result()
 
 
 def finetune_views(images: np.ndarray, boxes: np.ndarray) -> tf.Tensor:
@@ -285,4 +338,4 @@ def finetune_views(images: np.ndarray, boxes: np.ndarray) -> tf.Tensor:
     n, size = len(images), images.shape[-1]
     maps = affine(boxes, size, np.zeros((n, 2)), np.zeros(n), np.zeros(n, bool))
     channels_last = tf.transpose(tf.cast(images, tf.float32), [0, 2, 3, 1])
-    return tf.transpose(_crop(channels_last, maps), [0, 3, 1, 2])
+    return tf.transpose(compiled(warp)(channels_last, maps), [0, 3, 1, 2])

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from lhdlib.model import finetune
+
 
 def heatmaps(feature_maps: np.ndarray, gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Heatmap of each of a sample's three slices, with the slice's share of the weight (Eq. 16-20).
@@ -12,31 +14,38 @@ def heatmaps(feature_maps: np.ndarray, gradients: np.ndarray) -> tuple[np.ndarra
 
     Parameters
     ----------
-    feature_maps : np.ndarray, shape (3, u, v, n)
+    feature_maps : np.ndarray, shape (..., 3, u, v, n)
         A, the output of the last residual stage.
-    gradients : np.ndarray, shape (3, u, v, n)
-        G = dh/dA, h the classifier's output before the sigmoid.
+    gradients : np.ndarray, shape (..., 3, u, v, n)
+        G = dh/dA, h the classifier's output before the sigmoid; (..., 3, 1, 1, n) where it is the same at every
+        position.
 
     Returns
     -------
-    maps : np.ndarray, shape (3, u, v)
+    maps : np.ndarray, shape (..., 3, u, v)
         In [0, 1], each divided by its own maximum; all zero where a map has no positive value.
-    slice_weight : np.ndarray, shape (3,)
+    slice_weight : np.ndarray, shape (..., 3)
         Sum of each slice's channel weights; they add up to 1.
     """
     maps, weights = raw_heatmaps(feature_maps, gradients)
-    return normalise(maps), weights.sum(axis=1)
+    return normalise(maps), weights.sum(axis=-1)
 
 
 def raw_heatmaps(feature_maps: np.ndarray, gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eq. 16-19: maps (3, u, v) before normalisation and channel weights w (3, n)."""
-    alpha = np.abs(gradients).mean(axis=(1, 2))  # Eq. 16, over all 3n channels
-    spread = alpha.std()
+    """Eq. 16-19: maps (..., 3, u, v) before normalisation and channel weights w (..., 3, n)."""
+    alpha = np.abs(gradients).mean(axis=(-3, -2))  # Eq. 16
+    channels = {"axis": (-2, -1), "keepdims": True}  # all 3n of a sample
+    spread = alpha.std(**channels)
     # Eq. 17 is undefined for equal weights: they stay equal, which is what the softmax makes of any constant
-    scaled = alpha / spread if spread > 0 else np.zeros_like(alpha)
-    exponentials = np.exp(scaled - scaled.max())
-    weights = exponentials / exponentials.sum()  # Eq. 18
-    return np.maximum(np.einsum("sk,suvk->suv", weights, feature_maps), 0), weights  # Eq. 19
+    scaled = np.divide(alpha, spread, out=np.zeros_like(alpha), where=spread > 0)
+    exponentials = np.exp(scaled - scaled.max(**channels))
+    weights = exponentials / exponentials.sum(**channels)  # Eq. 18
+    return _weighted(weights, feature_maps), weights  # Eq. 19
+
+
+def _weighted(weights, feature_maps):
+    """Positive part of the weighted sum over channels: (..., 3, n), (..., 3, u, v, n) -> (..., 3, u, v)."""
+    return np.maximum(np.matmul(feature_maps, weights[..., None, :, None])[..., 0], 0)
 
 
 def classic_heatmap(feature_maps: np.ndarray, gradients: np.ndarray) -> np.ndarray:
@@ -44,15 +53,15 @@ def classic_heatmap(feature_maps: np.ndarray, gradients: np.ndarray) -> np.ndarr
 
     Parameters
     ----------
-    feature_maps, gradients : np.ndarray, shape (3, u, v, n)
+    feature_maps, gradients : np.ndarray, shape (..., 3, u, v, n)
+        As of `heatmaps`.
 
     Returns
     -------
-    np.ndarray, shape (3, u, v)
+    np.ndarray, shape (..., 3, u, v)
         In [0, 1].
     """
-    weights = gradients.mean(axis=(1, 2))  # Eq. 7
-    return normalise(np.maximum(np.einsum("sk,suvk->suv", weights, feature_maps), 0))  # Eq. 8
+    return normalise(_weighted(gradients.mean(axis=(-3, -2)), feature_maps))  # Eq. 7, Eq. 8
 
 
 def normalise(maps: np.ndarray) -> np.ndarray:
@@ -71,28 +80,32 @@ def closed_form_gradients(extractor: keras.Model, feature_maps: np.ndarray, weig
     Parameters
     ----------
     extractor : keras.Model
-    feature_maps : np.ndarray, shape (3, u, v, n)
+    feature_maps : np.ndarray, shape (..., 3, u, v, n)
     weights : np.ndarray, shape (3, d)
         The linear unit's.
 
     Returns
     -------
-    np.ndarray, shape (3, u, v, n)
+    np.ndarray, shape (..., 3, u, v, n)
     """
+    return np.broadcast_to(_channel_gradients(extractor, feature_maps, weights), feature_maps.shape)
+
+
+def _channel_gradients(extractor, feature_maps, weights):
+    """What `closed_form_gradients` gives at every position, shape (..., 3, 1, 1, n)."""
     kernel, bias = (np.asarray(v) for v in extractor.get_layer("fc1_dense").weights)
     norm = extractor.get_layer("fc1_bn")
     gamma, beta, mean, variance = (
         np.asarray(v) for v in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
     )
     scale = gamma / np.sqrt(variance + norm.epsilon)
-    u, v = feature_maps.shape[1:3]
-    z = feature_maps.mean(axis=(1, 2)) @ kernel + bias
+    u, v = feature_maps.shape[-3:-1]
+    z = feature_maps.mean(axis=(-3, -2)) @ kernel + bias
     names = [layer.name for layer in extractor.layers]
     if names.index("fc1_bn") < names.index("fc1_relu"):
         z = (z - mean) * scale + beta
     active = z > 0
-    gradients = (active * scale * weights) @ kernel.T / (u * v)
-    return np.broadcast_to(gradients[:, None, None, :], feature_maps.shape)
+    return ((active * scale * weights) @ kernel.T / (u * v))[..., None, None, :]
 
 
 def upsample(maps: np.ndarray, size: int) -> np.ndarray:
@@ -109,7 +122,7 @@ def sample_feature_maps(extractor: keras.Model, images: np.ndarray, rows: np.nda
 def explain(
     extractor: keras.Model, images: np.ndarray, rows: np.ndarray, weights: np.ndarray, bias: float, batch: int = 32
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Heatmaps of many samples in one forward pass each.
+    """Heatmaps of many samples in one forward pass; a slice that samples of a batch share goes through it once.
 
     Parameters
     ----------
@@ -131,13 +144,14 @@ def explain(
     logits : np.ndarray, shape (n,)
         h.
     """
+    forward = finetune.inference(extractor)
     found = []
     for start in range(0, len(rows), batch):
         chosen = rows[start : start + batch]
-        slices = images[chosen].astype(np.float32).reshape(-1, *images.shape[1:], 1)
-        outputs = extractor(slices, training=False)
-        features, feature_maps = (o.numpy().reshape(len(chosen), 3, *o.shape[1:]) for o in outputs)
-        for x, a in zip(features, feature_maps, strict=True):
-            gradients = closed_form_gradients(extractor, a, weights)
-            found.append((*heatmaps(a, gradients), classic_heatmap(a, gradients), (x * weights).sum() + bias))
-    return tuple(np.stack(column) for column in zip(*found, strict=True))
+        slices, place = np.unique(chosen, return_inverse=True)
+        outputs = forward(tf.constant(images[slices][..., None].astype(np.float32)))
+        features, feature_maps = (o.numpy()[place.reshape(chosen.shape)] for o in outputs)
+        gradients = _channel_gradients(extractor, feature_maps, weights)
+        logits = (features * weights).sum(axis=(-2, -1)) + bias
+        found.append((*heatmaps(feature_maps, gradients), classic_heatmap(feature_maps, gradients), logits))
+    return tuple(np.concatenate(column) for column in zip(*found, strict=True))

@@ -1,5 +1,7 @@
 """Random views against constraints (1)-(6), Eq. 9-15, SciPy's interpolation and blur, and hand-made images."""
 
+import threading
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -191,6 +193,35 @@ def test_hundred_tries_is_the_default():
     assert not default.equals(augment.sample_crops(np.random.default_rng(7), 300, **few, max_tries=99))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_seed_gives_the_draws_of_the_plain_rule(seed):
+    """What a seed means must not change with the code's speed: every number in its order, one view at a time."""
+    n, size, theta, p_crop, sigma, tries = 5, 80, 25.0, 0.3, 0.2, 30
+    found = columns(augment.sample_crops(np.random.default_rng(seed), n, size, theta, p_crop, sigma, tries))
+
+    rng = np.random.default_rng(seed)
+    center = np.repeat(np.round(np.clip(rng.normal(0.5, sigma, (n, 2)), 0, 1) * size), 2, axis=0)
+    angle = rng.uniform(-theta, theta, 2 * n)
+    box = np.tile([0.0, 0, size, size], (2 * n, 1))
+    waiting = list(range(2 * n))
+    for _ in range(tries):
+        first, last = rng.uniform(size=(len(waiting), 2)), rng.uniform(size=(len(waiting), 2))
+        left = []
+        for k, u, v in zip(waiting, first, last, strict=True):
+            (x0, y0), (x1, y1) = u * center[k], center[k] + v * (size - center[k])
+            drawn, width, height = np.array([[x0, y0, x1, y1]]), x1 - x0, y1 - y0
+            inside = filled_pixels(center[[k]], angle[[k]], drawn, size)[0] <= 0
+            if inside and 0.75 * height <= width <= 4 / 3 * height and width * height > p_crop * size**2:
+                box[k] = drawn
+            else:
+                left.append(k)
+        waiting = left
+    angle[waiting] = 0
+    assert 0 < len(waiting) < 2 * n  # both outcomes are seen
+    for ours, plain in zip(found, (center, angle, box, np.isin(range(2 * n), waiting)), strict=True):
+        np.testing.assert_array_equal(ours, plain)
+
+
 def test_rotate_back_is_eq_12():
     rng = np.random.default_rng(8)
     points, center, angle = rng.uniform(0, 300, (50, 2)), rng.uniform(0, 300, (50, 2)), rng.uniform(-180, 180, 50)
@@ -318,6 +349,51 @@ def test_a_crop_that_breaks_constraint_4_shows_zeros():
     assert (views.min(axis=(1, 2, 3)) == 0).all()
 
 
+def random_maps(rng, n: int, size: int) -> np.ndarray:
+    """Allowed maps of 2n views."""
+    center, angle, box, _ = columns(augment.sample_crops(rng, n, size, 18.0, 0.1, 0.1))
+    return augment.affine(box, size, center, angle, rng.random(2 * n) < 0.5)
+
+
+def test_views_of_one_image_follow_each_other():
+    rng = np.random.default_rng(25)
+    images, maps = rng.normal(size=(4, 20, 20, 2)).astype(np.float32), random_maps(rng, 4, 20)
+    expected = augment.warp(tf.constant(np.repeat(images, 2, axis=0)), tf.constant(maps))
+    np.testing.assert_array_equal(augment.warp(tf.constant(images), tf.constant(maps)), expected)
+
+
+@pytest.mark.parametrize("margin", [1, 3])
+def test_the_margin_mirrors_the_view(margin):
+    rng = np.random.default_rng(26)
+    images, maps = tf.constant(rng.normal(size=(3, 16, 16, 1)), tf.float32), tf.constant(random_maps(rng, 3, 16))
+    around = [(0, 0), (margin, margin), (margin, margin), (0, 0)]
+    expected = np.pad(augment.warp(images, maps), around, mode="symmetric")
+    np.testing.assert_array_equal(augment.warp(images, maps, margin), expected)
+
+
+def test_compiled_and_plain_warp_agree():
+    """Smooth images: coordinates are rounded to some 1e-5 pixels in either."""
+    rng = np.random.default_rng(27)
+    images, maps = tf.constant(smooth_images(3, 48, 28), tf.float32), tf.constant(random_maps(rng, 3, 48))
+    np.testing.assert_allclose(augment.compiled(augment.warp)(images, maps), augment.warp(images, maps), atol=2e-5)
+
+
+@pytest.mark.parametrize("size, n", [(32, 2_500), (300, 12)])
+def test_a_constant_image_stays_exactly_constant_when_compiled(size, n):
+    maps = random_maps(np.random.default_rng(29), n, size)
+    radius = augment.kernel_radius(size)
+    views = augment.compiled(augment.warp)(tf.ones((n, size, size, 1)), tf.constant(maps), radius).numpy()
+    assert views.shape == (2 * n, size + 2 * radius, size + 2 * radius, 1)
+    assert views.min() == 1 and views.max() == 1
+
+
+def test_warp_and_blur_equal_opencv():
+    pytest.importorskip("cv2")
+    pytest.importorskip("albumentations")
+    views = pytest.importorskip("benchmarks.views")
+    assert max(views.differences().values()) < 2e-5
+
+
 def test_brightness_is_eq_13_and_not_clipped():
     images = np.random.default_rng(15).normal(0.8, 0.5, (4, 6, 6, 1)).astype(np.float32)
     factor = np.array([0.6, 1.0, 1.4, 1.2], np.float32)
@@ -334,6 +410,14 @@ def test_contrast_is_eq_14_and_15_and_not_clipped():
         average = sum(image.ravel()) / image.size  # each image has its own mean
         np.testing.assert_allclose(result, (image - average) * kappa + average, atol=2e-6)
     assert found.max() > 1 and found.min() < 0
+
+
+def test_contrast_takes_the_mean_of_the_view_alone():
+    images = np.random.default_rng(30).normal(size=(3, 10, 10, 1)).astype(np.float32)
+    padded = tf.pad(images, [[0, 0], [2, 2], [2, 2], [0, 0]], constant_values=50.0)
+    factor = tf.constant([0.6, 1.1, 1.4])
+    found = augment.contrast(padded, factor, 2)[:, 2:-2, 2:-2]
+    np.testing.assert_allclose(found, augment.contrast(tf.constant(images), factor), atol=1e-6)
 
 
 @pytest.mark.parametrize("size, radius", [(300, 7), (100, 2), (64, 1), (32, 1), (96, 2), (220, 5)])
@@ -432,6 +516,40 @@ def test_profile_values_reach_the_views():
     slopes = views[:, 0, -1] - views[:, 0, 0]
     assert 8 < (slopes < 0).sum() < 32  # half are flipped
     assert np.abs(slopes).min() > 0.8 * 2 * 0.6 * 0.6 * 0.85
+
+
+def test_one_process_may_use_several_sizes(settings):
+    for size in (32, 110):
+        views = augment.contrastive_views(smooth_images(3, size, size), 1, settings)
+        assert views.shape == (6, size, size, 1) and np.isfinite(views).all()
+
+
+def test_ahead_makes_the_next_while_the_last_is_used():
+    made = [threading.Event() for _ in range(5)]
+
+    def make(number):
+        made[number].set()
+        return number, threading.current_thread()
+
+    for expected, (number, thread) in enumerate(augment.ahead(make, range(5))):
+        assert number == expected and thread is not threading.current_thread()
+        assert number == 4 or made[number + 1].wait(10)  # without being asked for
+        assert number >= 3 or not made[number + 2].wait(0.05)  # no more than one is kept
+    assert list(augment.ahead(make, [])) == []
+
+
+def test_ahead_raises_an_error_in_its_turn():
+    views = augment.ahead(lambda number: 1 / (2 - number), range(4))
+    assert [next(views), next(views)] == [0.5, 1.0]
+    with pytest.raises(ZeroDivisionError):
+        next(views)
+
+
+def test_views_made_ahead_are_the_same(settings):
+    images = smooth_images(4, 32, 31)
+    views = augment.ahead(lambda step: augment.contrastive_views(images, (3, step), settings), range(3))
+    for step, found in enumerate(views):
+        np.testing.assert_array_equal(found, augment.contrastive_views(images, (3, step), settings))
 
 
 def test_finetune_crops_have_their_corners_in_their_quarters():

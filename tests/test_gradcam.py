@@ -212,6 +212,52 @@ def test_closed_form_gradients_are_the_slope_of_h(model):
         assert found[index] == pytest.approx((h(shifted) - h(a)) / 1e-4, rel=1e-3, abs=1e-6)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_batch_of_samples_gives_what_each_gives_alone(seed):
+    """Leading axes, among them a sample of equal gradients and one without a positive value."""
+    drawn = [draw([14, seed, k]) for k in range(5)]
+    a, g = (np.stack(column) for column in zip(*drawn, strict=True))
+    g[1] = 0.3
+    a[2] = -np.abs(a[2])
+    maps, share = gradcam.heatmaps(a, g)
+    classic = gradcam.classic_heatmap(a, g)
+    assert maps.shape == classic.shape == (5, 3, 4, 5) and share.shape == (5, 3)
+    for k in range(5):
+        alone = gradcam.heatmaps(a[k], g[k])
+        np.testing.assert_allclose(maps[k], alone[0], atol=1e-12)
+        np.testing.assert_allclose(share[k], alone[1], atol=1e-12)
+        np.testing.assert_allclose(classic[k], gradcam.classic_heatmap(a[k], g[k]), atol=1e-12)
+
+
+def test_gradients_that_are_the_same_everywhere_may_have_one_position():
+    a, g = draw(15)
+    g = g[:, :1, :1]
+    for function in (lambda g: gradcam.heatmaps(a, g)[0], lambda g: gradcam.classic_heatmap(a, g)):
+        np.testing.assert_allclose(function(g), function(np.broadcast_to(g, a.shape)), atol=1e-12)
+
+
+def test_explain_equals_a_backward_pass_for_each_sample_alone(model):
+    """Every sample on its own, with its gradients by automatic differentiation; samples share slices, in any order."""
+    rng = np.random.default_rng(16)
+    images = rng.normal(size=(9, 32, 32)).astype(np.float16)
+    rows = np.stack([rng.permutation(9)[:3] for _ in range(11)])
+    rows[4], rows[5] = rows[3], rows[3][::-1]
+    weights, bias = rng.normal(size=(3, 16)).astype(np.float32), 0.7
+    maps, share, classic, logits = gradcam.explain(model, images, rows, weights, bias, batch=4)
+    assert maps.shape == classic.shape == (11, 3, 4, 4) and share.shape == (11, 3) and logits.shape == (11,)
+    for k, row in enumerate(rows):
+        with tf.GradientTape() as tape:
+            features, a = model(images[row][..., None].astype(np.float32), training=False)
+            h = tf.reduce_sum(features * weights) + bias
+        g = tape.gradient(h, a).numpy()
+        expected = gradcam.heatmaps(a.numpy(), g)
+        np.testing.assert_allclose(maps[k], expected[0], atol=1e-5)
+        np.testing.assert_allclose(share[k], expected[1], atol=1e-5)
+        np.testing.assert_allclose(classic[k], gradcam.classic_heatmap(a.numpy(), g), atol=1e-5)
+        assert logits[k] == pytest.approx(float(h), abs=1e-5)
+    assert np.abs(maps[4] - maps[5][::-1]).max() > 0.01  # the classifier weighs the slices by their place
+
+
 def test_sample_feature_maps_are_the_slices_in_order(model):
     images = np.random.default_rng(11).normal(size=(6, 32, 32)).astype(np.float16)
     found = gradcam.sample_feature_maps(model, images, np.array([4, 0, 5]))

@@ -2,7 +2,9 @@
 slices for pre-training, and the disc samples, each three indices into the store with a label and a place in the splits.
 """
 
+import functools
 import hashlib
+import mmap
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -64,6 +66,7 @@ class Dataset:
         return chosen[["slice_1", "slice_2", "slice_3"]].to_numpy(), chosen.label.to_numpy(np.int8)
 
 
+@functools.lru_cache(maxsize=64)  # slices of a series share theirs
 def area_weights(length: int, start: float, stop: float, size: int) -> np.ndarray:
     """Weights of area resampling along one axis: the interval [start, stop] of `length` pixels becomes `size` pixels.
 
@@ -75,7 +78,9 @@ def area_weights(length: int, start: float, stop: float, size: int) -> np.ndarra
     edges = np.linspace(start, stop, size + 1)
     pixels = np.arange(length)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return (np.clip(overlap, 0, None) * size / (stop - start)).astype(np.float32)
+    weights = (np.clip(overlap, 0, None) * size / (stop - start)).astype(np.float32)
+    weights.flags.writeable = False
+    return weights
 
 
 def preprocess(
@@ -160,7 +165,8 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
     slices = slices.reset_index(drop=True)
     _check_space(folder, len(slices) * profile.data.image_size**2 * 2)
     with workspace.replacing(folder / "store.npy") as store_path:  # whatever fails leaves the earlier dataset
-        store, failed = _write_store(archive, slices, store_path, profile.data)
+        failed = write_store(archive, slices, store_path, profile.data)
+        store = np.load(store_path, mmap_mode="r", allow_pickle=False)
         rejected = pd.concat([rejected, failed], ignore_index=True)
         slices["pretrain"] = pretrain_split(slices, set(failed.path), profile.data.pretrain_validation, seed)
 
@@ -462,7 +468,9 @@ def fingerprint(store: np.ndarray, table: pd.DataFrame) -> str:
     """SHA-256 of the store's pixels and a table, 16 digits: equal for equal datasets."""
     digest = hashlib.sha256()
     for start in range(0, len(store), 256):
-        digest.update(np.ascontiguousarray(store[start : start + 256]).tobytes())
+        digest.update(np.ascontiguousarray(store[start : start + 256]))
+        if isinstance(store.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            store.base.madvise(mmap.MADV_DONTNEED)  # pages read from the disk must not fill the memory
     digest.update(table.to_csv(index=False).encode())
     return digest.hexdigest()[:16]
 
@@ -481,7 +489,8 @@ def _one_thread() -> None:
     threadpool_limits(1)  # workers already use all cores: threads of small matrix products would fight over them
 
 
-def _load(task: tuple[Path, tuple[float, float], profiles.Data]) -> np.ndarray | str:
+def load_slice(task: tuple[Path, tuple[float, float], profiles.Data]) -> np.ndarray | str:
+    """One slice as the store holds it, float16, or why it cannot be read; `task`: file, spacing (mm), settings."""
     path, spacing, settings = task
     try:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -493,21 +502,45 @@ def _load(task: tuple[Path, tuple[float, float], profiles.Data]) -> np.ndarray |
         return f"pixels unreadable: {error}"
 
 
-def _write_store(archive: Path, slices: pd.DataFrame, path: Path, settings: profiles.Data):
+def _write_slice(task: tuple) -> str:
+    """Write one slice into its place in the store; says why where it cannot be read."""
+    store, offset, *slice_task = task
+    image = load_slice(tuple(slice_task))
+    if isinstance(image, str):
+        return image
+    with open(store, "r+b") as file:
+        file.seek(offset)
+        file.write(image.tobytes())
+    return ""
+
+
+def write_store(archive: Path, slices: pd.DataFrame, path: Path, settings: profiles.Data) -> pd.DataFrame:
+    """Write the slice store: each process writes what it reads, and holds one slice at a time.
+
+    Parameters
+    ----------
+    archive : Path
+    slices : pd.DataFrame
+        Of `dicom.index_tree`.
+    path : Path
+        Becomes an ``.npy`` file of shape (N, W, W), float16; unreadable slices are zero.
+    settings : profiles.Data
+
+    Returns
+    -------
+    pd.DataFrame
+        ``path, patient, reason`` of the unreadable slices.
+    """
     size = settings.image_size
-    columns = zip(slices.path, slices.row_spacing, slices.column_spacing, strict=True)
-    tasks = [(archive / p, spacing, settings) for p, *spacing in columns]
-    failed = []
     store = np.lib.format.open_memmap(path, "w+", np.float16, (len(slices), size, size))
-    if hasattr(os, "posix_fallocate"):  # writing to a map on a disk that has filled up would end the process at once
+    offsets = store.offset + np.arange(len(slices)) * store.itemsize * size**2
+    del store
+    if hasattr(os, "posix_fallocate"):  # a disk that is too small is found out now, not after hours
         with open(path, "r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    columns = zip(offsets.tolist(), slices.path, slices.row_spacing, slices.column_spacing, strict=True)
+    tasks = [(path, offset, archive / p, spacing, settings) for offset, p, *spacing in columns]
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=_one_thread) as pool:
-        results = pool.map(_load, tasks, chunksize=32)
-        for row, image in enumerate(progress_bar(results, total=len(tasks), desc="slice store")):
-            if isinstance(image, str):
-                failed.append({"path": slices.path[row], "patient": slices.patient[row], "reason": image})
-            else:
-                store[row] = image
-    store.flush()
-    return np.load(path, mmap_mode="r"), pd.DataFrame(failed, columns=["path", "patient", "reason"])
+        results = pool.map(_write_slice, tasks, chunksize=32)
+        reasons = np.array(list(progress_bar(results, total=len(tasks), desc="slice store")), object)
+    return slices[["path", "patient"]].assign(reason=reasons)[reasons != ""].reset_index(drop=True)

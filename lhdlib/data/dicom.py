@@ -402,7 +402,7 @@ def _fill(record: dict[str, Any], header: pydicom.FileDataset, file: BinaryIO) -
     _exclude_by_kind(header, record["path"])
     _check_image(header)
     vectors = _geometry(header)
-    normal = np.cross(vectors[0], vectors[1])
+    normal = _cross(*vectors)
     record["plane"] = ("sagittal", "coronal", "axial")[int(np.abs(normal).argmax())]
     if record["plane"] != "axial" or abs(normal[2]) < AXIAL_COSINE:
         raise _Rejected(f"{record['plane']} plane" if record["plane"] != "axial" else "oblique plane")
@@ -495,11 +495,17 @@ def _geometry(header: pydicom.Dataset) -> np.ndarray:
     except (AttributeError, TypeError, ValueError) as error:
         raise _Rejected("no geometry") from error
     sound = np.isfinite(vectors).all() and np.isfinite(rest).all() and rest.shape == (5,)
-    if not sound or not np.allclose(vectors @ vectors.T, np.eye(2), atol=1e-2):
+    if not sound or not (np.abs(vectors @ vectors.T - np.eye(2)) < 1e-2).all():
         raise _Rejected("no geometry: orientation or position is unusable")
     if not (0.05 < rest[3] < 5 and 0.05 < rest[4] < 5):
         raise _Rejected("no geometry: absurd pixel spacing")
     return vectors
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """`np.cross` of two vectors, whose generality takes ten times as long."""
+    (a1, a2, a3), (b1, b2, b3) = a.tolist(), b.tolist()
+    return np.array([a2 * b3 - a3 * b2, a3 * b1 - a1 * b3, a1 * b2 - a2 * b1])
 
 
 def _weighting(header: pydicom.Dataset) -> str:

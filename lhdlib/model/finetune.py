@@ -1,5 +1,11 @@
-"""Stage 2: features of random crops from the frozen extractor -> one linear unit (section "Supervised fine-tuning")."""
+"""Stage 2: features of random crops from the frozen extractor -> one linear unit (section "Supervised fine-tuning").
 
+The extractor is frozen: the features of every crop are computed once, whatever is trained on them.
+"""
+
+import functools
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -10,6 +16,8 @@ from lhdlib import augment, workspace
 from lhdlib.data.dataset import Dataset
 from lhdlib.profile import Finetune
 from lhdlib.progress import progress_bar
+
+MEMORY_LIMIT = 2 * 2**30  # bytes; more training features than this stay on disk, and training reads a draw at a time
 
 
 def extract(extractor: keras.Model, images: np.ndarray, rows: np.ndarray, batch: int = 64) -> np.ndarray:
@@ -28,27 +36,53 @@ def extract(extractor: keras.Model, images: np.ndarray, rows: np.ndarray, batch:
     -------
     np.ndarray, shape (n, 3, d), float32
     """
-    return _features(_forward(extractor), images, rows, None, batch)
+    return _features(inference(extractor), images, rows, None, batch)
 
 
 def extract_draws(
-    extractor: keras.Model, images: np.ndarray, rows: np.ndarray, draws: int, seed: int, batch: int = 64
+    extractor: keras.Model,
+    images: np.ndarray,
+    rows: np.ndarray,
+    draws: int,
+    seed: int,
+    batch: int = 64,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Features of `draws` random crops of each sample; the extractor is frozen, so each is computed once.
+
+    Parameters
+    ----------
+    extractor, images, rows, batch
+        As of `extract`.
+    draws : int
+    seed : int
+        Draw k has a generator of its own: the first draws do not depend on how many follow.
+    out : np.ndarray, shape (draws, n, 3, d), float32, optional
+        Written to and returned, e.g. a map of a file.
 
     Returns
     -------
     np.ndarray, shape (draws, n, 3, d), float32
     """
-    size = images.shape[1]
-    boxes = [augment.finetune_crops(np.random.default_rng([seed, 3, k]), len(rows), size) for k in range(draws)]
-    forward = _forward(extractor)
-    return np.stack([_features(forward, images, rows, b, batch) for b in progress_bar(boxes, desc="features of crops")])
+    out = np.empty(_shape(extractor, rows, draws), np.float32) if out is None else out
+    for k in progress_bar(range(draws), desc="features of crops"):
+        boxes = augment.finetune_crops(np.random.default_rng([seed, 3, k]), len(rows), images.shape[1])
+        out[k] = _features(inference(extractor), images, rows, boxes, batch)
+    return out
 
 
-def _forward(extractor):
-    """The features as one graph for batches of any size: traced once."""
-    compute = tf.function(lambda x: extractor(x, training=False)[0])
+def _shape(extractor, rows, draws):
+    return draws, *rows.shape, extractor.output_shape[0][-1]
+
+
+@functools.lru_cache(maxsize=1)  # of the last model: a second call need not trace it again
+def inference(extractor: keras.Model) -> Callable[[tf.Tensor], list[tf.Tensor]]:
+    """A frozen model as one graph for batches of any size; batch normalisation and dropout in inference mode.
+
+    Several times as fast as calling a Keras 3 model: its operations are no longer dispatched one by one, and the
+    elementwise ones are fused.
+    """
+    compute = tf.function(lambda x: extractor(x, training=False))
     return compute.get_concrete_function(tf.TensorSpec(extractor.input_shape, tf.float32))
 
 
@@ -60,12 +94,12 @@ def _features(forward, images, rows, boxes, batch):
         if boxes is not None:
             slices = augment.finetune_views(slices, boxes[part])
         flat = np.reshape(slices, (-1, *images.shape[1:], 1))
-        found.append(forward(tf.constant(flat)).numpy().reshape(len(rows[part]), 3, -1))
+        found.append(forward(tf.constant(flat))[0].numpy().reshape(len(rows[part]), 3, -1))
     return np.concatenate(found)
 
 
 def train_linear(
-    features: np.ndarray, labels: np.ndarray, settings: Finetune, seeds: list[int]
+    features: np.ndarray, labels: np.ndarray, settings: Finetune, seeds: list[int], rows: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Train one linear unit per seed with Adam on the sigmoid cross-entropy; all seeds run side by side.
 
@@ -74,11 +108,14 @@ def train_linear(
 
     Parameters
     ----------
-    features : np.ndarray, shape (draws, n, 3, d)
+    features : np.ndarray, shape (draws, m, 3, d)
+        Beyond `MEMORY_LIMIT` (then best a map of a file) an epoch reads its own draw alone.
     labels : np.ndarray, shape (n,) or (seeds, n)
         0 or 1; a row per seed where they differ (shuffled labels).
     settings : Finetune
     seeds : list of int
+    rows : np.ndarray of int, shape (n,), optional
+        The samples to train on, all m when None.
 
     Returns
     -------
@@ -87,7 +124,8 @@ def train_linear(
     losses : np.ndarray, shape (epochs, seeds)
         Mean training cross-entropy of each epoch.
     """
-    draws, n, slices, dim = features.shape
+    rows = np.arange(features.shape[1]) if rows is None else rows
+    draws, n, slices, dim = features.shape[0], len(rows), *features.shape[2:]
     batch = min(settings.batch, n)
     per_epoch = n // batch
     labels = np.broadcast_to(labels, (len(seeds), n)).astype(np.float32)
@@ -112,8 +150,12 @@ def train_linear(
             total += losses
         return total / per_epoch
 
-    flat = tf.constant(features.reshape(draws, n, slices * dim))
-    history = [epoch(flat[e % draws], labels, tf.constant(order[e], tf.int32)).numpy() for e in range(settings.epochs)]
+    def flat(draw):
+        return tf.constant(features[draw][rows].reshape(n, slices * dim))
+
+    if draws * n * slices * dim * features.itemsize <= MEMORY_LIMIT:
+        flat = functools.cache(flat)
+    history = [epoch(flat(e % draws), labels, tf.constant(order[e], tf.int32)).numpy() for e in range(settings.epochs)]
     return weights.numpy().reshape(-1, slices, dim), bias.numpy(), np.stack(history)
 
 
@@ -127,27 +169,49 @@ def dataset_features(
 ) -> dict[str, np.ndarray]:
     """Features and labels of the three parts of a split, computed once and kept in `path`.
 
+    Training features of more than `MEMORY_LIMIT` lie in a file of their own beside it and are mapped, not read.
+
     Returns
     -------
     dict
         ``train`` (draws, n, 3, d), ``validation`` and ``test`` (n, 3, d), and ``<part>_labels`` (n,).
     """
 
+    apart = path.with_suffix(".npy")
+    shape = _shape(extractor, data.subset("train", split)[0], settings.draws)
+    large = math.prod(shape) * np.dtype(np.float32).itemsize > MEMORY_LIMIT
+
+    def draw(rows: np.ndarray) -> dict[str, np.ndarray]:
+        if not large:
+            return {"train": extract_draws(extractor, data.images, rows, settings.draws, seed)}
+        path.unlink(missing_ok=True)  # its key must not vouch for another draw's features
+        with workspace.replacing(apart) as temporary:
+            out = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+            extract_draws(extractor, data.images, rows, settings.draws, seed, out=out).flush()
+        return {}
+
     def compute() -> dict[str, np.ndarray]:
         found = {}
         for part in ("train", "validation", "test"):
             rows, found[f"{part}_labels"] = data.subset(part, split)
-            if part == "train":
-                found[part] = extract_draws(extractor, data.images, rows, settings.draws, seed)
-            else:
-                found[part] = extract(extractor, data.images, rows)
+            found |= draw(rows) if part == "train" else {part: extract(extractor, data.images, rows)}
         return found
 
     code = [Path(augment.__file__), Path(__file__)]
     key = workspace.content_key(
         extractor_key, data.info["fingerprint"], data.info["splits"], split, settings.draws, seed, *code
     )
-    return workspace.cached(path, key, compute)
+    if large and _mapped(apart) is None:
+        path.unlink(missing_ok=True)
+    found = workspace.cached(path, key, compute)
+    return found | {"train": _mapped(apart)} if large else found
+
+
+def _mapped(path):
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):  # absent or damaged
+        return None
 
 
 def classify(
@@ -182,7 +246,7 @@ def classify(
     rows = np.arange(features["train"].shape[1]) if rows is None else rows
     labels = features["train_labels"] if labels is None else labels
     seeds = list(range(seed, seed + settings.seeds))
-    weights, bias, losses = train_linear(features["train"][:, rows], labels[..., rows], settings, seeds)
+    weights, bias, losses = train_linear(features["train"], labels[..., rows], settings, seeds, rows)
     result = {"weights": weights, "bias": bias, "losses": losses}
     for part in ("validation", "test"):
         result[f"{part}_logits"] = logits(features[part], weights, bias)

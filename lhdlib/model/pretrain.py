@@ -158,14 +158,17 @@ def pretrain(
     train = make_step(model, optimizer, profile)
     steps = settings.steps_per_epoch or len(train_rows) // settings.batch
     name = f"pre-training w={settings.w:g} dr={settings.drop_rate:g}"
+
+    def batch_views(number: int) -> tuple[np.ndarray, tf.Tensor]:
+        rows = batch_rows(train_rows, settings.batch, seed, number)
+        return rows, augment.contrastive_views(images[rows][..., None], (seed, 0, number), profile)
+
     total, done = settings.max_epochs * steps, len(state.history) * steps
     bar = progress_bar(total=total, initial=done, desc=name, disable=not distribute.is_chief())
     while len(state.history) < settings.max_epochs and state.epochs_without_gain() < settings.patience:
         epoch = len(state.history)
         records = []
-        for number in range(epoch * steps, (epoch + 1) * steps):
-            rows = batch_rows(train_rows, settings.batch, seed, number)
-            views = augment.contrastive_views(images[rows][..., None], (seed, 0, number), profile)
+        for rows, views in augment.ahead(batch_views, range(epoch * steps, (epoch + 1) * steps)):
             groups = np.repeat(patients[rows], 2)
             record = {k: float(v) for k, v in train(views, tf.constant(groups)).items()}
             record["same_patient_pairs"] = same_patient_pairs(patients[rows])

@@ -526,7 +526,7 @@ def test_a_slice_without_a_finite_scale_is_listed_not_stored(bad, monkeypatch, t
     pixels = np.zeros((320, 320), np.float32)
     pixels[100, 100] = bad
     monkeypatch.setattr(dicom, "read_pixels", lambda _: pixels)
-    assert str(dataset._load(("a.ima", (0.6875, 0.6875), PROFILE.data))).startswith("pixels un")
+    assert str(dataset.load_slice(("a.ima", (0.6875, 0.6875), PROFILE.data))).startswith("pixels un")
 
 
 # --- labels, splits, names ------------------------------------------------------------------------------------------

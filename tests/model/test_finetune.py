@@ -1,12 +1,14 @@
 """Fine-tuning: features slice by slice, a frozen extractor, and Adam written out in NumPy."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import ndimage
 
+from benchmarks.finetune_cache import train_recomputing
 from lhdlib.data.dataset import Dataset
 from lhdlib.model import finetune
 from lhdlib.model.encoder import build_encoder, extractor
@@ -163,6 +165,28 @@ def test_as_many_draws_as_epochs_is_training_on_fresh_crops(frozen):
     np.testing.assert_allclose(found[2][:, 0], expected[2], atol=2e-4)
 
 
+def test_the_exact_mode_gives_the_weights_of_recomputing_in_every_epoch(frozen):
+    """Twin runs: features computed once, and cropped and extracted anew within the training loop."""
+    _, model, images, rows = frozen
+    labels = np.arange(11) % 2
+    settings = dataclasses.replace(SETTINGS, epochs=8, batch=4, w=1e-3)
+    features = finetune.extract_draws(model, images, rows, settings.epochs, seed=4)
+    found = finetune.train_linear(features, labels, settings, [4])[0][0]
+    np.testing.assert_allclose(found, train_recomputing(model, images, rows, labels, settings, 4)[0], rtol=0, atol=1e-5)
+    fewer = finetune.train_linear(features[:2], labels, settings, [4])[0][0]
+    assert np.abs(found - fewer).max() > 1e-3  # other draws, other weights
+
+
+def test_rows_choose_samples_as_copying_them_does(toy):
+    features, labels = toy
+    rows = np.random.default_rng(8).permutation(37)[:20]
+    found = finetune.train_linear(features, labels[rows], SETTINGS, [1, 2], rows)
+    for mine, other in zip(
+        found, finetune.train_linear(features[:, rows], labels[rows], SETTINGS, [1, 2]), strict=True
+    ):
+        np.testing.assert_array_equal(mine, other)
+
+
 def test_seeds_side_by_side_equal_seeds_alone(toy):
     features, labels = toy
     weights, bias, losses = finetune.train_linear(features, labels, SETTINGS, [3, 0, 11])
@@ -233,6 +257,46 @@ def test_dataset_features_augment_the_training_part_alone_and_are_kept(frozen, d
     assert not calls and all(np.array_equal(again[name], found[name]) for name in found)
     finetune.dataset_features(*arguments, "another extractor")
     assert len(calls) == 2
+
+
+def test_features_beyond_the_memory_limit_lie_in_a_file_and_change_nothing(frozen, dataset, tmp_path, monkeypatch):
+    _, model, _, _ = frozen
+    settings = dataclasses.replace(SETTINGS, draws=3)
+    whole = finetune.dataset_features(model, dataset, "paper", settings, 0, tmp_path / "a.npz", "key")
+    wanted = finetune.classify(whole, settings, 2, rows=np.arange(2, 12))
+    assert not isinstance(whole["train"], np.memmap) and not (tmp_path / "a.npy").exists()
+
+    monkeypatch.setattr(finetune, "MEMORY_LIMIT", whole["train"].nbytes - 1)
+    arguments = model, dataset, "paper", settings, 0, tmp_path / "b.npz"
+    mapped = finetune.dataset_features(*arguments, "key")
+    assert isinstance(mapped["train"], np.memmap) and mapped.keys() == whole.keys()
+    for name, values in whole.items():
+        np.testing.assert_array_equal(mapped[name], values)
+    found = finetune.classify(mapped, settings, 2, rows=np.arange(2, 12))
+    for name, values in wanted.items():
+        np.testing.assert_array_equal(found[name], values)
+
+    calls = []
+    monkeypatch.setattr(finetune, "extract_draws", lambda *a, out, **k: calls.append(1) or out)
+    finetune.dataset_features(*arguments, "key")
+    assert not calls
+    with pytest.raises(ZeroDivisionError):  # ended while the features under another key were being written
+        monkeypatch.setattr(finetune, "extract", lambda *a: 1 / 0)
+        finetune.dataset_features(*arguments, "another key")
+    assert len(calls) == 1
+    with pytest.raises(ZeroDivisionError):  # what lies there now is not what the first key stands for
+        finetune.dataset_features(*arguments, "key")
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])])
+def test_a_lost_or_damaged_file_of_features_is_made_again(harm, frozen, dataset, tmp_path, monkeypatch):
+    _, model, _, _ = frozen
+    monkeypatch.setattr(finetune, "MEMORY_LIMIT", 0)
+    arguments = model, dataset, "paper", dataclasses.replace(SETTINGS, draws=1), 0, tmp_path / "b.npz", "key"
+    wanted = np.array(finetune.dataset_features(*arguments)["train"])
+    harm(tmp_path / "b.npy")
+    np.testing.assert_array_equal(finetune.dataset_features(*arguments)["train"], wanted)
 
 
 def test_classify_trains_on_the_rows_and_labels_it_is_given(toy):
