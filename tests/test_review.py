@@ -23,7 +23,7 @@ SETTINGS = profiles.load("smoke").replace(
     data={"image_size": 16, "pretrain_validation": 8, "test_per_class": 0, "validation_per_class": 0}
 )
 OPEN_NOTE = "Disc bulge <script>alert(1)</script> & no change since the previous examination."
-PANEL = viewer.PANEL
+PANEL = review.PANEL
 
 
 def slab_files(folder, patient: str, number: int) -> list:

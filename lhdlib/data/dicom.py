@@ -43,7 +43,7 @@ MAX_DEPTH = 32  # folders
 AXIAL_COSINE = 0.7  # |cosine| between the slice's normal and the body's axis: tilts up to 45 degrees are axial
 T1_MAX_ECHO_MS, T2_MIN_ECHO_MS = 40.0, 60.0  # spin echo: short TE and TR give T1, long TE and TR give T2
 T1_MAX_REPETITION_MS, T2_MIN_REPETITION_MS = 1500.0, 1500.0
-PARALLEL_FROM = 400  # files; below that, starting processes costs more than it saves
+PARALLEL_FROM = 2000  # files; below that, starting processes (a second) costs more than it saves
 
 TAGS = [
     Tag(keyword)
