@@ -146,7 +146,7 @@ def waiting(chosen: Profile, steps: int) -> str:
 def main() -> None:
     """Time the sides at both sizes, the waiting, the memory; record."""
     parser = options(__doc__.splitlines()[0], rounds=5)
-    parser.add_argument("--batch", type=int, help="images, two views each (8 at the paper's size, 64 at the demo's)")
+    parser.add_argument("--batch", type=int, help="images, two views each (16 at the paper's size, 64 at the demo's)")
     parser.add_argument("--steps", type=int, default=5, help="steps in which the waiting is measured")
     parser.add_argument("--xla", action="store_true", help="measure the sides compiled as well")
     parser.add_argument("--sizes", nargs="+", default=["paper", "demo"], choices=["paper", "demo"])
@@ -154,7 +154,7 @@ def main() -> None:
     lines = []
     for name in args.sizes:
         own = profile.load(name)
-        batch = args.batch or (own.pretrain.batch if name == "demo" else 8)  # the paper's 32 need 12 GiB
+        batch = args.batch or (own.pretrain.batch if name == "demo" else 16)  # the paper's 32 need 12 GiB
         chosen = settings(own.data.image_size, batch)
         memory = {side: in_own_process(side, chosen) for side in STEPS}
         trained = own if name == "demo" else chosen  # the demo's own network and batch: the shortest step

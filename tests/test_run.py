@@ -294,7 +294,8 @@ def test_a_complete_run_leaves_its_stamp_and_the_gallery(place, monkeypatch, cap
     monkeypatch.setattr(lhdlib, "report", report, raising=False)
     monkeypatch.setattr(lhdlib, "claims", claims, raising=False)
     space = workspace.open_workspace("smoke", seed=4, results=str(place.results), figures=str(place.figures))
-    workspace.write_json(place.results / "01" / "dataset.json", {"data_label": "phantom", "fingerprint": "abc"})
+    dataset = {"data_label": "phantom", "fingerprint": "abc", "counts": {"studies": 2}}
+    workspace.write_json(place.results / "01" / "dataset.json", dataset)
     workspace.write_json(place.results / "timings.json", {"01": {"seconds": 3.0, "commit": "c"}})
     plan = stale.Plan(space, "", place.notebooks, UPSTREAM)
     run.conclude(plan, ran=True)

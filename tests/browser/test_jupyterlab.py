@@ -79,8 +79,8 @@ def test_the_viewers_outcome_filter_keeps_that_outcome(viewer, opened):
     for name, kind in kinds.items():
         selector.select_option(name)
         if kind.any():
+            lab.until_changed(lambda: place.inner_text() == f"1 of {kind.sum()}", False)  # noqa: B023
             lab.until_changed(lambda: f"({name})" in viewer.caption.inner_text(), False)  # noqa: B023
-            assert place.inner_text() == f"1 of {kind.sum()}"
         else:
             lab.until_changed(lambda: message.inner_text().startswith("No disc fits"), False)
             assert viewer.caption.inner_text() == ""
