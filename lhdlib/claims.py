@@ -23,7 +23,7 @@ from typing import Any
 
 import pandas as pd
 
-from lhdlib import figures, paper, workspace
+from lhdlib import paper, publish, tables, workspace
 from lhdlib.figures_evidence import difference_text
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be decided on this data"
@@ -79,7 +79,7 @@ def _pointing(found: Mapping[str, Any], other: str) -> dict[str, Quantity]:
 def _published(setting: tuple[float, float]) -> str:
     """The paper's differences between the setting that it chose and another."""
     return ", ".join(
-        f"{name} {figures.signed(paper.TABLE3[paper.CHOSEN][name] - paper.TABLE3[setting][name], '.4f')}"
+        f"{name} {tables.signed(paper.TABLE3[paper.CHOSEN][name] - paper.TABLE3[setting][name], '.4f')}"
         for name in ("ACC", "AUC")
     )
 
@@ -115,7 +115,7 @@ CLAIMS = (
         f"A third of the labels ({FEW:,} of {ALL:,}) matches the supervised baseline with all",
         LABELS,
         '"similar performance" (drawn, no numbers)',
-        f"{PAIRED}; must lie above {figures.signed(-SIMILAR)}",
+        f"{PAIRED}; must lie above {tables.signed(-SIMILAR)}",
         -SIMILAR,
         lambda found: _metrics(found["06/comparisons"]["third"]),
     ),
@@ -213,4 +213,4 @@ def save_claims(results_dir: Path, figures_dir: Path) -> Path:
         "would have given."
     )
     own = {key: value for key, value in stamp.items() if key != "parts"}
-    return figures.save_table(table, "claims", figures_dir, own, caption)
+    return publish.save_table(table, "claims", figures_dir, own, caption)

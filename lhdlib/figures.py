@@ -1,16 +1,13 @@
-"""Every figure and table of the paper, drawn from arrays and data frames.
+"""Every figure of the paper, drawn from arrays and data frames.
 
-A function per figure or table; it takes plain values, returns a `matplotlib.figure.Figure` with its alternative text
-or a `pandas.DataFrame`, and neither loads data nor computes a result. Slices are shown on one grey scale from 0 to 1.
-The look is that of `figure_style`; `publish` saves and shows.
+A function per figure; it takes plain values, returns a `matplotlib.figure.Figure` with its alternative text, and
+neither loads data nor computes a result. Slices are shown on one grey scale from 0 to 1. The look is that of
+`figure_style`; `publish` saves and shows.
 """
 
-import dataclasses
 import re
-import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import Any
 
 import matplotlib as mpl
@@ -23,7 +20,6 @@ from matplotlib.patches import Rectangle
 from sklearn.metrics import roc_curve
 
 from lhdlib import paper
-from lhdlib import profile as profiles
 from lhdlib.figure_style import (
     BLUE,
     COLUMN,
@@ -44,10 +40,9 @@ from lhdlib.figure_style import (
     show,
     styled,
 )
-from lhdlib.profile import Profile
-from lhdlib.publish import markdown, save_card, save_figure, save_table, shown  # noqa: F401 for notebooks
+from lhdlib.tables import METRICS, Summary, setting_text, signed
 
-#: The paper's figures and tables, by the name of the function that draws each and of the files it is saved in.
+#: The paper's figures, by the name of the function that draws each and of the files it is saved in.
 FIGURES = (
     "fig01_autoencoder",
     "fig02_contrastive",
@@ -60,21 +55,12 @@ FIGURES = (
     "fig09_labels",
     "fig10_heatmaps",
 )
-TABLES = ("table1_pretraining", "table2_finetuning", "table3_regularization")
 
-METRICS = {"ACC": "Accuracy", "TPR": "Sensitivity", "TNR": "Specificity", "AUC": "AUC"}
-
-Summary = Mapping[str, float]  # mean, sd, low, high: a metric in `evaluate.over_seeds`
 Stage = tuple[str, Sequence[int], int]
 
 
 def _shape(shape: Sequence[int]) -> str:
     return "×".join(str(side) for side in shape)
-
-
-def signed(value: float, digits: str = ".2f") -> str:
-    """A number with its sign, minus as such."""
-    return f"{value:+{digits}}".replace("-", "−")
 
 
 def _ends(low: float, high: float) -> str:
@@ -96,10 +82,6 @@ def place_of(heat: np.ndarray) -> str:
     row, column = np.unravel_index(np.argmax(heat), np.shape(heat))
     rows, columns = np.shape(heat)
     return f"{(column + 0.5) / columns:.0%} from the left and {(row + 0.5) / rows:.0%} from the top"
-
-
-def _setting(setting: Any) -> str:
-    return f"w = {setting[0]:g}, dr = {setting[1]:g}" if isinstance(setting, tuple) else str(setting)
 
 
 def _expect(name: str, value: np.ndarray, ndim: int, first: int | None = None) -> np.ndarray:
@@ -568,9 +550,9 @@ def fig08_roc(
         value, low, high = (auc[setting][key] for key in ("mean", "low", "high"))
         published = paper.TABLE3.get(setting, {}).get("AUC")
         note = f"AUC {value:.3f} [{low:.3f}, {high:.3f}]" + (f"\npaper {published:.4f}" if published else "")
-        notes.append(f"{_setting(setting)}: {note}".replace("\n", ", "))
+        notes.append(f"{setting_text(setting)}: {note}".replace("\n", ", "))
         ax.text(0.98, 0.05, note, ha="right", va="bottom", transform=ax.transAxes)
-        ax.set_title(f"({letter}) {_setting(setting)}", loc="left")
+        ax.set_title(f"({letter}) {setting_text(setting)}", loc="left")
         ticks = np.linspace(0, 1, 6)
         ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xticks=ticks, yticks=ticks)
         ax.set(xlabel="1 − specificity", ylabel="sensitivity")
@@ -692,64 +674,6 @@ def fig10_heatmaps(
     )
 
 
-# Tables
-
-#: Readable names of a profile's values.
-LABELS = {
-    "data.phantom_patients": "phantom patients",
-    "data.image_size": "image side W = H (pixels)",
-    "data.field_of_view_mm": "field of view (mm)",
-    "data.pretrain_validation": "pre-training validation slices",
-    "data.test_per_class": "test samples per class",
-    "data.validation_per_class": "validation samples per class",
-    "data.split": "split of the samples",
-    "data.scaling": "scaling of a slice's values",
-    "data.four_slices": "samples of a disc with four slices",
-    "data.duplicates": "images stored twice",
-    "views.sigma": "σ of the operation centre (share of W)",
-    "views.blur_sigma": "range of the blur's σ (pixels)",
-    "encoder.blocks": "ResNet blocks per stage",
-    "encoder.width": "ResNet base width",
-    "encoder.dim": "feature dimension d",
-    "encoder.fc_block": "order within a fully connected block",
-    "pretrain.reduction": "Eq. 6 over the 2n rows",
-    "pretrain.steps_per_epoch": "steps per epoch",
-    "pretrain.max_epochs": "most epochs",
-    "pretrain.patience": "epochs without gain before the end",
-    "pretrain.same_patient_negatives": "other slices of a patient are negatives",
-    "pretrain.jit": "compiled with XLA",
-    "finetune.epochs": "epochs",
-    "finetune.draws": "random crops of each sample",
-    "finetune.seeds": "seeds",
-    "supervised.lr": "supervised baseline: lr",
-    "supervised.batch": "supervised baseline: batch",
-    "supervised.epochs": "supervised baseline: epochs",
-    "autoencoder.lr": "autoencoder: lr",
-    "autoencoder.batch": "autoencoder: batch",
-    "autoencoder.steps": "autoencoder: steps",
-}
-#: What a zero means in a profile.
-ZERO = {
-    "data.phantom_patients": "none, real patients",
-    "data.field_of_view_mm": "whole slice",
-    "pretrain.steps_per_epoch": "one pass over the data",
-}
-#: Values that the paper does not give; profile "paper" has to choose one.
-NOT_GIVEN = (
-    "data.scaling",
-    "views.sigma",
-    "encoder.fc_block",
-    "pretrain.max_epochs",
-    "pretrain.patience",
-    "finetune.draws",
-    "finetune.seeds",
-    "supervised.batch",
-    "autoencoder.lr",
-    "autoencoder.batch",
-    "autoencoder.steps",
-)
-
-
 @styled
 def tiles(samples: np.ndarray, titles: Sequence[str]) -> Figure:
     """Disc samples as rows of slices, two samples beside each other.
@@ -800,296 +724,3 @@ def pretraining_curves(history: pd.DataFrame) -> Figure:
         f"{last.accuracy:.2f} in training, from {first.validation_accuracy:.2f} to {last.validation_accuracy:.2f} on "
         "held-out slices.",
     )
-
-
-def table1_pretraining(profile: Profile) -> pd.DataFrame:
-    """Table 1: hyper-parameters of pre-training, then every other value that differs from profile "paper".
-
-    Returns
-    -------
-    pd.DataFrame
-        Columns ``hyper-parameter``, ``paper``, ``this run``, ``differs`` ("yes" or empty).
-    """
-    named = {
-        "lr": "pretrain.lr",
-        "b": "pretrain.batch",
-        "w": "pretrain.w",
-        "τ": "pretrain.temperature",
-        "dr": "pretrain.drop_rate",
-        "θ (°)": "views.theta_deg",
-        "p_crop": "views.p_crop",
-    }
-    return _comparison(profile, paper.TABLE1, named, ("data", "views", "encoder", "pretrain", "autoencoder"))
-
-
-def table2_finetuning(profile: Profile) -> pd.DataFrame:
-    """Table 2: hyper-parameters of fine-tuning, then every other value that differs; columns as in Table 1."""
-    named = {"lr": "finetune.lr", "b": "finetune.batch", "w": "finetune.w"}
-    return _comparison(profile, paper.TABLE2, named, ("finetune", "supervised"))
-
-
-def _comparison(profile: Profile, published: Mapping, named: Mapping, sections: Sequence[str]) -> pd.DataFrame:
-    values, reference = _flat(profile, sections), _flat(profiles.load("paper"), sections)
-    rows = [
-        (name, _value(key, published[name]), _value(key, values[key]), published[name] != values[key])
-        for name, key in named.items()
-    ]
-    for key, value in values.items():
-        if key not in named.values() and value != reference[key]:
-            stated = "not given" if key in NOT_GIVEN else _value(key, reference[key])
-            rows.append((LABELS.get(key, key), stated, _value(key, value), True))
-    return pd.DataFrame(
-        [(*texts, "yes" if differs else "") for *texts, differs in rows],
-        columns=["hyper-parameter", "paper", "this run", "differs"],
-    )
-
-
-def _flat(profile: Profile, sections: Sequence[str]) -> dict[str, Any]:
-    return {
-        f"{section}.{key}": value
-        for section in sections
-        for key, value in dataclasses.asdict(getattr(profile, section)).items()
-    }
-
-
-def _value(key: str, value: Any) -> str:
-    if value == 0 and key in ZERO:
-        return ZERO[key]
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return ", ".join(_value(key, v) for v in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def table3_regularization(results: Mapping[tuple[float, float], Mapping[str, Summary]]) -> pd.DataFrame:
-    """Table 3: performance at four regularisation settings.
-
-    Parameters
-    ----------
-    results : mapping of (w, dr) -> mapping of "ACC", "TPR", "TNR", "AUC" -> mapping with mean, sd, low, high
-        Mean and standard deviation over seeds, and the 95 % interval (`evaluate.over_seeds`).
-
-    Returns
-    -------
-    pd.DataFrame
-        A row per setting of the paper; for each metric a column with the paper's value and one with this run's.
-    """
-    rows = []
-    for setting, published in paper.TABLE3.items():
-        row = {"regularization": _setting(setting)}
-        for metric, name in METRICS.items():
-            row[f"{name}, paper"] = f"{published[metric]:.4f}"
-            row[f"{name}, this run"] = summary_text(results[setting][metric])
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def metrics_table(results: Mapping[str, Mapping[str, Summary]]) -> pd.DataFrame:
-    """The paper's headline metrics, then those of this run's classifiers, a row each.
-
-    Parameters
-    ----------
-    results : mapping of name -> mapping of "ACC", "TPR", "TNR", "AUC" -> Summary (`evaluate.over_seeds`)
-    """
-    published = {name: f"{paper.TABLE3[paper.CHOSEN][metric]:.4f}" for metric, name in METRICS.items()}
-    rows = [{"classifier": "paper"} | published]
-    for classifier, found in results.items():
-        rows.append({"classifier": classifier} | {name: summary_text(found[m]) for m, name in METRICS.items()})
-    return pd.DataFrame(rows)
-
-
-def summary_text(summary: Summary) -> str:
-    """``mean ± sd [low, high]`` with three decimals."""
-    return "{mean:.3f} ± {sd:.3f} [{low:.3f}, {high:.3f}]".format(**summary)
-
-
-def counts_table(counts: Mapping[str, int]) -> pd.DataFrame:
-    """Counts of this run beside the paper's; a count that this run does not have shows as "–".
-
-    Parameters
-    ----------
-    counts : mapping
-        By the names in `paper.COUNTS`.
-
-    Raises
-    ------
-    ValueError
-        For another name.
-    """
-    unknown = set(counts) - set(paper.COUNTS)
-    if unknown:
-        raise ValueError(f"{sorted(unknown)[0]!r} is no count of the paper: known are {', '.join(paper.COUNTS)}.")
-    rows = [(name, f"{n:,}", f"{counts[name]:,}" if name in counts else "–") for name, n in paper.COUNTS.items()]
-    return pd.DataFrame(rows, columns=["count", "paper", "this run"])
-
-
-# Words that are computed
-
-
-def ordering_note(paper_values: Mapping[Any, float], our_values: Mapping[Any, Summary], name: str = "values") -> str:
-    """Say whether an ordering of the paper appears in this run, for a caption.
-
-    Every pair that the paper ranks is looked at; a pair counts as clear when its two intervals do not overlap.
-
-    Parameters
-    ----------
-    paper_values : mapping of setting -> number
-        Only their order counts; settings that tie are not compared.
-    our_values : mapping of setting -> mapping with mean, low, high
-        The same settings (`evaluate.over_seeds`).
-    name : str
-        What is ordered, such as "AUC".
-
-    Raises
-    ------
-    ValueError
-        When the settings differ.
-    """
-    if set(paper_values) != set(our_values):
-        raise ValueError("paper_values and our_values must have the same settings.")
-    pairs = [sorted(p, key=paper_values.get, reverse=True) for p in combinations(paper_values, 2)]
-    pairs = [(a, b) for a, b in pairs if paper_values[a] != paper_values[b]]
-    if not pairs:
-        return f"The paper does not rank these {name}."
-    agree = [(a, b) for a, b in pairs if our_values[a]["mean"] > our_values[b]["mean"]]
-    clear = [(a, b) for a, b in agree if our_values[a]["low"] > our_values[b]["high"]]
-    against = [(a, b) for a, b in pairs if our_values[b]["low"] > our_values[a]["high"]]
-    overlap = f"in {len(clear)} of {len(pairs)} pairs it is clear (95 % intervals apart)"
-    if len(agree) == len(pairs):
-        verdict = f"The paper's order of {name} appears in the means of this run; {overlap}."
-    else:
-        verdict = (
-            f"The paper's order of {name} does not appear in the means of this run: {len(agree)} of "
-            f"{len(pairs)} pairs agree in direction, and {overlap}."
-        )
-    if against:
-        listed = "; ".join(f"{_setting(b)} above {_setting(a)}" for a, b in against)
-        verdict += f" Clearly reversed: {listed}."
-    return verdict
-
-
-def labels_note(results: pd.DataFrame) -> str:
-    """Say whether the paper's two claims about labels appear: more labels are better; a third matches ``supv``.
-
-    Parameters
-    ----------
-    results : pd.DataFrame
-        As in `fig09_labels`.
-    """
-    notes = []
-    for metric in ("ACC", "AUC"):
-        table = results[results.metric == metric]
-        semi = table[table.model == "semi"].sort_values("labels")
-        values = {row["labels"]: row for _, row in semi.iterrows()}
-        notes.append(ordering_note({count: count for count in values}, values, metric))
-        few, supv = semi.iloc[0], table[table.model == "supv"].iloc[0]
-        compared = "reaches" if few["mean"] >= supv["mean"] else "stays below"
-        apart = few.high < supv.low or few.low > supv.high
-        notes.append(
-            f"With {few.labels} labels the classifier {compared} the supervised baseline in {metric} "
-            f"({few['mean']:.3f} against {supv['mean']:.3f}; intervals {'apart' if apart else 'overlap'})."
-        )
-    return " ".join(notes)
-
-
-# The dataset card
-
-BIN_MM = 0.5  # of histograms
-FARTHEST_MM = 10.0  # what lies beyond is counted in the last bin, and in the legend
-
-
-@styled
-def dataset_flow(steps: pd.DataFrame, split: str) -> Figure:
-    """From files to samples: what was kept goes down, what was set aside to the right, with the reason.
-
-    Parameters
-    ----------
-    steps : pd.DataFrame
-        Of `data.card.flow`.
-    split : str
-        Of the samples, "paper" or "patient".
-    """
-    line, gap, left, right = 2.9, 6, (1, 38), (45, 39)  # mm; x and width of both columns
-    rows = []  # of boxes: (title, lines, colour) left and right
-    for name in ("files", "axial slices", "T2 slabs", "labelled discs", f"samples, split {split!r}"):
-        step = steps[steps.step == name]
-        kept, away = step[step["set aside"] == ""], step[step["set aside"] == "yes"]
-        what, *condition = name.split(", ")
-        main = (f"{step.number.sum():,} {what}", condition + _outcomes(kept, left[1]), BLUE)
-        side = (f"{away.number.sum():,} set aside", _outcomes(away, right[1]), ORANGE)
-        if name == "axial slices":
-            away = steps[steps.step == "axial slices in pre-training"]
-            side = ("all of them: pre-training", _outcomes(away, right[1]), GREEN)
-        rows.append((main, side))
-    heights = [[4 + line * (1 + len(lines)) for _, lines, _ in row] for row in rows]
-    page = Canvas(COLUMN, sum(map(max, heights)) + gap * (len(rows) - 1) + 2)
-    y = 1.0
-    for number, (row, tall) in enumerate(zip(rows, heights, strict=True)):
-        for (x, width), (title, lines, color), height in zip((left, right), row, tall, strict=True):
-            if lines:
-                page.box(x, y, width, height, "", color)
-                page.text(x + 2, y + 2 + line / 2, title, ha="left", weight="bold", fontsize=SMALL)
-            for place, text in enumerate(lines):
-                page.text(x + 2, y + 2 + line * (place + 1.5), text, ha="left", fontsize=SMALL)
-        if row[1][1]:
-            page.arrow((left[0] + left[1] + 0.4, y + min(tall) / 2), (right[0] - 0.4, y + min(tall) / 2))
-        below, middle = y + max(tall) + gap, left[0] + left[1] / 2
-        if number + 1 < len(rows):
-            page.arrow((middle, y + tall[0] + 0.4), (middle, below - 0.4))
-        y = below
-    boxes = [title for row in rows for title, lines, _ in row if lines]
-    return described(page.fig, f"Flow chart; downwards what was kept, to the right what was not: {'; '.join(boxes)}.")
-
-
-def _outcomes(steps: pd.DataFrame, width: float) -> list[str]:
-    """``number outcome`` of each row, wrapped to a box of `width` millimetres."""
-    wrap = textwrap.TextWrapper(int(width / 1.35), subsequent_indent="   ")
-    texts = (f"{number:,} {outcome}" for number, outcome in zip(steps.number, steps.outcome, strict=True))
-    return [part for text in texts for part in wrap.wrap(text)]
-
-
-@styled
-def acquisition(*, prevalence: pd.DataFrame, distances: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Share of abnormal samples per level, and histograms of distances.
-
-    Parameters
-    ----------
-    prevalence : pd.DataFrame
-        ``level``, ``samples``, ``share``, ``low``, ``high`` (`data.card.prevalence`).
-    distances : mapping of quantity -> mapping of weighting -> np.ndarray
-        Millimetres (`data.card.distances`); nan where the header states none.
-    """
-    fig = Figure(figsize=(COLUMN * MM, (1 + len(distances)) * 38 * MM), layout="constrained")
-    top, *below = fig.subplots(1 + len(distances), 1)
-    places = np.arange(len(prevalence))
-    span = np.maximum([prevalence.share - prevalence.low, prevalence.high - prevalence.share], 0)
-    top.errorbar(places, prevalence.share, span, fmt="o", color=BLUE, ms=4.5, capsize=2.5)
-    top.set_xticks(places, [f"{row.level}\n{row.samples:,}" for row in prevalence.itertuples()])
-    top.set(xlim=(-0.5, len(places) - 0.5), ylim=(0, 1), ylabel="share abnormal", xlabel="disc level, samples")
-    top.grid(axis="y", lw=0.4, color="0.9")
-    seen = [f"{row.level} {row.share:.2f}" for row in prevalence.itertuples()]
-    alt = [f"Share of abnormal samples by disc level: {', '.join(seen)}."]
-    for ax, (quantity, groups) in zip(below, distances.items(), strict=True):
-        stated = [np.clip(values[np.isfinite(values)], 0, FARTHEST_MM) for values in groups.values()]
-        bins = np.arange(-BIN_MM / 2, FARTHEST_MM + BIN_MM, BIN_MM)  # around 0, 0.5, 1, ...
-        labels = [f"{name}: {_median(values)}" for name, values in groups.items()]
-        ax.hist(stated, bins, label=labels, color=[BLUE, ORANGE, GREEN][: len(stated)])
-        for bars, hatch in zip(ax.containers, ("", "//////", "......"), strict=False):
-            for bar in bars:
-                bar.set(hatch=hatch, edgecolor="white", linewidth=0)
-        ax.set(xlabel=f"{quantity} (mm)", ylabel="number")
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
-        alt.append(f"Histogram of the {quantity}: {'; '.join(labels)}.")
-    return described(fig, " ".join(alt))
-
-
-def _median(values: np.ndarray) -> str:
-    stated = values[np.isfinite(values)]
-    text = f"{len(stated):,}" + (f", median {np.median(stated):.2f} mm" if len(stated) else "")
-    for count, what in (
-        (len(values) - len(stated), "unknown"),
-        ((stated > FARTHEST_MM).sum(), f"above {FARTHEST_MM:g} mm"),
-    ):
-        text += f", {count:,} {what}" if count else ""
-    return text

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from lhdlib.evaluate import AIM, POINTS, Calibration, Estimate
 from lhdlib.figure_style import BLUE, COLUMN, GREEN, MIDDLE, MM, ORANGE, described, styled
-from lhdlib.figures import METRICS, Summary, signed
+from lhdlib.tables import METRICS, Summary, signed
 
 POINT_STYLES = {"TPR": ("o", ORANGE), "TNR": ("s", GREEN)}
 

@@ -21,7 +21,7 @@ def explain(paths: Iterable[Path]) -> list[str]:
     Parameters
     ----------
     paths : iterable of Path
-        Files that `figures.save_figure` or `figures.save_table` wrote. A PNG carries its stamp inside and may have
+        Files that `publish.save_figure` or `publish.save_table` wrote. A PNG carries its stamp inside and may have
         been moved; the others need their JSON file beside them.
 
     Raises

@@ -15,7 +15,7 @@ from typing import Any
 
 import pandas as pd
 
-from lhdlib import figures, paper, publish, workspace
+from lhdlib import figures, paper, publish, tables, workspace
 
 WARNING = (
     "> **Warning: synthetic data.** Everything below was obtained on a computed phantom. It shows that the method "
@@ -47,7 +47,7 @@ def write_gallery(results_dir: Path, figures_dir: Path) -> Path:
     stamp = workspace.read_json(results_dir / "stamp.json")
     found = [workspace.read_json(path) for path in sorted(figures_dir.glob("*.json"))]
     entries = {entry["name"]: entry for entry in found}
-    wanted = [*figures.FIGURES, *figures.TABLES]
+    wanted = [*figures.FIGURES, *tables.TABLES]
     missing = [name for name in wanted if name not in entries]
     parts = [
         "# Figures and tables of this run",
@@ -62,7 +62,7 @@ def write_gallery(results_dir: Path, figures_dir: Path) -> Path:
     for title, names in (
         ("The paper's claims", CLAIMS),
         ("Figures", figures.FIGURES),
-        ("Tables", figures.TABLES),
+        ("Tables", tables.TABLES),
         ("Further figures and tables", sorted(set(entries) - {*wanted, *CLAIMS})),
     ):
         shown = [_entry(entries[name], figures_dir, stamp) for name in names if name in entries]
@@ -80,7 +80,7 @@ def _headline(path: Path) -> str:
     result = workspace.read_json(path)
     published, metrics, controls = paper.TABLE3[paper.CHOSEN], result.get("metrics", {}), result.get("controls", {})
     rows = []
-    for metric, name in figures.METRICS.items():
+    for metric, name in tables.METRICS.items():
         seeds = ", ".join(f"{value:.3f}" for value in result.get("per_seed", {}).get(metric, []))
         row = [name, f"{published[metric]:.4f}", _summary(metrics.get(metric)), seeds or "–"]
         rows.append(row + [_summary(values.get(metric)) for values in controls.values()])
@@ -88,8 +88,8 @@ def _headline(path: Path) -> str:
     return publish.markdown(pd.DataFrame(rows, columns=columns)).rstrip()
 
 
-def _summary(summary: figures.Summary | None) -> str:
-    return "–" if summary is None else figures.summary_text(summary)
+def _summary(summary: tables.Summary | None) -> str:
+    return "–" if summary is None else tables.summary_text(summary)
 
 
 def _entry(entry: Mapping[str, Any], folder: Path, stamp: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lhdlib import evaluate, figures, workspace
+from lhdlib import evaluate, publish, workspace
 from lhdlib.data import dataset
 from lhdlib.errors import UserError
 from lhdlib.model import encoder, finetune, pretrain
@@ -150,11 +150,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         space = workspace.open_workspace(args.profile, args.data, args.seed, args.results, args.figures)
         with locked(space.results):
             table = sensitivity(space)
-        path = figures.save_table(table, "sensitivity", space.figures, space.stamp(), CAPTION)
+        path = publish.save_table(table, "sensitivity", space.figures, space.stamp(), CAPTION)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
-    print(f"{figures.markdown(table)}\n{path}")
+    print(f"{publish.markdown(table)}\n{path}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Figures and tables: drawn without warnings, legible in print, told apart without colour, described in words."""
+"""Figures: drawn without warnings, legible in print, told apart without colour, described in words."""
 
 import functools
 import html
@@ -25,12 +25,13 @@ from lhdlib import (
     evaluate,
     figure_style,
     figures,
+    figures_card,
     figures_evidence,
     figures_localise,
     localise,
     paper,
-    profile,
     publish,
+    tables,
 )
 from lhdlib.errors import UserError
 
@@ -215,7 +216,7 @@ def draw(name: str):
             },
         },
     }
-    module = next(m for m in (figures, figures_evidence, figures_localise) if hasattr(m, name))
+    module = next(m for m in (figures, figures_card, figures_evidence, figures_localise) if hasattr(m, name))
     return getattr(module, name)(**inputs[name]())
 
 
@@ -251,7 +252,7 @@ def saved(tmp_path_factory):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             fig = draw(name)
-            return fig, figures.save_figure(fig, name, tmp_path_factory.mktemp(name), STAMP, "A caption.")
+            return fig, publish.save_figure(fig, name, tmp_path_factory.mktemp(name), STAMP, "A caption.")
 
     return save
 
@@ -263,7 +264,7 @@ def test_figure_draws_saves_and_carries_its_stamp(name, saved, tmp_path):
         warnings.simplefilter("error")
         with mpl.rc_context({"font.size": 30, "pdf.fonttype": 3}):  # a user's own settings change nothing
             second_figure = draw(name)
-            second = figures.save_figure(second_figure, name, tmp_path, STAMP, "A caption.")
+            second = publish.save_figure(second_figure, name, tmp_path, STAMP, "A caption.")
     assert first.read_bytes() == second.read_bytes()
     pdf = first.with_suffix(".pdf").read_bytes()
     assert pdf == second.with_suffix(".pdf").read_bytes()
@@ -309,8 +310,8 @@ def test_a_figure_of_another_width_or_without_words_is_not_saved(fig, message, t
 
 
 def test_a_notebook_shows_the_picture_its_words_and_its_caption(tmp_path):
-    path = figures.save_figure(draw("fig06_blocks"), "x", tmp_path, STAMP, "The *caption*.")
-    picture, caption = figures.shown(path)
+    path = publish.save_figure(draw("fig06_blocks"), "x", tmp_path, STAMP, "The *caption*.")
+    picture, caption = publish.shown(path)
     data, metadata = (found["image/png"] for found in picture._repr_mimebundle_())
     assert metadata["alt"] == json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["alt"]
     assert metadata["width"] == round(85 / 25.4 * publish.SCREEN_DPI) and data
@@ -431,7 +432,7 @@ def test_saving_twice_leaves_one_footer_and_long_labels_are_wrapped(tmp_path):
     fig = draw("fig06_blocks")
     stamp = STAMP | {"data": "archive " + "word " * 60}
     for _ in range(2):
-        path = figures.save_figure(fig, "x", tmp_path, stamp, "c")
+        path = publish.save_figure(fig, "x", tmp_path, stamp, "c")
     footers = [text.get_text() for text in fig.texts]
     assert len(footers) == 1 and " ".join(footers[0].split()).startswith(f"Data: {stamp['data'].strip()}")
     assert all(0 <= box.x0 and box.x1 <= fig.get_figwidth() * fig.dpi for _, box in _placed(fig))
@@ -441,10 +442,10 @@ def test_saving_twice_leaves_one_footer_and_long_labels_are_wrapped(tmp_path):
 
 
 def test_a_failed_save_leaves_the_earlier_file(tmp_path):
-    path = figures.save_figure(draw("fig06_blocks"), "x", tmp_path, STAMP, "c")
+    path = publish.save_figure(draw("fig06_blocks"), "x", tmp_path, STAMP, "c")
     before = path.read_bytes()
     with pytest.raises(TypeError):
-        figures.save_figure(draw("fig06_blocks"), "x", tmp_path, STAMP | {"bad": object()}, "c")
+        publish.save_figure(draw("fig06_blocks"), "x", tmp_path, STAMP | {"bad": object()}, "c")
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 3
 
 
@@ -496,16 +497,16 @@ def test_histograms_drop_no_value():
 
 
 def test_the_card_shows_what_was_saved_and_names_the_data(tmp_path):
-    figures.save_figure(draw("dataset_flow"), "flow", tmp_path, STAMP, "The flow.")
-    figures.save_table(figures.counts_table({"patients": 8}), "counts", tmp_path, STAMP, "Counts of both.")
-    page = figures.save_card({"Numbers": ["counts"], "Flow": ["flow"]}, tmp_path, STAMP, "## The end")
+    publish.save_figure(draw("dataset_flow"), "flow", tmp_path, STAMP, "The flow.")
+    publish.save_table(tables.counts_table({"patients": 8}), "counts", tmp_path, STAMP, "Counts of both.")
+    page = publish.save_card({"Numbers": ["counts"], "Flow": ["flow"]}, tmp_path, STAMP, "## The end")
     text = page.read_text(encoding="utf-8")
     assert text.startswith(f"# Dataset card\n\n**Data: {STAMP['data']}**\n\n## Numbers\n\nCounts of both.")
     alt = html.escape(json.loads((tmp_path / "flow.json").read_text(encoding="utf-8"))["alt"])
     assert "| patients | 515 | 8 |" in text
     assert f'<img src="flow.png" width="482" alt="{alt}">\n\nThe flow.\n\n## The end\n' in text
     with pytest.raises(UserError, match="missing.json"):
-        figures.save_card({"Flow": ["missing"]}, tmp_path, STAMP, "")
+        publish.save_card({"Flow": ["missing"]}, tmp_path, STAMP, "")
     assert page.read_text(encoding="utf-8") == text
 
 
@@ -538,101 +539,13 @@ def test_mean_roc_lies_between_the_seeds():
             ),
             "code",
         ),
-        (lambda: figures.counts_table({"patient": 3}), "patient"),
-        (lambda: figures.ordering_note({"a": 1}, {}), "same settings"),
+        (lambda: tables.counts_table({"patient": 3}), "patient"),
+        (lambda: tables.ordering_note({"a": 1}, {}), "same settings"),
     ],
 )
 def test_wrong_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-# Tables
-
-
-@pytest.mark.parametrize("name", profile.names())
-def test_every_value_that_differs_from_the_paper_is_in_a_table(name):
-    ours, theirs = profile.load(name), profile.load("paper")
-    listed = pd.concat([figures.table1_pretraining(ours), figures.table2_finetuning(ours)])
-    marked = listed[listed.differs == "yes"]
-    sections = ("data", "views", "encoder", "pretrain", "finetune", "supervised", "autoencoder")
-    changed = [
-        (section, key)
-        for section in sections
-        for key, value in vars(getattr(ours, section)).items()
-        if value != getattr(getattr(theirs, section), key)
-    ]
-    assert len(marked) == len(changed)
-    assert not listed["hyper-parameter"].str.contains(r"\.", regex=True).any(), "a value has no readable name"
-
-
-def test_tables_1_and_2_show_the_paper_beside_the_run():
-    table = figures.table1_pretraining(profile.load("demo")).set_index("hyper-parameter")
-    assert list(table.index[:7]) == list(paper.TABLE1)
-    assert [float(v) for v in table.paper[:7]] == list(paper.TABLE1.values())
-    demo = profile.load("demo").pretrain
-    assert float(table.loc["τ", "this run"]) == demo.temperature and int(table.loc["b", "this run"]) == demo.batch
-    second = figures.table2_finetuning(profile.load("paper"))
-    assert list(second["hyper-parameter"]) == list(paper.TABLE2) and not second.differs.any()
-
-
-def test_table_3_has_every_setting_and_both_values():
-    results = {s: {m: summary(0.5, 0.4, 0.6) for m in figures.METRICS} for s in paper.TABLE3}
-    results[(0.0, 0.0)]["AUC"] = summary(0.9126, 0.87, 0.95)
-    table = figures.table3_regularization(results)
-    assert len(table) == 4 and table.shape[1] == 9
-    assert table.loc[0, "AUC, this run"] == "0.913 ± 0.021 [0.870, 0.950]"
-    for (_, published), row in zip(paper.TABLE3.items(), table.to_dict("records"), strict=True):
-        assert [float(row[f"{name}, paper"]) for name in figures.METRICS.values()] == list(published.values())
-
-
-def test_counts_stand_beside_the_papers():
-    table = figures.counts_table({"patients": 8, "test samples": 10}).set_index("count")
-    assert table.loc["patients"].tolist() == ["515", "8"] and table.loc["images"].tolist() == ["48,345", "–"]
-
-
-def test_saved_tables_carry_caption_data_and_escaped_cells(tmp_path):
-    table = pd.DataFrame({"a|b": ["x|y", "two\nlines"], "n": [1, 2]})
-    path = figures.save_table(table, "t", tmp_path, STAMP, "The caption.")
-    text = path.read_text(encoding="utf-8")
-    assert "The caption." in text and f"Data: {STAMP['data']}" in text
-    assert r"| a\|b | n |" in text and r"| x\|y | 1 |" in text and "| two lines | 2 |" in text
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), table)
-    assert json.loads((tmp_path / "t.json").read_text())["kind"] == "table"
-
-
-# The computed sentence
-
-
-def test_ordering_that_appears():
-    note = figures.ordering_note(
-        {"a": 3, "b": 2, "c": 1}, {"a": summary(0.9, 0.8, 1), "b": summary(0.7, 0.6, 0.75), "c": summary(0.6, 0.5, 0.7)}
-    )
-    assert "does not" not in note and "appears" in note
-    assert "2 of 3 pairs" in note and "reversed" not in note  # a-b and a-c are apart, b-c overlap
-
-
-def test_ordering_that_does_not_appear():
-    note = figures.ordering_note(
-        {(0.0, 0.0): 0.9, (1e-4, 0.5): 0.8},
-        {(0.0, 0.0): summary(0.5, 0.4, 0.6), (1e-4, 0.5): summary(0.8, 0.7, 0.9)},
-        "AUC",
-    )
-    assert "order of AUC does not appear" in note and "0 of 1 pairs agree" in note
-    assert "Clearly reversed: w = 0.0001, dr = 0.5 above w = 0, dr = 0." in note
-
-
-def test_overlapping_reversal_is_not_called_clear():
-    note = figures.ordering_note({"a": 2, "b": 1}, {"a": summary(0.7, 0.6, 0.8), "b": summary(0.75, 0.65, 0.85)})
-    assert "does not appear" in note and "reversed" not in note
-
-
-def test_equal_values_do_not_confirm_an_order_and_ties_are_not_compared():
-    assert "does not appear" in figures.ordering_note(
-        {"a": 2, "b": 1}, {"a": summary(0.7, 0.6, 0.8), "b": summary(0.7, 0.6, 0.8)}
-    )
-    tied = figures.ordering_note({"a": 1, "b": 1}, {"a": summary(0.7, 0.6, 0.8), "b": summary(0.2, 0.1, 0.3)}, "AUC")
-    assert tied == "The paper does not rank these AUC."
 
 
 def test_drawing_needs_no_deep_learning_library():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from lhdlib import evaluate, figures, figures_evidence
+from lhdlib import evaluate, figures_evidence, tables
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_forest_names_every_classifier_from_top_to_bottom(metrics):
 def test_both_intervals_stand_side_by_side(metrics):
     extra = {"Brier score": evaluate.Estimate(0.1, 0.05, 0.15)}
     table = figures_evidence.interval_table(metrics, extra)
-    assert table.iloc[:, 0].tolist() == [*figures.METRICS.values(), "Brier score"]
+    assert table.iloc[:, 0].tolist() == [*tables.METRICS.values(), "Brier score"]
     for row, (name, summary) in zip(table.itertuples(index=False), metrics.items(), strict=False):
         assert row[1] == f"{summary['mean']:.3f}"
         assert row[2].startswith(f"{summary['low']:.3f} to {summary['high']:.3f}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lhdlib import figures, stale, workspace
+from lhdlib import figures, stale, tables, workspace
 
 NAMES = (
     "01_build_dataset",
@@ -108,7 +108,7 @@ def test_it_tells_the_section_in_words_and_its_equations(name):
 def test_every_saved_figure_is_shown_with_its_caption_and_alternative_text(name):
     saved = {node.targets[0].id for node in ast.walk(tree(name)) if _assigns_a_figure(node)}
     shown = {n.id for call in calls(name, "shown") for n in ast.walk(call) if isinstance(n, ast.Name)}
-    assert saved <= shown, "show it by display(*figures.shown(path))"
+    assert saved <= shown, "show it by display(*publish.shown(path))"
 
 
 @each
@@ -158,7 +158,7 @@ def test_paths_come_from_the_workspace(name):
 
 
 def test_every_figure_and_table_of_the_paper_is_saved_once():
-    for method, wanted in (("save_figure", figures.FIGURES), ("save_table", figures.TABLES)):
+    for method, wanted in (("save_figure", figures.FIGURES), ("save_table", tables.TABLES)):
         saved = [call.args[1].value for name in NAMES for call in calls(name, method)]
         assert len(set(saved)) == len(saved) and set(wanted) <= set(saved)
 

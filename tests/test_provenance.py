@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from lhdlib import figures, provenance, run, workspace
+from lhdlib import figures, provenance, run, tables, workspace
 from lhdlib.errors import UserError
 
 
@@ -22,12 +22,12 @@ def test_every_figure_and_table_of_a_run_names_its_maker(smoke):
 
 
 def test_the_cell_is_the_one_that_saves_it():
-    for name in (*figures.FIGURES, *figures.TABLES):
+    for name in (*figures.FIGURES, *tables.TABLES):
         (maker,) = provenance.makers(name)
         notebook, _, number = maker.partition(", cell ")
         cells = json.loads((provenance.NOTEBOOKS / notebook).read_text(encoding="utf-8"))["cells"]
         source = "".join(cells[int(number) - 1]["source"])
-        assert f'"{name}"' in source and "figures.save_" in source
+        assert f'"{name}"' in source and "publish.save_" in source
     assert provenance.makers("claims") == ["lhdlib/claims.py"]
     assert provenance.makers("fig99_nothing") == []
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lhdlib import figure_style, figures, paper, report, workspace
+from lhdlib import figure_style, figures, paper, publish, report, tables, workspace
 from lhdlib.errors import UserError
 from tests.test_figures import STAMP, draw, summary
 
@@ -16,10 +16,10 @@ def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures")
     for name in figures.FIGURES:
         fig = figure_style.described(draw("fig06_blocks"), f'Words on {name}, with "quotes" & <signs>.')
-        figures.save_figure(fig, name, folder, STAMP, f"Caption of {name}.")
-    for name in figures.TABLES:
-        figures.save_table(figures.counts_table({}), name, folder, STAMP, f"Caption of {name}.")
-    figures.save_table(figures.counts_table({"patients": 8}), "counts", folder, STAMP, "Counts.")
+        publish.save_figure(fig, name, folder, STAMP, f"Caption of {name}.")
+    for name in tables.TABLES:
+        publish.save_table(tables.counts_table({}), name, folder, STAMP, f"Caption of {name}.")
+    publish.save_table(tables.counts_table({"patients": 8}), "counts", folder, STAMP, "Counts.")
     return folder
 
 
@@ -48,7 +48,7 @@ def test_every_figure_and_table_is_shown_with_its_caption(results, drawn):
     for name in figures.FIGURES:
         words = f"Words on {name}, with &quot;quotes&quot; &amp; &lt;signs&gt;. Data: {STAMP['data']}."
         assert f'<img src="{name}.png" width="482" alt="{words}">\n\nCaption of {name}. ([PDF]({name}.pdf))' in text
-    for name in (*figures.TABLES, "counts"):
+    for name in (*tables.TABLES, "counts"):
         assert f"### {name}\n" in text and f"({name}.csv)" in text
     assert "Not drawn yet" not in text and "another run" not in text
     assert text.index("fig01") < text.index("fig10") < text.index("table1") < text.index("### counts")
@@ -57,7 +57,7 @@ def test_every_figure_and_table_is_shown_with_its_caption(results, drawn):
 def test_files_shown_exist(results, drawn):
     text = page(results, drawn)
     shown = re.findall(r'src="([^"]+)"|\]\(([^)]+)\)', text)
-    assert len(shown) == 2 * len(figures.FIGURES) + len(figures.TABLES) + 1
+    assert len(shown) == 2 * len(figures.FIGURES) + len(tables.TABLES) + 1
     assert all((drawn / (a or b)).is_file() for a, b in shown)
 
 
@@ -98,7 +98,7 @@ def test_stamp_and_durations_are_on_the_page(results, drawn):
 def test_a_run_in_progress_lists_what_is_missing(results, tmp_path):
     folder = tmp_path / "empty"
     text = page(results, folder)
-    assert "notebook 04 has not run" in text and all(name in text for name in (*figures.FIGURES, *figures.TABLES))
+    assert "notebook 04 has not run" in text and all(name in text for name in (*figures.FIGURES, *tables.TABLES))
     assert "## Figures" not in text
 
 

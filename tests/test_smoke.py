@@ -16,7 +16,7 @@ import pydicom
 import pytest
 from PIL import Image
 
-from lhdlib import figures, report, run, workspace
+from lhdlib import figures, report, run, tables, workspace
 from lhdlib.data import dataset
 from lhdlib.stale import UPSTREAM
 from tests.test_notebooks import NAMES
@@ -70,7 +70,7 @@ def test_a_figure_is_drawn_and_says_on_which_data(smoke, name):
     assert entry["stamp"] == stamp and entry["caption"]
 
 
-@pytest.mark.parametrize("name", figures.TABLES)
+@pytest.mark.parametrize("name", tables.TABLES)
 def test_a_table_has_the_papers_values_and_this_runs(smoke, name):
     table = pd.read_csv(smoke.figures / f"{name}.csv")
     for origin in ("paper", "this run"):
@@ -83,7 +83,7 @@ def test_a_table_has_the_papers_values_and_this_runs(smoke, name):
 def test_the_gallery_shows_all_and_warns(smoke):
     page = (smoke.figures / "README.md").read_text(encoding="utf-8")
     assert report.WARNING in page and "not for clinical use" in page
-    for name in (*figures.FIGURES, *figures.TABLES):
+    for name in (*figures.FIGURES, *tables.TABLES):
         assert f"### {name}\n" in page
     for sentence in ("Not drawn yet", "Drawn by another run", "No result yet"):
         assert sentence not in page
@@ -97,7 +97,7 @@ def test_the_headline_is_whole(smoke):
     untrained = {"untrained weights", "untrained weights, calibrated"}
     assert headline["controls"].keys() == untrained | {"shuffled labels", "split by patient"}
     seeds = workspace.open_workspace("smoke").profile.finetune.seeds
-    assert headline["metrics"].keys() == headline["per_seed"].keys() == figures.METRICS.keys()
+    assert headline["metrics"].keys() == headline["per_seed"].keys() == tables.METRICS.keys()
     for name, values in headline["per_seed"].items():
         assert len(values) == seeds
         assert headline["metrics"][name]["mean"] == pytest.approx(np.mean(values))
