@@ -1,10 +1,11 @@
-"""Has a run come out as it should? Its numbers beside those of a committed run, with tolerances.
+"""Has a run come out as it should? Its numbers beside those of accepted runs, with tolerances.
 
     python -m lhdlib.expected results/demo            # compare
-    python -m lhdlib.expected results/demo --accept   # let this run's numbers be the expected ones
+    python -m lhdlib.expected results/demo --accept   # add this run to the accepted ones
 
-Counts and the data's fingerprint must be equal. An estimate may differ by half the width of its 95 % interval: another
-processor rounds differently, training amplifies that, and within the interval no difference means anything.
+Counts and the data's fingerprint must be equal. An estimate must lie between the lowest and the highest end of its 95 %
+intervals in the accepted runs. One run would not do: another processor rounds differently, training amplifies that to
+another network, and the intervals, which resample patients, do not contain the difference.
 """
 
 import argparse
@@ -12,6 +13,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from lhdlib import workspace
 from lhdlib.errors import UserError
@@ -31,8 +34,8 @@ def collect(results: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``run``: profile, seed and data; ``exact``: name -> count or fingerprint; ``estimates``: name -> value and
-        tolerance.
+        ``run``: profile, seed and data; ``commits``: this run's; ``exact``: name -> count or fingerprint;
+        ``estimates``: name -> value and ends of its interval.
 
     Raises
     ------
@@ -46,6 +49,7 @@ def collect(results: Path) -> dict[str, Any]:
             estimates |= dict(_estimates(workspace.read_json(results / name), Path(name).with_suffix("").as_posix()))
     return {
         "run": {key: stamp[key] for key in ("profile", "seed", "data")},
+        "commits": [stamp["commit"]],
         "exact": {"fingerprint": dataset["fingerprint"], **dataset["counts"]},
         "estimates": estimates,
     }
@@ -55,10 +59,40 @@ def _estimates(found: Mapping[str, Any], place: str) -> Iterator[tuple[str, dict
     """Everything with an interval, however deep, under the name of its place."""
     value = found.get("value", found.get("mean"))
     if value is not None and {"low", "high"} <= found.keys():
-        yield place, {"value": value, "tolerance": (found["high"] - found["low"]) / 2}
+        yield place, {"value": value, "low": found["low"], "high": found["high"]}
     for name, inner in found.items():
         if isinstance(inner, Mapping):
             yield from _estimates(inner, f"{place}/{name}")
+
+
+def widened(expected: Mapping[str, Any] | None, found: Mapping[str, Any]) -> dict[str, Any]:
+    """What is expected once `found` is among the accepted runs; `expected` is None for the first one.
+
+    Returns
+    -------
+    dict
+        As of `collect`, with ``commits`` of all accepted runs, and for each of ``estimates`` all ``values``, the lowest
+        and the highest end of the intervals.
+
+    Raises
+    ------
+    UserError
+        When the runs differ in data, a count, or in which estimates there are.
+    """
+    expected = expected or {**found, "commits": [], "estimates": {}}
+    same = all(expected[key] == found[key] for key in ("run", "exact"))
+    if not same or (expected["commits"] and expected["estimates"].keys() != found["estimates"].keys()):
+        path = expected_path(found)
+        raise UserError(f"The accepted runs had other data or other estimates: delete {path} to start anew.")
+    estimates = {}
+    for name, new in found["estimates"].items():
+        old = expected["estimates"].get(name, {"values": [], "low": np.inf, "high": -np.inf})
+        estimates[name] = {
+            "values": [*old["values"], new["value"]],
+            "low": min(old["low"], new["low"]),
+            "high": max(old["high"], new["high"]),
+        }
+    return {**found, "commits": expected["commits"] + found["commits"], "estimates": estimates}
 
 
 def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
@@ -68,11 +102,10 @@ def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[s
         if found["exact"].get(name) != value:
             lines.append(f"{name}: {found['exact'].get(name, 'absent')}, expected {value}")
     for name, wanted in expected["estimates"].items():
-        got = found["estimates"].get(name)
-        if got is None:
-            lines.append(f"{name}: absent, expected {wanted['value']:.4f}")
-        elif not abs(got["value"] - wanted["value"]) <= wanted["tolerance"]:  # NaN differs too
-            lines.append(f"{name}: {got['value']:.4f}, expected {wanted['value']:.4f} ± {wanted['tolerance']:.4f}")
+        value = found["estimates"].get(name, {}).get("value")
+        if value is None or not wanted["low"] <= value <= wanted["high"]:  # NaN differs too
+            got = "absent" if value is None else f"{value:.4f}"
+            lines.append(f"{name}: {got}, expected {wanted['low']:.4f} to {wanted['high']:.4f}")
     return lines
 
 
@@ -105,12 +138,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code: 0, 1 (not reproduced) or 2 (a mistake to mend)."""
     parser = argparse.ArgumentParser(prog="python -m lhdlib.expected", description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="a finished run, such as results/demo")
-    parser.add_argument("--accept", action="store_true", help="write this run's numbers as the expected ones")
+    parser.add_argument("--accept", action="store_true", help="add this run to the accepted ones")
     args = parser.parse_args(argv)
     try:
         if args.accept:
             found = collect(args.results)
-            workspace.write_json(expected_path(found), found)
+            path = expected_path(found)
+            workspace.write_json(path, widened(workspace.read_json(path) if path.is_file() else None, found))
         said = verdict(args.results)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
