@@ -1,4 +1,4 @@
-"""Figures: drawn without warnings, legible in print, told apart without colour, described in words."""
+"""Figures and saved tables: drawn without warnings, legible in print, told apart without colour, described in words."""
 
 import functools
 import html
@@ -546,6 +546,16 @@ def test_mean_roc_lies_between_the_seeds():
 def test_wrong_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_saved_tables_carry_caption_data_and_escaped_cells(tmp_path):
+    table = pd.DataFrame({"a|b": ["x|y", "two\nlines"], "n": [1, 2]})
+    path = publish.save_table(table, "t", tmp_path, STAMP, "The caption.")
+    text = path.read_text(encoding="utf-8")
+    assert "The caption." in text and f"Data: {STAMP['data']}" in text
+    assert r"| a\|b | n |" in text and r"| x\|y | 1 |" in text and "| two lines | 2 |" in text
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), table)
+    assert json.loads((tmp_path / "t.json").read_text())["kind"] == "table"
 
 
 def test_drawing_needs_no_deep_learning_library():

@@ -1,19 +1,9 @@
 """Tables: every value beside the paper's; the sentences that compare are computed."""
 
-import json
-
 import pandas as pd
 import pytest
 
-from lhdlib import paper, profile, publish, tables
-
-STAMP = {
-    "data": "phantom (synthetic), no evidence about patients",
-    "profile": "smoke",
-    "seed": 3,
-    "commit": "0123456789ab",
-    "fingerprint": "f" * 64,
-}
+from lhdlib import paper, profile, tables
 
 
 def summary(mean: float, low: float, high: float) -> dict[str, float]:
@@ -59,16 +49,6 @@ def test_table_3_has_every_setting_and_both_values():
 def test_counts_stand_beside_the_papers():
     table = tables.counts_table({"patients": 8, "test samples": 10}).set_index("count")
     assert table.loc["patients"].tolist() == ["515", "8"] and table.loc["images"].tolist() == ["48,345", "–"]
-
-
-def test_saved_tables_carry_caption_data_and_escaped_cells(tmp_path):
-    table = pd.DataFrame({"a|b": ["x|y", "two\nlines"], "n": [1, 2]})
-    path = publish.save_table(table, "t", tmp_path, STAMP, "The caption.")
-    text = path.read_text(encoding="utf-8")
-    assert "The caption." in text and f"Data: {STAMP['data']}" in text
-    assert r"| a\|b | n |" in text and r"| x\|y | 1 |" in text and "| two lines | 2 |" in text
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), table)
-    assert json.loads((tmp_path / "t.json").read_text())["kind"] == "table"
 
 
 # The computed sentence
