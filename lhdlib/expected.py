@@ -4,8 +4,9 @@
     python -m lhdlib.expected results/demo --accept   # add this run to the accepted ones
 
 Counts and the data's fingerprint must be equal. An estimate must lie between the lowest and the highest end of its 95 %
-intervals in the accepted runs. One run would not do: another processor rounds differently, training amplifies that to
-another network, and the intervals, which resample patients, do not contain the difference.
+intervals in the accepted runs, or outside by no more than half the distance between them; a few may miss that by
+chance. One run and its intervals would not do: they resample patients, but another processor rounds differently, and
+training makes another network of that.
 """
 
 import argparse
@@ -19,6 +20,8 @@ import numpy as np
 from lhdlib import workspace
 from lhdlib.errors import UserError
 
+SLACK = 0.5  # of the distance between the ends, to both sides: what further processors may add to few accepted runs
+CHANCE = 0.05  # of the estimates may lie outside all the same
 FOLDER = Path(__file__).with_name("expected_numbers")
 ESTIMATES = ("04/headline.json", "05/comparisons.json", "06/comparisons.json", "07/localisation.json")
 
@@ -95,17 +98,24 @@ def widened(expected: Mapping[str, Any] | None, found: Mapping[str, Any]) -> dic
     return {**found, "commits": expected["commits"] + found["commits"], "estimates": estimates}
 
 
-def differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    """A line for each number of `expected` that `found` lacks or that lies outside its tolerance."""
+def inexact(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """A line for each count or fingerprint of `expected` that `found` lacks or that differs."""
+    return [
+        f"{name}: {found['exact'].get(name, 'absent')}, expected {value}"
+        for name, value in expected["exact"].items()
+        if found["exact"].get(name) != value
+    ]
+
+
+def outside(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """A line for each estimate of `expected` that `found` lacks or that lies outside its tolerance."""
     lines = []
-    for name, value in expected["exact"].items():
-        if found["exact"].get(name) != value:
-            lines.append(f"{name}: {found['exact'].get(name, 'absent')}, expected {value}")
     for name, wanted in expected["estimates"].items():
         value = found["estimates"].get(name, {}).get("value")
-        if value is None or not wanted["low"] <= value <= wanted["high"]:  # NaN differs too
-            got = "absent" if value is None else f"{value:.4f}"
-            lines.append(f"{name}: {got}, expected {wanted['low']:.4f} to {wanted['high']:.4f}")
+        slack = SLACK * (wanted["high"] - wanted["low"])
+        low, high = wanted["low"] - slack, wanted["high"] + slack
+        if value is None or not low <= value <= high:  # NaN differs too
+            lines.append(f"{name}: {'absent' if value is None else f'{value:.4f}'}, expected {low:.4f} to {high:.4f}")
     return lines
 
 
@@ -115,7 +125,7 @@ def expected_path(found: Mapping[str, Any]) -> Path:
 
 
 def verdict(results: Path) -> str:
-    """One line when a run came out as expected, otherwise what differs; says so when nothing is known of such a run.
+    """Whether a run came out as expected, and what differs; says so when nothing is known of such a run.
 
     Raises
     ------
@@ -127,11 +137,14 @@ def verdict(results: Path) -> str:
     expected = workspace.read_json(path) if path.is_file() else None
     if expected is None or expected["run"] != found["run"]:
         return "Not compared: there are no expected numbers for this profile, seed and data."
-    total = len(expected["exact"]) + len(expected["estimates"])
-    lines = differences(found, expected)
-    if not lines:
-        return f"Reproduced within tolerance: {total} of {total} numbers are as expected."
-    return "\n  ".join([f"NOT reproduced: {len(lines)} of {total} numbers differ from the expected ones.", *lines])
+    different, far = inexact(found, expected), outside(found, expected)
+    total, estimates = len(expected["exact"]) + len(expected["estimates"]), len(expected["estimates"])
+    if different or len(far) > CHANCE * estimates:
+        said = f"NOT reproduced: {len(different + far)} of {total} numbers differ from the expected ones."
+    else:
+        said = f"Reproduced within tolerance: {total - len(far)} of {total} numbers are as expected."
+        said += f" Outside, as up to {CHANCE:.0%} of the estimates may be by chance:" if far else ""
+    return "\n  ".join([said, *different, *far])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
