@@ -3,6 +3,7 @@
 What shows slabs on a sagittal image and takes a reviewer's verdicts stands in `review` and is found here too.
 """
 
+import asyncio
 import base64
 import html
 import io
@@ -30,6 +31,7 @@ HEADS = (
     + "</div>"
 )
 ALL = "all"
+REST_S = 0.2  # of the slider, before the sagittal view follows
 QUALITY = 92  # JPEG, on the screen only: saved views are PNG
 
 
@@ -65,6 +67,7 @@ class HeatmapViewer(widgets.VBox):
         self.reading, self.folder = found, folder
         self.outcomes, self.orders = found.outcomes(), orders(found)
         self.chosen = np.arange(len(found.discs))
+        self._waiting: asyncio.TimerHandle | None = None
         self._selectors()
         self._looks()
         self.picture, self.sagittal = widgets.HTML(), widgets.HTML()
@@ -183,6 +186,8 @@ class HeatmapViewer(widgets.VBox):
 
     def _show(self, _change: Any = None) -> None:
         row, message = self.row(), ""
+        if self._waiting is not None:
+            self._waiting.cancel()
         if row is None:
             self.picture.value = self.sagittal.value = self.caption.value = self.place.value = ""
             self.message.value = _sentence("No disc fits this selection: choose 'all' in one of the lists.")
@@ -196,16 +201,24 @@ class HeatmapViewer(widgets.VBox):
             self.picture.value, message = "", _sentence(error)
         self.place.value = f"{self.slider.value + 1} of {len(self.chosen)}"
         self.caption.value = f"<div aria-live='polite' style='line-height:1.4'>{reading.caption(said)}</div>"
-        try:  # last, since the first look at a patient reads a file
-            self.sagittal.value = self._slabs(row, said)
-        except UserError as error:
-            self.sagittal.value, message = "", message or _sentence(error)
         self.message.value = message
+        self._show_slabs_at_rest(row, said["level"])
 
-    def _slabs(self, row: int, said: dict[str, Any]) -> str:
+    def _show_slabs_at_rest(self, row: int, level: str) -> None:
+        """Once the slider rests, since the first look at a patient reads files; at once outside a kernel."""
+        try:
+            self._waiting = asyncio.get_running_loop().call_later(REST_S, self._show_slabs, row, level)
+        except RuntimeError:
+            self._show_slabs(row, level)
+
+    def _show_slabs(self, row: int, level: str) -> None:
         if self.reading.slabs is None:
-            return ""
-        return _img(self.reading.slabs(row), f"Sagittal view with the slices of disc {said['level']} as lines.")
+            return
+        try:
+            picture = self.reading.slabs(row)
+            self.sagittal.value = _img(picture, f"Sagittal view with the slices of disc {level} as lines.")
+        except UserError as error:
+            self.sagittal.value, self.message.value = "", self.message.value or _sentence(error)
 
     def _save(self, _button: Any = None) -> None:
         row = self.row()

@@ -1,5 +1,6 @@
 """The viewer without a browser: what its slider, selectors, controls and button do."""
 
+import asyncio
 import base64
 import io
 import json
@@ -208,3 +209,23 @@ def test_a_move_takes_a_fraction_of_a_second(monkeypatch):
         view.slider.value = row
         seconds.append(time.perf_counter() - start)
     assert statistics.median(seconds) < 1
+
+
+def test_in_a_kernel_the_sagittal_view_follows_once_the_slider_rests(found):
+    drawn = []
+    view = HeatmapViewer(found)
+    view.reading = replace(found, slabs=lambda row: drawn.append(row) or Image.new("L", (20, 20)))
+
+    async def browse() -> None:
+        for place in (1, 0, 1):
+            view.slider.value = place
+        assert is_shown(view, view.row()) and drawn == []
+        await asyncio.sleep(3 * viewer.REST_S)
+        assert drawn == [view.row()] and "<img" in view.sagittal.value
+        view.slider.value = 0
+        view.chosen = np.array([], int)
+        view._show()
+        await asyncio.sleep(3 * viewer.REST_S)
+        assert len(drawn) == 1 and view.sagittal.value == ""  # nothing follows an empty selection
+
+    asyncio.run(browse())

@@ -1,7 +1,7 @@
 """Where a study's slabs lie on its sagittal image: the image that shows them best, and the slices' cuts through it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,24 +113,34 @@ def sagittal_view(archive: Path, slabs: pd.DataFrame, slices: pd.DataFrame, reje
         Where the study has no readable sagittal image, or its coordinates cannot belong to the slabs'.
     """
     center = slabs[["x", "y", "z"]].to_numpy(float).mean(axis=0)
-    images = {path: _plane(archive / path) for path in _sagittal_paths(slabs.paths.iloc[0][0], rejected)[:MAX_IMAGES]}
-    planes = {path: plane for path, plane in images.items() if plane is not None}
-    distances = {path: abs(np.cross(p["row"], p["column"]) @ (center - p["position"])) for path, p in planes.items()}
     places = slices.set_index("path")
-    for path in sorted(planes, key=lambda path: (not _named_t2(path), distances[path], path)):
+    for path, plane, distance in _nearest_first(archive, _sagittal_paths(slabs.paths.iloc[0][0], rejected), center):
         try:
             pixels = dicom.read_pixels(archive / path)
         except ValueError:
             continue  # the next one is a few millimetres away
-        lines = [[cut(slice_plane(places.loc[p]), planes[path]) for p in slab] for slab in slabs.paths]
+        lines = [[cut(slice_plane(places.loc[p]), plane) for p in slab] for slab in slabs.paths]
         cuts = tuple(np.array([line for line in slab if line is not None]).reshape(-1, 2, 2) for slab in lines)
-        if distances[path] > MAX_DISTANCE_MM or not sum(map(len, cuts)):
+        if distance > MAX_DISTANCE_MM or not sum(map(len, cuts)):
             raise UserError(
                 "The coordinates of this study's sagittal and axial images cannot belong together, for no slab cuts "
                 "the sagittal image where discs are: judge by the axial slices alone."
             )
-        return SagittalView(path, pixels, planes[path]["spacing"], cuts)
+        return SagittalView(path, pixels, plane["spacing"], cuts)
     raise UserError("This study has no readable sagittal image: judge by the axial slices alone.")
+
+
+def _nearest_first(archive: Path, paths: list[str], center: np.ndarray) -> Iterator[tuple[str, dict[str, Any], float]]:
+    """Images with a place, and their distance (mm) from `center`; others than T2 are opened only after all T2."""
+    kinds = [path for path in paths if _named_t2(path)], [path for path in paths if not _named_t2(path)]
+    for kind in kinds:
+        planes = [(path, _plane(archive / path)) for path in kind[:MAX_IMAGES]]
+        found = [
+            (path, plane, abs(np.cross(plane["row"], plane["column"]) @ (center - plane["position"])))
+            for path, plane in planes
+            if plane is not None
+        ]
+        yield from sorted(found, key=lambda image: (image[2], image[0]))
 
 
 def _sagittal_paths(axial: str, rejected: pd.DataFrame) -> list[str]:
