@@ -151,12 +151,12 @@ def main() -> None:
     parser.add_argument("--xla", action="store_true", help="measure the sides compiled as well")
     parser.add_argument("--sizes", nargs="+", default=["paper", "demo"], choices=["paper", "demo"])
     args = parser.parse_args()
-    lines = []
-    for name in args.sizes:
-        own = profile.load(name)
-        batch = args.batch or (own.pretrain.batch if name == "demo" else 16)  # the paper's 32 need 12 GiB
-        chosen = settings(own.data.image_size, batch)
-        memory = {side: in_own_process(side, chosen) for side in STEPS}
+    lines, batches = [], {"paper": args.batch or 16, "demo": args.batch or 64}  # the paper's 32 need 12 GiB
+    all_chosen = {name: settings(profile.load(name).data.image_size, batches[name]) for name in args.sizes}
+    # first, while this process is small: a new one counts as large as the one that starts it
+    memories = {name: {side: in_own_process(side, chosen) for side in STEPS} for name, chosen in all_chosen.items()}
+    for name, chosen in all_chosen.items():
+        own, batch, memory = profile.load(name), batches[name], memories[name]
         trained = own if name == "demo" else chosen  # the demo's own network and batch: the shortest step
         lines += [
             f"- size of profile {name}: {2 * batch} views of {own.data.image_size} x {own.data.image_size}, "
