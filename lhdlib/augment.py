@@ -9,7 +9,7 @@ centre of pixel (row i, column j) is (j + 0.5, i + 0.5).
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -271,13 +271,40 @@ def _tones(images, bright, stretch, weights, radius):
     return _weigh(contrast(brightness(images, bright), stretch, radius), weights, radius, 1)
 
 
+class Drawn(NamedTuple):
+    """Images and the random numbers that make two views of each, still to be computed (`transform`)."""
+
+    images: tf.Tensor  #: shape (n, W, W, 1)
+    maps: tf.Tensor  #: rotation, crop and flip as one affine map, see `affine`; shape (2n, 2, 3)
+    bright: tf.Tensor  #: κ_bright, shape (2n,)
+    stretch: tf.Tensor  #: κ_contrast, shape (2n,)
+    sigma: tf.Tensor  #: of the blur, pixels; shape (2n,)
+
+
+def draw(images: np.ndarray, seed: int | tuple[int, ...], profile: Profile) -> Drawn:
+    """The random numbers of `contrastive_views`, on the host; they depend on `seed` and the images' size alone."""
+    rng = np.random.default_rng(seed)
+    n, size = images.shape[:2]
+    settings = profile.views
+    crops = sample_crops(rng, n, size, settings.theta_deg, settings.p_crop, settings.sigma)
+    flip = rng.random(2 * n) < 0.5
+    uniform = [rng.uniform(*span, 2 * n) for span in (paper.BRIGHTNESS, paper.CONTRAST, settings.blur_sigma)]
+    maps = affine(np.array(crops.box.tolist()), size, np.array(crops.center.tolist()), crops.angle_deg.values, flip)
+    return Drawn(tf.constant(images), maps, *(tf.cast(u, tf.float32) for u in uniform))
+
+
 @tf.function(reduce_retracing=True, autograph=False)
-def _apply(images, maps, bright, stretch, sigma, radius):
+def _apply(drawn, radius):
     # Three loops over the pixels. In a single one XLA would compute each source again for every weight of the blur.
-    weights = _gaussian(sigma, radius)
-    views = compiled(warp)(images, maps, radius)  # with the margin that the blur sees
-    views = compiled(_tones)(views, bright, stretch, weights, radius)
+    weights = _gaussian(drawn.sigma, radius)
+    views = compiled(warp)(tf.cast(drawn.images, tf.float32), drawn.maps, radius)  # with the margin that the blur sees
+    views = compiled(_tones)(views, drawn.bright, drawn.stretch, weights, radius)
     return compiled(_weigh)(views, weights, radius, 2)
+
+
+def transform(drawn: Drawn) -> tf.Tensor:
+    """The views that were drawn, in any graph: shape (2n, W, W, 1), float32."""
+    return _apply(drawn, kernel_radius(drawn.images.shape[1]))
 
 
 def contrastive_views(images: np.ndarray, seed: int | tuple[int, ...], profile: Profile) -> tf.Tensor:
@@ -296,15 +323,7 @@ def contrastive_views(images: np.ndarray, seed: int | tuple[int, ...], profile: 
     tf.Tensor, shape (2n, W, W, 1), float32
         Rows 2h and 2h + 1 (from 0) are the views of image h.
     """
-    rng = np.random.default_rng(seed)
-    n, size = images.shape[:2]
-    settings = profile.views
-    crops = sample_crops(rng, n, size, settings.theta_deg, settings.p_crop, settings.sigma)
-    flip = rng.random(2 * n) < 0.5
-    uniform = [rng.uniform(*span, 2 * n) for span in (paper.BRIGHTNESS, paper.CONTRAST, settings.blur_sigma)]
-    maps = affine(np.array(crops.box.tolist()), size, np.array(crops.center.tolist()), crops.angle_deg.values, flip)
-    tones = (tf.cast(u, tf.float32) for u in uniform)
-    return _apply(tf.cast(images, tf.float32), maps, *tones, kernel_radius(size))
+    return transform(draw(images, seed, profile))
 
 
 def ahead(make: Callable[[Input], Output], inputs: Iterable[Input]) -> Iterator[Output]:

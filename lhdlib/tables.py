@@ -45,6 +45,7 @@ LABELS = {
     "pretrain.patience": "epochs without gain before the end",
     "pretrain.same_patient_negatives": "other slices of a patient are negatives",
     "pretrain.jit": "compiled with XLA",
+    "pretrain.precision": "precision of the feature maps",
     "finetune.epochs": "epochs",
     "finetune.draws": "random crops of each sample",
     "finetune.seeds": "seeds",

@@ -480,6 +480,16 @@ def test_views_are_rotation_crop_flip_brightness_contrast_blur(settings):
         np.testing.assert_allclose(view, expected, atol=2e-4)
 
 
+def test_views_in_another_graph_are_the_same(settings):
+    """As the training step computes them on an accelerator: from what was drawn, compiled or not."""
+    images = smooth_images(4, 32, 23).astype(np.float16)
+    drawn, expected = augment.draw(images, 24, settings), augment.contrastive_views(images, 24, settings)
+    assert drawn.images.dtype == tf.float16  # as stored: half the bytes travel
+    for jit in (False, True):
+        found = tf.function(augment.transform, jit_compile=jit)(drawn)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_partners_are_adjacent_and_values_are_not_clipped(settings):
     """Constant images keep their level up to the brightness factor."""
     levels = 10.0 ** np.arange(5)

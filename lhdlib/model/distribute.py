@@ -79,6 +79,11 @@ def replicas(settings: Pretrain) -> int:
     return count
 
 
+def accelerated() -> bool:
+    """Whether a GPU computes: then the views, too, are made there, by the training step itself."""
+    return bool(tf.config.list_logical_devices("GPU"))
+
+
 def is_chief() -> bool:
     """Whether this process writes the files and shows the progress: the only one, or the first of ``TF_CONFIG``."""
     members, own = _members()

@@ -2,16 +2,31 @@
 (Fig. 6); the feature extractor ends at the first block (section "Unsupervised pre-training stage").
 """
 
+import contextlib
+from collections.abc import Iterator
+
 import keras
 from keras import layers
 
+from lhdlib.model.norm import BatchNormalization
 from lhdlib.profile import Encoder
 
 EPSILON = 1.001e-5  # of the ResNet's batch normalisation, as in keras.applications
 
 
+@contextlib.contextmanager
+def computed_in(precision: str) -> Iterator[None]:
+    """Networks built in the body compute in a Keras dtype policy, e.g. "mixed_bfloat16"."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def _norm(x, name):
-    return layers.BatchNormalization(epsilon=EPSILON, name=f"{name}_bn")(x)
+    return BatchNormalization(epsilon=EPSILON, name=f"{name}_bn")(x)
 
 
 def _bottleneck(x, width: int, stride: int, project: bool, name: str):

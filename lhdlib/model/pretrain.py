@@ -14,7 +14,7 @@ import tensorflow as tf
 from lhdlib import augment, workspace
 from lhdlib.data.dataset import Dataset
 from lhdlib.errors import UserError
-from lhdlib.model import distribute, losses
+from lhdlib.model import distribute, losses, norm
 from lhdlib.model import encoder as networks
 from lhdlib.profile import Pretrain, Profile
 from lhdlib.progress import progress_bar
@@ -35,15 +35,17 @@ def make_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, profile
     Returns
     -------
     callable
-        ``step(views, groups)`` -> dict of scalars: ``loss`` (per row, above log(2n - 1)), ``accuracy``, and mean
-        and spread of the feature norms.
+        ``step(batch, groups)`` -> dict of scalars: ``loss`` (per row, above log(2n - 1)), ``accuracy``, and mean
+        and spread of the feature norms. The batch are views, or `augment.Drawn`: then each device computes its own.
     """
     settings = profile.pretrain
     regularised, replicas = kernels(model), distribute.replicas(settings)
 
-    def replica_step(views, groups):
+    def replica_step(batch, groups):
+        own = tf.nest.map_structure(distribute.share, batch)
+        views = augment.transform(own) if isinstance(own, augment.Drawn) else own
         with tf.GradientTape() as tape:
-            features = distribute.gather(model(distribute.share(views), training=True))
+            features = distribute.gather(model(views, training=True))
             masked = None if settings.same_patient_negatives else groups
             loss = losses.contrastive_loss(features, settings.temperature, settings.reduction, masked)
             total = loss + settings.w * tf.add_n([tf.reduce_sum(k**2) for k in regularised])
@@ -51,7 +53,7 @@ def make_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, profile
         optimizer.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
         rows = tf.cast(tf.shape(features)[0], tf.float32)
         per_row = loss / rows if settings.reduction == "sum" else loss
-        norms = tf.norm(features, axis=1)
+        norms = tf.norm(tf.cast(features, tf.float32), axis=1)
         return {
             "loss": per_row - tf.math.log(rows - 1.0),
             "accuracy": losses.contrastive_accuracy(features),
@@ -60,9 +62,9 @@ def make_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, profile
         }
 
     @tf.function(jit_compile=settings.jit)
-    def step(views, groups):
+    def step(batch, groups):
         with distribute.synchronised(model):
-            report = distribute.strategy().run(replica_step, args=(views, groups))
+            report = distribute.strategy().run(replica_step, args=(batch, groups))
         return {name: distribute.strategy().experimental_local_results(value)[0] for name, value in report.items()}
 
     return step
@@ -139,7 +141,7 @@ def pretrain(
             f"Pre-training needs at least {settings.batch} slices, {len(train_rows)} were found: add studies, or lower "
             f"'batch' in [pretrain] of profile {profile.name!r}."
         )
-    code = [Path(m.__file__) for m in (augment, distribute, losses, networks)] + [Path(__file__)]
+    code = [Path(m.__file__) for m in (augment, distribute, losses, networks, norm)] + [Path(__file__)]
     key = workspace.content_key(
         profile.views, profile.encoder, settings, images.shape[1], seed, data_key, [len(train_rows)], *code
     )
@@ -149,7 +151,8 @@ def pretrain(
         return finished, workspace.read_table(folder / "history.csv")
 
     with strategy.scope():
-        model = networks.build_encoder(images.shape[1], profile.encoder, settings.drop_rate, seed)
+        with networks.computed_in(settings.precision):
+            model = networks.build_encoder(images.shape[1], profile.encoder, settings.drop_rate, seed)
         optimizer = keras.optimizers.Adam(settings.lr)
         optimizer.build(model.trainable_variables)
     state = _State(model, optimizer, folder / "checkpoint.npz", key)
@@ -159,18 +162,20 @@ def pretrain(
     steps = settings.steps_per_epoch or len(train_rows) // settings.batch
     name = f"pre-training w={settings.w:g} dr={settings.drop_rate:g}"
 
-    def batch_views(number: int) -> tuple[np.ndarray, tf.Tensor]:
+    make = augment.draw if distribute.accelerated() else augment.contrastive_views
+
+    def next_batch(number: int) -> tuple[np.ndarray, augment.Drawn | tf.Tensor]:
         rows = batch_rows(train_rows, settings.batch, seed, number)
-        return rows, augment.contrastive_views(images[rows][..., None], (seed, 0, number), profile)
+        return rows, make(images[rows][..., None], (seed, 0, number), profile)
 
     total, done = settings.max_epochs * steps, len(state.history) * steps
     bar = progress_bar(total=total, initial=done, desc=name, disable=not distribute.is_chief())
     while len(state.history) < settings.max_epochs and state.epochs_without_gain() < settings.patience:
         epoch = len(state.history)
         records = []
-        for rows, views in augment.ahead(batch_views, range(epoch * steps, (epoch + 1) * steps)):
+        for rows, batch in augment.ahead(next_batch, range(epoch * steps, (epoch + 1) * steps)):
             groups = np.repeat(patients[rows], 2)
-            record = {k: float(v) for k, v in train(views, tf.constant(groups)).items()}
+            record = {k: float(v) for k, v in train(batch, tf.constant(groups)).items()}
             record["same_patient_pairs"] = same_patient_pairs(patients[rows])
             records.append(record)
             bar.update()
@@ -182,7 +187,9 @@ def pretrain(
         state.end_epoch({"epoch": epoch + 1, "steps": (epoch + 1) * steps, **means})
         bar.set_postfix(loss=f"{means['loss']:.3f}", accuracy=f"{means['validation_accuracy']:.3f}")
     bar.close()
-    state.load_best()
+    # The encoder computes in float32 whatever trained it: features and heatmaps need not know.
+    model = networks.build_encoder(images.shape[1], profile.encoder, settings.drop_rate, seed)
+    model.set_weights(state.best)
     history = pd.DataFrame(state.history)
     if distribute.is_chief():
         workspace.write_table(folder / "history.csv", history)
@@ -285,9 +292,6 @@ class _State:
                 self.best = [stored[f"b{i}"] for i in range(len(self.model.weights))]
         except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
             raise UserError(f"Checkpoint {self.path} is damaged: delete it to start this training afresh.") from error
-
-    def load_best(self) -> None:
-        self.model.set_weights(self.best)
 
     def _variables(self) -> list:
         return [*self.model.variables, *self.optimizer.variables]

@@ -9,6 +9,7 @@ import tensorflow as tf
 from lhdlib import augment, workspace
 from lhdlib.data.dataset import Dataset
 from lhdlib.model import encoder as networks
+from lhdlib.model import norm
 from lhdlib.profile import Profile
 from lhdlib.progress import progress_bar
 
@@ -106,6 +107,6 @@ def baseline(data: Dataset, split: str, profile: Profile, seed: int, path: Path)
             found[f"{part}_logits"] = supervised_logits(model, data.images, rows)[None]
         return found
 
-    code = [Path(augment.__file__), Path(networks.__file__), Path(__file__)]
+    code = [Path(augment.__file__), Path(networks.__file__), Path(norm.__file__), Path(__file__)]
     settings = profile.supervised, profile.encoder, split, seed, data.info["fingerprint"], data.info["splits"]
     return workspace.cached(path, workspace.content_key(*settings, *code), compute)

@@ -53,18 +53,22 @@ def train(folder: Path):
 
 # One step of plain gradient descent: what the weights lose is the gradient of Eq. 6 with the L2 term
 
+MAKE = ("contrastive_views", "draw")  # views that wait for the step, and views that the step's devices make
 STEP = {"w": 0.5, "same_patient_negatives": False}
 GROUPS = np.repeat([0, 1, 2, 3, 0, 1, 2, 2], 2)  # one patient's slices in both halves of the batch
 
 
-def step_views():
+def step_views(make: str = "contrastive_views"):
     from lhdlib import augment
 
-    return augment.contrastive_views(slices()[:BATCH][..., None], 1, settings())
+    return getattr(augment, make)(slices()[:BATCH][..., None], 1, settings())
 
 
-def stepped() -> dict[str, np.ndarray]:
-    """What one step on the devices of this process takes from each weight, and its report."""
+def stepped(make: str) -> dict[str, np.ndarray]:
+    """What one step on the devices of this process takes from each weight, and its report.
+
+    `make` is the function of `augment` whose result the step gets: views, or what was drawn for them.
+    """
     import keras
     import tensorflow as tf
 
@@ -75,7 +79,7 @@ def stepped() -> dict[str, np.ndarray]:
         optimizer = keras.optimizers.SGD(1.0)
         optimizer.build(model.trainable_variables)
     before = {v.path: v.numpy() for v in model.weights}
-    report = pretrain.make_step(model, optimizer, settings(**STEP))(step_views(), tf.constant(GROUPS))
+    report = pretrain.make_step(model, optimizer, settings(**STEP))(step_views(make), tf.constant(GROUPS))
     return {v.path: before[v.path] - v.numpy() for v in model.weights} | {k: v.numpy() for k, v in report.items()}
 
 
@@ -201,17 +205,19 @@ def test_trajectories_are_those_of_one_device(runs, kind):
     np.testing.assert_allclose(found.norm, one.norm, rtol=1e-3)
 
 
+@pytest.mark.parametrize("make", MAKE)
 @pytest.mark.parametrize("kind", ["mirrored", "workers"])
-def test_gradients_are_those_of_the_whole_batch(runs, by_hand, kind):
+def test_gradients_are_those_of_the_whole_batch(runs, by_hand, kind, make):
     """Also the report, and the move of batch normalisation's statistics, as one pass over all rows makes it."""
-    with np.load(runs[kind].with_suffix(".npz")) as found:
+    with np.load(runs[kind].with_suffix(f".{make}.npz")) as found:
         assert set(found) == set(by_hand)
         for name, expected in by_hand.items():
             close(name, found[name], expected)
 
 
-def test_one_device_does_the_same(by_hand):
-    for name, found in stepped().items():
+@pytest.mark.parametrize("make", MAKE)
+def test_one_device_does_the_same(by_hand, make):
+    for name, found in stepped(make).items():
         close(name, found, by_hand[name])
 
 
@@ -344,9 +350,10 @@ def main(devices: int, folder: Path) -> int:
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
-    found = stepped()
-    if distribute.is_chief():
-        np.savez(folder.with_suffix(".npz"), **found)
+    for make in MAKE:
+        found = stepped(make)
+        if distribute.is_chief():
+            np.savez(folder.with_suffix(f".{make}.npz"), **found)
     return 0
 
 

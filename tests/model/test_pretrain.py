@@ -13,7 +13,7 @@ from lhdlib import augment, profile
 from lhdlib.data.dataset import Dataset
 from lhdlib.errors import UserError
 from lhdlib.model import losses, pretrain
-from lhdlib.model.encoder import build_encoder
+from lhdlib.model.encoder import build_encoder, computed_in
 
 SIZE = 32
 SETTINGS = profile.load("smoke").replace(
@@ -343,6 +343,50 @@ def test_too_few_slices(tmp_path):
             smooth_images(9, 0), np.arange(7), np.arange(7, 9), np.zeros(9, int), SETTINGS, 0, tmp_path, "data"
         )
     assert not list(tmp_path.iterdir())
+
+
+def test_views_made_in_the_step_train_alike(undisturbed, tmp_path, monkeypatch):
+    """As on a GPU; here without one."""
+    monkeypatch.setattr(pretrain.distribute, "accelerated", lambda: True)
+    monkeypatch.setattr(augment, "contrastive_views", _only_held_out(augment.contrastive_views))
+    _, weights, history = undisturbed
+    model, found = run(tmp_path)
+    np.testing.assert_allclose(found.loss, history.loss, rtol=1e-4)
+    for a, b in zip(model.get_weights(), weights, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+
+
+def _only_held_out(make):
+    def checked(images, seed, profile):
+        assert seed[0] == pretrain.VALIDATION_SEED
+        return make(images, seed, profile)
+
+    return checked
+
+
+def test_a_step_in_mixed_precision_is_nearly_the_same(stepped, views):
+    with computed_in("mixed_bfloat16"):
+        model = build()
+    start = model.get_weights()
+    step = pretrain.make_step(model, keras.optimizers.SGD(1e-2), SETTINGS.replace(pretrain={"w": 0.0}))
+    found = {name: float(value) for name, value in step(views, tf.constant(np.repeat(np.arange(8), 2))).items()}
+    before, after, _, exact = stepped[0.0]
+    assert found["loss"] == pytest.approx(exact["loss"], abs=0.05) and found["loss"] != exact["loss"]
+    assert found["norm"] == pytest.approx(exact["norm"], rel=0.02)
+    kernel = model.get_layer("fc4_dense").kernel
+    moved, expected = kernel.numpy() - before[kernel.path], after[kernel.path] - before[kernel.path]
+    assert kernel.dtype == "float32" and np.corrcoef(moved.ravel(), expected.ravel())[0, 1] > 0.98
+    assert all(weight.dtype == np.float32 for weight in start)
+
+
+def test_mixed_precision_leaves_a_float32_encoder(tmp_path):
+    settings = SETTINGS.replace(pretrain={"precision": "mixed_bfloat16"})
+    model, history = run(tmp_path, settings=settings)
+    assert np.isfinite(history.to_numpy()).all()
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+    stored, images = keras.saving.load_model(tmp_path / "encoder.keras"), smooth_images(2, 1)[..., None]
+    np.testing.assert_array_equal(stored(images), model(images))
+    assert stored(images).dtype == tf.float32
 
 
 def test_pretrained_hands_over_the_datasets_parts(tmp_path, monkeypatch):
