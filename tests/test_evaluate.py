@@ -1,7 +1,6 @@
 """Metrics against scikit-learn, intervals against explicit formulas, brute force and simulations."""
 
 import functools
-import time
 
 import numpy as np
 import pytest
@@ -274,13 +273,6 @@ def test_differences_cover_in_2000_draws(monkeypatch):
     covered, plain = np.mean(hits, axis=0)
     assert 0.93 <= covered <= 0.97
     assert plain < 0.87
-
-
-def test_everything_is_known_in_a_moment():
-    labels, logits, patients = clustered(np.random.default_rng(13), 80, 2, seeds=3)
-    started = time.perf_counter()
-    evaluate.by_patient(labels, logits, patients)
-    assert time.perf_counter() - started < 1
 
 
 def test_all_right_is_not_certain_with_patients_either():
