@@ -199,6 +199,12 @@ def read_table(path: Path, **options: Any) -> pd.DataFrame:
         raise UserError(f"{path} cannot be read: run the earlier notebooks first (./run_all.sh).") from error
 
 
+def save_arrays(path: Path, /, **arrays: np.ndarray) -> None:
+    """Write arrays by name as ``.npz``, atomically."""
+    with replacing(path) as temporary:
+        np.savez(temporary, **arrays)
+
+
 def cached(path: Path, key: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Arrays of an ``.npz`` written under the same key, or computed and written now.
 
@@ -209,8 +215,7 @@ def cached(path: Path, key: str, compute: Callable[[], dict[str, np.ndarray]]) -
             if str(stored["key"]) == key:
                 return {name: stored[name] for name in stored.files if name != "key"}
     arrays = {name: np.asarray(values) for name, values in compute().items()}
-    with replacing(path) as temporary:
-        np.savez(temporary, key=np.array(key), **arrays)
+    save_arrays(path, key=np.array(key), **arrays)
     return arrays
 
 

@@ -110,6 +110,24 @@ def test_every_profile_value_changes_its_key():
     assert len(keys) == 6
 
 
+def test_arrays_survive_a_failed_write(tmp_path):
+    path, arrays = tmp_path / "07" / "heat.npz", {"path": np.arange(3), "maps": np.eye(2, dtype=np.float32)}
+    workspace.save_arrays(path, **arrays)
+    with pytest.raises(ValueError, match="planted"):
+        workspace.save_arrays(path, maps=Unwritable())
+    assert list(path.parent.iterdir()) == [path]
+    with np.load(path, allow_pickle=False) as stored:
+        assert {name: stored[name].tolist() for name in stored} == {k: v.tolist() for k, v in arrays.items()}
+        assert stored["maps"].dtype == np.float32
+
+
+class Unwritable:
+    """Fails once NumPy has opened the file."""
+
+    def __array__(self, *_, **__):
+        raise ValueError("planted")
+
+
 def test_cached_computes_once_per_key(tmp_path):
     path, calls = tmp_path / "part" / "features.npz", []
 
