@@ -167,16 +167,19 @@ def _check_disk(plan: Plan) -> None:
 
 
 @contextlib.contextmanager
-def locked(results: Path) -> Iterator[None]:
-    """Keep a second run out of a results folder while the body runs; `UserError` for whoever comes second."""
-    results.mkdir(parents=True, exist_ok=True)
-    try:
-        with filelock.FileLock(results / ".lock", timeout=0):
-            yield
-    except filelock.Timeout:
-        raise UserError(
-            f"Another run is using {results}: wait for it to end, or name another folder with --results DIR."
-        ) from None
+def locked(*folders: Path) -> Iterator[None]:
+    """Keep a second run out of these folders while the body runs; `UserError` for whoever comes second."""
+    with contextlib.ExitStack() as held:
+        for folder in dict.fromkeys(folders):  # results and figures may be one
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                held.enter_context(filelock.FileLock(folder / ".lock", timeout=0))
+            except filelock.Timeout:
+                raise UserError(
+                    f"Another run is using {folder}: wait for it to end, or name other folders with --results DIR and "
+                    "--figures DIR."
+                ) from None
+        yield
 
 
 def conclude(plan: Plan, ran: bool) -> None:
@@ -268,8 +271,9 @@ def main(
             print(table(plan))
             return 0
         _prepare_environment()
-        with locked(plan.space.results):
-            for folder in (plan.space.results, plan.space.figures):
+        folders = (plan.space.results, plan.space.figures)
+        with workspace.disk_space(plan.space.results), locked(*folders):
+            for folder in folders:
                 workspace.sweep(folder)
             ran = run(plan, chosen, args.force)
             if all(stale.finished(plan, number) for number in upstream):

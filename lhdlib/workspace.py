@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import psutil
 
@@ -123,6 +124,25 @@ def content_key(*parts: Any) -> str:
 
 
 @contextlib.contextmanager
+def disk_space(path: Path) -> Iterator[None]:
+    """While the body writes `path`: a full disk, here or in a kernel that hands on its traceback, is one sentence.
+
+    Raises
+    ------
+    UserError
+        When the disk is full.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if not any(f"[Errno {number}]" in str(error) for number in (errno.ENOSPC, errno.EDQUOT)):
+            raise
+        raise UserError(f"The disk is full, {path} was not written: free some space and start again.") from error
+
+
+@contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path` and rename it on success, so that `path` is always whole.
 
@@ -131,17 +151,26 @@ def replacing(path: Path) -> Iterator[Path]:
     UserError
         When the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")  # keeps the suffix, which Keras and NumPy look at
     try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise UserError(f"The disk is full, {path} was not written: free some space and start again.") from error
+        with disk_space(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def mapped(path: Path, dtype: npt.DTypeLike, shape: tuple[int, ...]) -> np.memmap:
+    """A new ``.npy`` file of zeros, mapped to be written; its whole size is taken from the disk now.
+
+    A disk that fills up under a map kills the process (SIGBUS); here it is an error, and found out before the work.
+    """
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def sweep(folder: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 import lhdlib
 from lhdlib import run, stale, workspace
+from lhdlib.errors import UserError
 
 UPSTREAM = {"01": (), "02": ("01",)}
 PARAMETERS = 'profile = "smoke"\ndata_dir = ""\nseed = 0\nresults_dir = ""\nfigures_dir = ""'
@@ -221,11 +222,25 @@ def test_an_unknown_parameter_is_refused(place, capsys, no_kernel):
     assert "01_first.ipynb has no parameter 'seed'" in capsys.readouterr().err
 
 
-def test_a_second_run_is_refused(place, capsys, no_kernel):
-    place.results.mkdir()
-    with filelock.FileLock(place.results / ".lock"):
+@pytest.mark.parametrize("folder", ["results", "figures"])
+def test_a_second_run_into_the_same_results_or_figures_is_refused(place, capsys, no_kernel, folder):
+    used = getattr(place, folder)
+    used.mkdir()
+    with filelock.FileLock(used / ".lock"):
         assert place.start() == 2
-    assert capsys.readouterr().err.startswith(f"Error: Another run is using {place.results}")
+    error = capsys.readouterr().err
+    assert error.startswith(f"Error: Another run is using {used}: wait for it") and error.count("\n") == 1
+
+
+def test_locks_are_given_back_and_one_folder_may_be_both(tmp_path):
+    with (
+        pytest.raises(UserError, match="Another run"),
+        run.locked(tmp_path / "b"),
+        run.locked(tmp_path / "a", tmp_path / "b"),
+    ):
+        pytest.fail("locked twice")
+    with run.locked(tmp_path / "a", tmp_path / "b", tmp_path / "a"):
+        pass
 
 
 def test_a_full_disk_is_refused(place, capsys, no_kernel, monkeypatch):

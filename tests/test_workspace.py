@@ -293,6 +293,28 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_earlier_file(tmp_path, kind)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"result.npz": b"earlier"}
 
 
+def test_a_full_disk_is_told_from_other_failures_also_in_a_kernels_traceback(tmp_path):
+    said = {
+        "ValueError\nOSError: [Errno 28] No space left on device": UserError,
+        "[Errno 2] no [Errno 280]": ValueError,
+    }
+    for text, kind in said.items():
+        with pytest.raises(kind), workspace.disk_space(tmp_path):
+            raise ValueError(text)
+    with pytest.raises(UserError, match="^inner"), workspace.disk_space(tmp_path):
+        raise UserError("inner [Errno 28]")  # says already which file
+
+
+def test_a_mapped_array_is_zero_and_owns_its_space(tmp_path):
+    array = workspace.mapped(tmp_path / "a.npy", np.float16, (300, 1000))
+    if hasattr(os, "posix_fallocate"):
+        assert (tmp_path / "a.npy").stat().st_blocks * 512 >= array.nbytes  # not sparse
+    assert not array.any()
+    array[7] = 1
+    array.flush()
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy").sum(1), np.where(np.arange(300) == 7, 1000, 0))
+
+
 def test_what_a_killed_process_left_is_swept_and_a_living_ones_is_not(tmp_path):
     done = subprocess.Popen([sys.executable, "-c", ""])
     done.wait()

@@ -532,12 +532,9 @@ def write_store(archive: Path, slices: pd.DataFrame, path: Path, settings: profi
         ``path, patient, reason`` of the unreadable slices.
     """
     size = settings.image_size
-    store = np.lib.format.open_memmap(path, "w+", np.float16, (len(slices), size, size))
+    store = workspace.mapped(path, np.float16, (len(slices), size, size))
     offsets = store.offset + np.arange(len(slices)) * store.itemsize * size**2
     del store
-    if hasattr(os, "posix_fallocate"):  # a disk that is too small is found out now, not after hours
-        with open(path, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     columns = zip(offsets.tolist(), slices.path, slices.row_spacing, slices.column_spacing, strict=True)
     tasks = [(path, offset, archive / p, spacing, settings) for offset, p, *spacing in columns]
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=_one_thread) as pool:

@@ -186,7 +186,7 @@ def dataset_features(
             return {"train": extract_draws(extractor, data.images, rows, settings.draws, seed)}
         path.unlink(missing_ok=True)  # its key must not vouch for another draw's features
         with workspace.replacing(apart) as temporary:
-            out = np.lib.format.open_memmap(temporary, "w+", np.float32, shape)
+            out = workspace.mapped(temporary, np.float32, shape)
             extract_draws(extractor, data.images, rows, settings.draws, seed, out=out).flush()
         return {}
 
