@@ -60,11 +60,13 @@ def main() -> None:
 
 
 def draw(made: list, real: list | None, found: dict, path: Path) -> None:
-    """Slices above, statistics (mean and standard deviation) below."""
+    """Slices above, statistics (line: mean over slices; band: standard deviation) below."""
     rows = [("phantom", made)] + ([("real", real)] if real else [])
     with figure_style.style():
-        fig = Figure(figsize=(6.7, 1.25 * len(rows) + 2.2), layout="constrained")
-        parts = fig.subfigures(len(rows) + 1, 1, height_ratios=[1.25] * len(rows) + [2.2])
+        heights = [30] * len(rows) + [62]  # mm
+        size = (figure_style.PAGE * figure_style.MM, (sum(heights) + 8) * figure_style.MM)
+        fig = Figure(figsize=size, layout="constrained")
+        parts = fig.subfigures(len(rows) + 1, 1, height_ratios=heights)
         for (side, images), part in zip(rows, parts, strict=False):
             for ax, number in zip(part.subplots(1, 6), np.linspace(0, len(images) - 1, 6).astype(int), strict=True):
                 image = images[number]
@@ -74,15 +76,17 @@ def draw(made: list, real: list | None, found: dict, path: Path) -> None:
         for ax, name in zip(parts[-1].subplots(1, 3), found["real"][0], strict=True):
             edges = {"grey level": GREY, "radius, mm": RINGS_MM}.get(name, GREY / 2)
             middle = (edges[1:] + edges[:-1]) / 2
-            for side, color in (("phantom", figure_style.VERMILION), ("real", figure_style.BLUE)):
+            for side, color, ls in (("phantom", figure_style.VERMILION, "--"), ("real", figure_style.BLUE, "-")):
                 curves = np.array([row[name] for row in found[side]])
                 mean, sd = curves.mean(axis=0), curves.std(axis=0)
-                ax.plot(middle, mean, color=color, label=f"{side}, mean ± sd")
+                ax.plot(middle, mean, color=color, ls=ls, label=f"{side}, {len(curves)} slices")
                 ax.fill_between(middle, mean - sd, mean + sd, color=color, alpha=0.2, lw=0)
             ax.set(xlabel=name, ylabel="mean grey level" if "radius" in name else "density")
             if "radius" not in name:
                 ax.set_yscale("log")
-        parts[-1].axes[0].legend()
+        parts[-1].axes[0].legend(loc="lower left")
+        data = "phantom (synthetic images, no evidence about patients); real axial slices of doi:10.17632/k57fr854j2"
+        fig.supxlabel(f"Data: {data}", x=0.01, ha="left", fontsize=figure_style.SMALL, color="0.25")
         path.parent.mkdir(parents=True, exist_ok=True)
         fig.savefig(path, dpi=figure_style.DPI, metadata={"Software": None})
 

@@ -369,6 +369,7 @@ def fig05_pretraining(
         Eq. 6 for these four views.
     """
     images, views, features = _expect("images", images, 3, 2), _expect("views", views, 3, 4), np.asarray(features)
+    result = f"loss (Eq. 6) = {loss:.3f}" if loss >= 0.001 else "loss (Eq. 6) < 0.001"
     page = Canvas(PAGE, 115)
     lines, size, pitch = ((BLUE, "-"), (VERMILION, "--")), 22, 27
     tops = [8 + pitch * i for i in range(4)]
@@ -406,7 +407,7 @@ def fig05_pretraining(
     ax.set_title("$P_{i,j}$ (Eq. 5)", pad=3)
     page.text(154, 81, "framed: partners,\nP to be raised", color="0.2", fontsize=SMALL)
     page.arrow((154, 84), (154, 90))
-    page.box(137, 91, 34, 8, f"loss (Eq. 6) = {loss:.3g}", ORANGE)
+    page.box(137, 91, 34, 8, result, ORANGE)
     for x, text in ((38, "(a) two views of each image"), (102, "(b) features"), (154, "(c) similarity")):
         page.text(x, 2.5, text, weight="bold")
     partner = np.eye(4, dtype=bool)[[1, 0, 3, 2]]
@@ -416,7 +417,7 @@ def fig05_pretraining(
         "One pre-training step: two slices, each with the frames of two random crops, solid and dashed, and their "
         f"common centre; the four views; their vectors of {features.shape[1]} numbers as strips of colours; a table of "
         f"probabilities, at least {probabilities[partner].min():.2f} between partners and at most "
-        f"{probabilities[others].max():.2g} between views of different slices; the loss, {loss:.3g}.",
+        f"{probabilities[others].max():.2f} between views of different slices; {result}.",
     )
 
 

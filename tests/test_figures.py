@@ -472,6 +472,7 @@ def test_figures_state_the_numbers_they_are_given():
     for count, published in zip((20, 30, 40, 50, 60), paper.LABEL_COUNTS, strict=True):
         assert f"{count}\n{published}\n{count / 60:.0%}" in labels
     assert "supv\n3036\n100%" in labels
+    assert f"loss (Eq. 6) = {4 * np.log(3):.3f}" in texts(draw("fig05_pretraining"))
     heat = texts(draw("fig10_heatmaps"))
     assert heat.count("weight 0.333") == 9 and "L5-S1\np = 0.70" in heat
 

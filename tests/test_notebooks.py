@@ -101,7 +101,20 @@ def test_it_tells_the_section_in_words_and_its_equations(name):
     paragraphs = NOTEBOOKS[name].cells[0].source.split("\n\n")[2:]
     told = " ".join(text for text in paragraphs if not text.startswith("**"))
     assert len(told.split()) >= 40
-    assert any("$$" in source for source in cells(name, "markdown"))
+    displayed = "".join(re.findall(r"\$\$(.*?)\$\$", "\n".join(cells(name, "markdown")), re.DOTALL))
+    assert displayed
+    assert not {n for n in equations(name) if f"({n})" not in displayed and rf"\tag{{{n}}}" not in displayed}
+
+
+def equations(name: str) -> set[int]:
+    """Numbers of the equations that the first cell names, as in "Eq. 7, 8, 16-20" or "Eq. 7 and 8"."""
+    named = re.findall(r"\bEqs?\. ((?:[\d–-]|,\s|\sand\s)+)", NOTEBOOKS[name].cells[0].source)
+    spans = re.findall(r"(\d+)(?:[–-](\d+))?", " ".join(named))
+    return {n for first, last in spans for n in range(int(first), int(last or first) + 1)}
+
+
+def test_every_equation_of_the_paper_is_named():
+    assert sorted(n for name in NAMES for n in equations(name)) == list(range(1, 24))
 
 
 @each
@@ -145,6 +158,14 @@ def test_imports_stand_in_the_first_code_cell_alone(name):
     with_imports = [any(isinstance(n, kinds) for n in ast.walk(ast.parse(c))) for c in cells(name, "code")]
     assert with_imports[0] and not any(with_imports[1:])
     assert all(isinstance(node, kinds) for node in ast.parse(cells(name, "code")[0]).body)
+
+
+@each
+def test_no_imported_name_gets_another_meaning(name):
+    nodes = list(ast.walk(tree(name)))
+    imports = [node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
+    imported = {alias.asname or alias.name.partition(".")[0] for node in imports for alias in node.names}
+    assert not imported & {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
 @each
