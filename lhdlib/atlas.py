@@ -7,7 +7,6 @@ the page lays one over the other, which is what drawing with any opacity in betw
 import base64
 import hashlib
 import html
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from PIL import Image
 
 from lhdlib import reading as readings
 from lhdlib import workspace
+from lhdlib.pictures import data_url
 from lhdlib.progress import progress_bar
 from lhdlib.reading import Look, Reading
 
@@ -79,7 +79,7 @@ def write_atlas(
     Raises
     ------
     UserError
-        When the slice store cannot be read, or the disk is full.
+        When the truth has no mask that fits a slice, or the disk is full.
     """
     path = Path(path)
     words = [_words(reading, row) for row in range(len(reading.discs))]
@@ -98,7 +98,7 @@ def write_atlas(
 
 def _words(reading: Reading, row: int) -> dict[str, Any]:
     said = readings.facts(reading, row)
-    known = {"herniated": 1, "normal": 0, None: None}[said["label"]]
+    known = {"abnormal": 1, "normal": 0, None: None}[said["label"]]
     return {
         "name": f"patient {said['patient']}, {said['level']}",
         "outcome": said["outcome"],
@@ -136,8 +136,8 @@ def _slices(reading: Reading, row: int, side: int, quality: int) -> dict[str, st
     drawn = readings.draw_disc(reading, row, LOOK, side)
     grey, hot = (drawn.crop((0, top, drawn.width, top + side)) for top in (0, side))
     return {
-        "slices": _data_url(grey, "WEBP", quality=quality, method=6),
-        "heat": _data_url(hot, "WEBP", quality=round(HEAT_QUALITY * quality), method=6),
+        "slices": data_url(grey, "WEBP", quality=quality, method=6),
+        "heat": data_url(hot, "WEBP", quality=round(HEAT_QUALITY * quality), method=6),
     }
 
 
@@ -150,13 +150,7 @@ def _lesion(reading: Reading, row: int, side: int) -> dict[str, str]:
         return {}
     picture = Image.fromarray(edge.astype(np.uint8), "P")
     picture.putpalette([0, 0, 0, *readings.CONTOUR])
-    return {"lesion": _data_url(picture, "PNG", transparency=0, bits=1, optimize=True)}
-
-
-def _data_url(picture: Image.Image, kind: str, **options: Any) -> str:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return {"lesion": data_url(picture, "PNG", transparency=0, bits=1, optimize=True)}
 
 
 def _json(value: Any) -> str:
@@ -341,7 +335,7 @@ function show() {
   for (const id of ["input", "under"]) at(id).src = disc.slices;
   at("heat").src = disc.heat;
   at("input").alt = `${disc.name}: ${slices}.`;
-  const drawn = disc.called === "herniated" || at("always").checked;
+  const drawn = disc.called === "abnormal" || at("always").checked;
   at("heated").textContent = drawn ? "Under the heat" : "No heat: the disc is called normal";
   at("heat").hidden = !drawn;
   at("heat").style.opacity = at("opacity").value / 100;

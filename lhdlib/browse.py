@@ -3,9 +3,7 @@
 Slices are read from the archive when they are shown, and only a few are kept; a file that is gone is one sentence.
 """
 
-import base64
 import html
-import io
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -13,12 +11,13 @@ from pathlib import Path
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from threadpoolctl import ThreadpoolController
 
 from lhdlib import workspace
 from lhdlib.data import dataset, dicom, discs, reports
 from lhdlib.errors import UserError
+from lhdlib.pictures import grey, image_html, write
 from lhdlib.review import marked_note
 from lhdlib.workspace import Workspace
 
@@ -30,7 +29,7 @@ CACHE = 64  # slices kept as they are drawn, at most 160 kB each
 GAP = 8  # pixels between panels
 MARKS = ((255, 176, 0), (100, 180, 255))  # of a disc's first and second sample
 SLICES, DISCS, REJECTED = "slices", "discs", "rejected files"
-LABELS = ("normal", "herniated")
+LABELS = ("normal", "abnormal")
 TRIPLE = ["slice_1", "slice_2", "slice_3"]  # columns of the table of samples
 T1_ONLY = "T1, pre-training only"
 STYLE = """<style>
@@ -64,7 +63,7 @@ class Catalogue:
     slices : pd.DataFrame
         ``data.slices`` with ``slab`` (row of `slabs`, -1 for none) and ``place`` in it (from 0, cranial first).
     slabs : pd.DataFrame
-        ``discs.csv`` with ``rows`` (of the slice store, cranial to caudal) and ``status``: "herniated" or "normal" for
+        ``discs.csv`` with ``rows`` (of the slice store, cranial to caudal) and ``status``: "abnormal" or "normal" for
         a labelled disc, else why no sample was made of it.
     rejected : pd.DataFrame
         ``rejected.csv`` with ``kind``, the reason without what belongs to the single file.
@@ -177,11 +176,6 @@ def sample_text(sample: pd.Series) -> str:
     return f"sample {sample.part + 1} of {sample.level}, {LABELS[sample.label]}, {splits}"
 
 
-def grey(image: np.ndarray) -> np.ndarray:
-    """Values in [0, 1], cut beyond, as 8 bits."""
-    return np.round(np.clip(image.astype(np.float32), 0, 1) * 255).astype(np.uint8)
-
-
 def _placed(slabs: pd.DataFrame, slices: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Slabs with the rows of their slices, and slices with the slab that each belongs to."""
     paths = slabs.paths.str.split("//").explode().rename("path").rename_axis("slab").reset_index()
@@ -209,20 +203,6 @@ def statuses(slabs: pd.DataFrame, slices: pd.DataFrame, samples: pd.DataFrame, a
 
 
 # Drawing
-
-
-def image_html(picture: Image.Image, alt: str) -> str:
-    """A picture as an HTML element that carries its description; it is never scaled up and shrinks with the page."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)
-    source = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    size = f'width="{picture.width}" height="{picture.height}" style="max-width:100%;height:auto"'
-    return f'<img {size} decoding="sync" alt="{html.escape(alt)}" src="{source}">'
-
-
-def write(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, color: tuple, **options) -> None:
-    """Text that is legible on any grey."""
-    draw.text(place, text, color, ImageFont.load_default(14), stroke_width=2, stroke_fill="black", **options)
 
 
 def draw_slice(acquired: np.ndarray | None, stored: np.ndarray, share: float) -> Image.Image:

@@ -14,9 +14,9 @@ import tensorflow as tf
 from PIL import Image, ImageDraw
 
 from lhdlib import augment, paper
-from lhdlib.browse import grey, image_html, write
 from lhdlib.data import dataset
 from lhdlib.errors import UserError
+from lhdlib.pictures import grey, image_html, write
 from lhdlib.profile import Profile
 from lhdlib.workspace import Workspace
 

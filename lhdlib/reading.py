@@ -4,8 +4,8 @@ view draw it with the same functions.
 
 import html
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -18,10 +18,9 @@ from threadpoolctl import ThreadpoolController
 
 from lhdlib import gradcam, localise
 from lhdlib.data import dataset
-from lhdlib.data.discs import sample_starts
 from lhdlib.data.sagittal import SagittalView
 from lhdlib.errors import UserError
-from lhdlib.review import Review, draw_slabs, marked_note
+from lhdlib.review import JudgedDiscs, draw_slabs, marked_note
 from lhdlib.workspace import Workspace
 
 OUTCOMES = ("true positive", "false positive", "true negative", "false negative")
@@ -53,11 +52,13 @@ class Reading:
     data_label : str
         On which data: shown with every disc.
     threshold : float
-        From which probability on a disc is called herniated.
+        From which probability on a disc is called abnormal.
     lesion : callable, optional
         Disc's row -> share of each pixel that the lesion covers, shape (3, W, W); only a phantom has it.
     slabs : callable, optional
-        Disc's row -> the study's sagittal image with the disc's slices; raises `UserError` where there is none.
+        Disc's row -> the study's sagittal image (`draw_place`); raises `UserError` where there is none.
+    stamp : mapping
+        Of the run (`workspace.Workspace.stamp`): goes into every saved view.
     """
 
     images: np.ndarray
@@ -69,6 +70,7 @@ class Reading:
     threshold: float = 0.5
     lesion: Callable[[int], np.ndarray] | None = None
     slabs: Callable[[int], Image.Image] | None = None
+    stamp: Mapping[str, Any] = field(default_factory=dict)
 
     def outcomes(self) -> np.ndarray:
         """`outcome` of each disc."""
@@ -113,7 +115,8 @@ def from_workspace(space: Workspace) -> Reading:
         found["slice_weight"],
         data.info["data_label"],
         lesion=_lesions(space, data, discs),
-        slabs=_slabs(space, discs),
+        slabs=_slabs(space, discs, data.slices.path.to_numpy()),
+        stamp=space.stamp(),
     )
 
 
@@ -131,41 +134,54 @@ def _lesions(space: Workspace, data: dataset.Dataset, discs: pd.DataFrame) -> Ca
     return lesion
 
 
-def _slabs(space: Workspace, discs: pd.DataFrame) -> Callable[[int], Image.Image]:
+def _slabs(space: Workspace, discs: pd.DataFrame, paths: np.ndarray) -> Callable[[int], Image.Image]:
     @lru_cache(1)
-    def review() -> Review:
-        return Review(space.results / "01", space.data_dir)
+    def dataset_discs() -> JudgedDiscs:
+        return JudgedDiscs(space.results / "01", space.data_dir)
 
     @lru_cache(CACHED)
     def study(patient: str, name: str) -> tuple[pd.DataFrame, SagittalView]:
-        judged = review().judged
+        found = dataset_discs()
+        judged = found.judged
         rows = judged.index[(judged.patient == patient) & (judged.study == name) & (judged.weighting == "T2")]
         if not len(rows):
             raise UserError(f"The dataset has no T2 slab of patient {patient}, {name}: run notebook 01 again.")
-        return review().slabs(rows[0]), review().view(rows[0])
+        return found.slabs(rows[0]), found.view(rows[0])
 
     def slabs(row: int) -> Image.Image:
         disc = discs.iloc[row]
-        beside, view = study(disc.patient, disc.study)
-        names = list(beside.level)
-        if disc.level not in names:
-            return draw_slabs(view, names, size=SAGITTAL)
-        slab = names.index(disc.level)
-        start = sample_starts(beside.slices.iloc[slab])[disc.part]
-        whole = len(view.cuts[slab]) == beside.slices.iloc[slab]  # every slice cuts the sagittal image
-        return draw_slabs(view, names, slab, SAGITTAL, range(start, start + 3) if whole else None)
+        return draw_place(*study(disc.patient, disc.study), paths[disc[SLICES].to_numpy(int)])
 
     return slabs
 
 
+def draw_place(slabs: pd.DataFrame, view: SagittalView, used: Sequence[str]) -> Image.Image:
+    """The sagittal image of a study on which the slices that the classifier saw stand out.
+
+    Parameters
+    ----------
+    slabs : pd.DataFrame
+        All T2 slabs of the study, of `discs.group_discs`.
+    view : SagittalView
+        Of these slabs.
+    used : sequence of str
+        The slices' paths, all of one slab.
+    """
+    chosen = next((slab for slab, paths in enumerate(slabs.paths) if used[0] in paths), None)
+    places: list[int] = []
+    if chosen is not None and len(view.cuts[chosen]) == slabs.slices.iloc[chosen]:  # else which cuts are whose?
+        places = [slabs.paths.iloc[chosen].index(path) for path in used]
+    return draw_slabs(view, list(slabs.level), chosen, SAGITTAL, places)
+
+
 def outcome(label: np.ndarray, probability: np.ndarray, threshold: float = 0.5) -> np.ndarray:
-    """One of `OUTCOMES` for each disc, "called herniated" or "called normal" where the label is missing."""
+    """One of `OUTCOMES` for each disc, "called abnormal" or "called normal" where the label is missing."""
     positive = np.asarray(probability) >= threshold
     label = np.asarray(label, float)
     judged = np.char.add(
         np.where(positive == (label == 1), "true ", "false "), np.where(positive, "positive", "negative")
     )
-    return np.where(np.isnan(label), np.where(positive, "called herniated", "called normal"), judged)
+    return np.where(np.isnan(label), np.where(positive, "called abnormal", "called normal"), judged)
 
 
 # Drawing
@@ -193,7 +209,7 @@ def draw_disc(reading: Reading, row: int, look: Look = Look(), side: int = 300, 
     Raises
     ------
     UserError
-        When the slice store cannot be read.
+        When the truth has no mask that fits a slice.
     """
     low, high = look.window
     slices = np.asarray(reading.images[reading.discs[SLICES].iloc[row].to_numpy(int)], np.float32)
@@ -255,8 +271,8 @@ def facts(reading: Reading, row: int) -> dict[str, Any]:
         "part": None if part is None else int(part),
         "probability": float(disc.probability),
         "threshold": reading.threshold,
-        "called": "herniated" if disc.probability >= reading.threshold else "normal",
-        "label": None if label is None else ("herniated" if label else "normal"),
+        "called": "abnormal" if disc.probability >= reading.threshold else "normal",
+        "label": None if label is None else ("abnormal" if label else "normal"),
         "outcome": str(outcome([np.nan if label is None else label], [disc.probability], reading.threshold)[0]),
         "slice_weight": [float(share) for share in reading.slice_weight[row]],
         "note": known("note"),
@@ -272,7 +288,7 @@ def caption(said: Mapping[str, Any]) -> str:
         f"<span>{name}</span>{_bar(share, f'{share:.0%}')}"
         for name, share in zip(POSITIONS, said["slice_weight"], strict=True)
     )
-    remark = "" if said["called"] == "herniated" else "<p>The paper draws no heat for discs called normal.</p>"
+    remark = "" if said["called"] == "abnormal" else "<p>The paper draws no heat for discs called normal.</p>"
     flag = f"<p>To be looked at: {html.escape(said['flag'])}</p>" if said["flag"] else ""
     note = f"<p><b>Note</b> {marked_note(said['note'], said['level'])}</p>" if said["note"] else ""
     return (

@@ -4,7 +4,6 @@ Each verdict is on the disk, in the table that the build applies last, before th
 """
 
 import html
-import io
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -17,12 +16,14 @@ from PIL import Image, ImageDraw, ImageFont
 from lhdlib import workspace
 from lhdlib.data import dataset, dicom, discs, overrides, reports, sagittal
 from lhdlib.errors import UserError
+from lhdlib.pictures import image_html
 from lhdlib.workspace import Workspace
 
 PANEL = 300  # side of one slice on the screen, pixels; the sagittal image has twice that
 FIELD_MM = 140.0  # side of what is shown of a slice
 GAMMA = 0.6  # of sagittal images: far from the coil, which lies behind the back, they are dark
-LINE, CHOSEN = (120, 190, 255), (255, 160, 40)  # colours of a slab's lines, and of the one under review
+LINE, CHOSEN = (80, 150, 220), (255, 160, 40)  # colours of slices' lines, and of those that the picture is about
+THIN, THICK = 1, 3  # their widths, pixels: the difference does not rest on colour alone
 MARKS = ("", "background:#dde3ea;color:#222", "background:#ffd45e;color:#222")  # no finding, another disc's, this one's
 KEYS = {
     "h": ("herniated", "danger", "A herniated disc at the chosen level."),
@@ -35,11 +36,11 @@ KEYS = {
 }
 
 
-# What there is to review
+# What there is to look at and to review
 
 
-class Review:
-    """The discs of a dataset that a person should look at, with the verdicts given so far.
+class JudgedDiscs:
+    """The discs of a dataset under the verdicts given so far, and their places on sagittal images.
 
     Parameters
     ----------
@@ -52,10 +53,49 @@ class Review:
     ----------
     judged : pd.DataFrame
         All discs as the verdicts so far have them, of `overrides.apply_overrides`.
-    doubts : pd.Series of str
-        Why a person should look at a disc; empty when nothing is open.
     unmatched : pd.DataFrame
         Verdicts whose slab is not in the dataset.
+
+    Raises
+    ------
+    UserError
+        When the dataset or the table of verdicts cannot be read, or the notes beside which it lies are gone.
+    """
+
+    def __init__(self, folder: Path, archive: Path):
+        self.archive = Path(archive)
+        self.notes_path = dataset.find_notes(self.archive)
+        self.overrides_path = self.notes_path.with_name(overrides.NAME)
+        self.found = dataset.load_discs(Path(folder))
+        text = {"path": str, "patient": str, "plane": str}
+        self.slices = workspace.read_table(Path(folder) / "slices.csv", dtype=text)
+        self.rejected = workspace.read_table(Path(folder) / "rejected.csv", dtype=text)
+        self._judge()
+
+    def _judge(self) -> None:
+        verdicts = overrides.read_overrides(self.overrides_path)
+        self.judged, self.unmatched = overrides.apply_overrides(self.found, verdicts)
+
+    def slabs(self, row: int) -> pd.DataFrame:
+        """All T2 slabs of the disc's study, as the verdicts so far have them."""
+        study = self.judged.loc[row, ["patient", "study"]]
+        same = (self.judged[["patient", "study"]] == study).all(axis=1)
+        return self.judged[same & (self.judged.weighting == "T2")]
+
+    def view(self, row: int) -> sagittal.SagittalView:
+        """The study's sagittal image with the places of its `slabs`; see `sagittal.sagittal_view`."""
+        return sagittal.sagittal_view(self.archive, self.slabs(row), self.slices, self.rejected)
+
+
+class Review(JudgedDiscs):
+    """The discs of a dataset that a person should look at.
+
+    Attributes
+    ----------
+    notes : pd.DataFrame
+        Of `reports.read_notes`.
+    doubts : pd.Series of str
+        Why a person should look at a disc; empty when nothing is open.
 
     Raises
     ------
@@ -64,20 +104,12 @@ class Review:
     """
 
     def __init__(self, folder: Path, archive: Path):
-        self.archive = Path(archive)
-        notes_path = dataset.find_notes(self.archive)
-        self.overrides_path = notes_path.with_name(overrides.NAME)
-        self.notes = reports.read_notes(notes_path)
-        self.found = dataset.load_discs(Path(folder))
-        text = {"path": str, "patient": str, "plane": str}
-        self.slices = workspace.read_table(Path(folder) / "slices.csv", dtype=text)
-        self.rejected = workspace.read_table(Path(folder) / "rejected.csv", dtype=text)
+        super().__init__(folder, archive)
+        self.notes = reports.read_notes(self.notes_path)
         self.doubts = pd.Series("", self.found.index)
-        self._read(self.found.index)
+        self._ask(self.found.index)
 
-    def _read(self, rows: pd.Index) -> None:
-        verdicts = overrides.read_overrides(self.overrides_path)
-        self.judged, self.unmatched = overrides.apply_overrides(self.found, verdicts)
+    def _ask(self, rows: pd.Index) -> None:
         self.doubts = self.doubts.copy()
         self.doubts[rows] = open_questions(self.judged.loc[rows], self.notes)
 
@@ -105,7 +137,8 @@ class Review:
                 raise UserError(f"The note does not say it ({open_label}): choose herniated, normal or exclude.")
         level = level if verdict in overrides.KEPT else ""
         overrides.append_verdict(self.overrides_path, disc, verdict, level, who, why)
-        self._read(self.found.index[self.found.patient == disc.patient])
+        self._judge()
+        self._ask(self.found.index[self.found.patient == disc.patient])
 
     def note(self, row: int) -> str:
         """The notes about the disc's patient."""
@@ -132,16 +165,6 @@ class Review:
             images.append(np.clip(image, 0, 1))
         return images
 
-    def slabs(self, row: int) -> pd.DataFrame:
-        """All T2 slabs of the disc's study, as the verdicts so far have them."""
-        study = self.judged.loc[row, ["patient", "study"]]
-        same = (self.judged[["patient", "study"]] == study).all(axis=1)
-        return self.judged[same & (self.judged.weighting == "T2")]
-
-    def view(self, row: int) -> sagittal.SagittalView:
-        """The study's sagittal image with the places of its `slabs`; see `sagittal.sagittal_view`."""
-        return sagittal.sagittal_view(self.archive, self.slabs(row), self.slices, self.rejected)
-
 
 def open_questions(judged: pd.DataFrame, notes: pd.DataFrame) -> pd.Series:
     """Why a person should look at each disc; empty for those that are decided or can give no sample.
@@ -167,7 +190,7 @@ def draw_slabs(
     names: Sequence[str],
     chosen: int | None = None,
     size: int = 2 * PANEL,
-    thick: range | None = None,
+    used: Sequence[int] | None = None,
 ) -> Image.Image:
     """A sagittal image with every slab's slices as lines and its level beside them.
 
@@ -180,8 +203,8 @@ def draw_slabs(
         Number of the slab to stand out.
     size : int
         Length of the longer side, pixels.
-    thick : range, optional
-        Which of the chosen slab's lines are thick; all of them when None.
+    used : sequence of int, optional
+        Which of the chosen slab's lines stand out, thick and in another colour; all of them when None.
     """
     extent = np.array(view.pixels.shape) * view.spacing
     height, width = np.round(extent * size / extent.max()).astype(int)
@@ -192,15 +215,15 @@ def draw_slabs(
     scale = np.array([width, height]) / view.pixels.shape[::-1]
     order = sorted(range(len(names)), key=lambda slab: slab == chosen)  # the chosen one on top
     for slab in order:
-        color = CHOSEN if slab == chosen else LINE
         lines = (view.cuts[slab] + 0.5) * scale
         for number, line in enumerate(lines):
-            stands_out = slab == chosen and (thick is None or number in thick)
-            draw.line([tuple(end) for end in line], fill=color, width=2 if stands_out else 1)
+            stands_out = slab == chosen and (used is None or number in used)
+            fill, thickness = (CHOSEN, THICK) if stands_out else (LINE, THIN)
+            draw.line([tuple(end) for end in line], fill=fill, width=thickness)
         if len(lines):
             left, top = lines[:, 0].min(axis=0)
-            place = max(left, 2), max(top - 3, size // 32)
-            draw.text(place, names[slab], fill=color, font=font, anchor="ls", stroke_width=1, stroke_fill="black")
+            place, fill = (max(left, 2), max(top - 3, size // 32)), CHOSEN if slab == chosen else LINE
+            draw.text(place, names[slab], fill=fill, font=font, anchor="ls", stroke_width=1, stroke_fill="black")
     return picture
 
 
@@ -236,13 +259,13 @@ def show_slabs(folder: Path, archive: Path, patient: str, study: str | None = No
     UserError
         When there is no such study, or no sagittal image that its slabs cut.
     """
-    review = Review(folder, archive)
-    t2 = review.judged[(review.judged.weighting == "T2") & (review.judged.patient == patient)]
+    found = JudgedDiscs(folder, archive)
+    t2 = found.judged[(found.judged.weighting == "T2") & (found.judged.patient == patient)]
     chosen = t2 if study is None else t2[t2.study == study]
     if chosen.empty:
         raise UserError(f"The dataset has no T2 disc of patient {patient!r} in that study: see slices.csv in {folder}.")
     row = chosen.study.sort_values(kind="stable").index[0]
-    return draw_slabs(review.view(row), list(review.slabs(row).level))
+    return draw_slabs(found.view(row), list(found.slabs(row).level))
 
 
 def marked_note(note: str, level: str) -> str:
@@ -278,8 +301,7 @@ class ReviewWidget(widgets.VBox):
     """
 
     def __init__(self, folder: Path, archive: Path, who: str = ""):
-        self.progress, self.message, self.caption, self.note = (widgets.HTML() for _ in range(4))
-        self.picture = widgets.Image(format="png", width=4 * PANEL, height=2 * PANEL)
+        self.progress, self.message, self.caption, self.note, self.picture = (widgets.HTML() for _ in range(5))
         levels = [("choose", ""), *[(level, level) for level in reversed(discs.LEVELS)]]
         self.level = widgets.Dropdown(description="level", options=levels)
         self.who = widgets.Text(description="who", value=who, placeholder="name or initials")
@@ -393,9 +415,10 @@ class ReviewWidget(widgets.VBox):
             drawn = draw_slabs(self._view[1], list(slabs.level), slabs.index.get_loc(row))
         except UserError as error:
             self._say(error)
-        buffer = io.BytesIO()
-        draw_review(images, drawn).save(buffer, "PNG", compress_level=1)
-        self.picture.value = buffer.getvalue()
+        disc = self.review.judged.loc[row]
+        seen = "a sagittal image with its study's T2 slices as lines" if drawn else "no sagittal image"
+        alt = f"Disc {disc.level} of patient {disc.patient}: {seen}, and {len(images)} of its slices, cranial first."
+        self.picture.value = image_html(draw_review(images, drawn), alt)
 
     def _say(self, what: object) -> None:
         """Show a sentence below those already there; an empty one removes them."""

@@ -8,22 +8,24 @@ import argparse
 import html
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
+from PIL import Image
 from scipy.special import expit
 
 from lhdlib import atlas, gradcam, stale, workspace
 from lhdlib import profile as profiles
-from lhdlib.data import dataset, dicom, discs
+from lhdlib.data import dataset, dicom, discs, sagittal
 from lhdlib.errors import UserError
 from lhdlib.model import encoder
-from lhdlib.reading import SLICES, Reading
+from lhdlib.reading import SLICES, Reading, draw_place
 
 NEEDED = ("01", "03", "04")  # notebooks whose results are read
 NOT_READ, TRAINED = "not read", "slices of it trained the classifier"
@@ -156,12 +158,13 @@ def read_study(folder: str | Path, run: Run, progress: bool = False) -> Study:
     slices = _one_study(slices, rejected, folder)
     images, failed = _load(slices, folder, settings)
     found = discs.group_discs(slices[~slices.path.isin(failed.path)])
-    table, paths = _list_discs(found[found.weighting == "T2"], settings.four_slices)
+    found = found[found.weighting == "T2"]
+    table, paths = _list_discs(found, settings.four_slices)
     rows = pd.Series(slices.index, slices.path)[paths.explode()].to_numpy().reshape(-1, 3)
     maps, shares, classic, logits = _explain(run, images, rows)
     probability = expit(logits)
     flags = np.where(slices.sop_uid.isin(run.training).to_numpy()[rows].any(axis=1), TRAINED, "")
-    called = np.where(probability >= Reading.threshold, "herniated", "normal")
+    called = np.where(probability >= Reading.threshold, "abnormal", "normal")
     for column, values in {"probability": probability, "called": called, "flag": flags}.items():
         table.loc[paths.index, column] = values
     table.loc[paths.index, WEIGHTS] = shares
@@ -171,7 +174,16 @@ def read_study(folder: str | Path, run: Run, progress: bool = False) -> Study:
     label = dataset.data_label(slices) if PHANTOM in dataset.data_label(slices) else "one DICOM study"
     reasons = pd.concat([rejected.reason, failed.reason]).str.split(":").str[0]
     return Study(
-        reading=Reading(images, read, maps, classic, shares, label),
+        reading=Reading(
+            images,
+            read,
+            maps,
+            classic,
+            shares,
+            label,
+            slabs=_slabs(folder, found, slices, rejected, list(paths)),
+            stamp={"model trained on" if name == "data" else name: value for name, value in run.stamp.items()},
+        ),
         table=table,
         rejected=reasons.value_counts(),
         trained_on=run.stamp["data"],
@@ -250,6 +262,21 @@ def _explain(run: Run, images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray
     return gradcam.explain(run.extractor, images, rows, run.weights, run.bias)
 
 
+def _slabs(
+    folder: Path, found: pd.DataFrame, slices: pd.DataFrame, rejected: pd.DataFrame, used: Sequence[Sequence[str]]
+) -> Callable[[int], Image.Image]:
+    """`Reading.slabs` of a study in `folder`; `used` are the paths of each row's slices."""
+    inside = lambda path: f"{folder.name}/{path}"  # noqa: E731  `folder` may be the study's own, which paths must name
+    slabs = found.assign(paths=found.paths.map(lambda paths: tuple(map(inside, paths))))
+    named = [table.assign(path=table.path.map(inside)) for table in (slices, rejected)]
+
+    @lru_cache(1)
+    def view() -> sagittal.SagittalView:
+        return sagittal.sagittal_view(folder.parent, slabs, *named)
+
+    return lambda row: draw_place(slabs, view(), [*map(inside, used[row])])
+
+
 # What is written
 
 
@@ -277,7 +304,18 @@ def set_aside_line(study: Study) -> str:
     return f"{study.rejected.sum()} files were set aside: {counts}."
 
 
-def save_study(study: Study, run: Run, folder: str | Path) -> tuple[Path, Path]:
+def details(study: Study) -> str:
+    """All discs of a study and what was set aside, as HTML."""
+    table = shown_table(study).to_html(index=False, border=0)  # escapes
+    return f"<h2>All discs of the study</h2><div class='wide'>{table}</div><p>{html.escape(set_aside_line(study))}</p>"
+
+
+def out_folder(run: str | Path, folder: str | Path) -> Path:
+    """Where a run keeps what is written about the study in `folder`."""
+    return Path(run) / "studies" / Path(folder).resolve().name
+
+
+def save_study(study: Study, folder: str | Path) -> tuple[Path, Path]:
     """Write ``study.html`` (`atlas.write_atlas`) and ``study.csv`` (`Study.table`, with the model's training data).
 
     Raises
@@ -287,13 +325,10 @@ def save_study(study: Study, run: Run, folder: str | Path) -> tuple[Path, Path]:
     """
     folder = Path(folder)
     page, table = folder / "study.html", folder / "study.csv"
-    details = (
-        f"<h2>All discs of the study</h2><div class='wide'>{shown_table(study).to_html(index=False, border=0)}</div>"
-        f"<p>{html.escape(set_aside_line(study))}</p>"
-    )
-    stamp = {"model trained on" if name == "data" else name: value for name, value in run.stamp.items()}
     try:
-        atlas.write_atlas(study.reading, page, stamp, "Heatmaps of one study", study.warning, details)
+        atlas.write_atlas(
+            study.reading, page, study.reading.stamp, "Heatmaps of one study", study.warning, details(study)
+        )
         workspace.write_table(table, study.table.assign(trained_on=study.trained_on))
     except OSError as error:
         raise UserError(f"{folder} cannot be written to: name another folder with --out DIR.") from error
@@ -311,7 +346,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         run = open_run(args.run)
         study = read_study(args.folder, run, progress=True)
-        written = save_study(study, run, args.out or args.run / "studies" / args.folder.resolve().name)
+        written = save_study(study, args.out or out_folder(args.run, args.folder))
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2

@@ -4,9 +4,10 @@ What shows slabs on a sagittal image and takes a reviewer's verdicts stands in `
 """
 
 import asyncio
-import base64
 import html
-import io
+import json
+import textwrap
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,12 @@ from typing import Any
 import ipywidgets as widgets
 import matplotlib as mpl
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
-from lhdlib import reading, workspace
+from lhdlib import atlas, reading, study, workspace
 from lhdlib.errors import UserError
+from lhdlib.pictures import image_html
 from lhdlib.reading import Look, Reading
 from lhdlib.review import ReviewWidget, show_slabs
 from lhdlib.workspace import Workspace
@@ -32,7 +35,10 @@ HEADS = (
 )
 ALL = "all"
 REST_S = 0.2  # of the slider, before the sagittal view follows
-QUALITY = 92  # JPEG, on the screen only: saved views are PNG
+SCREEN = {"kind": "JPEG", "quality": 92, "subsampling": 0}  # on the screen only: saved views are PNG
+LINES = "Thick orange lines are the three slices that the classifier saw, thin blue lines the other axial T2 slices."
+FACTS = ("model trained on", "profile", "seed", "commit")  # of the stamp, written below a saved view
+TEXT, PAPER, INK = 14, (255, 255, 255), (64, 64, 64)  # size of these words in pixels, and what they stand on
 
 
 def orders(found: Reading) -> dict[str, np.ndarray]:
@@ -43,7 +49,7 @@ def orders(found: Reading) -> dict[str, np.ndarray]:
     probability = found.discs.probability.to_numpy()
     wrong = np.abs(probability - found.discs.label.to_numpy(float))
     keys = {
-        "test order": np.arange(len(probability)),
+        "as listed": np.arange(len(probability)),
         "probability": -probability,
         "error": np.where(np.isnan(wrong), np.inf, -wrong),
         "largest slice weight": -found.slice_weight.max(axis=1),
@@ -105,9 +111,33 @@ class HeatmapViewer(widgets.VBox):
         try:
             return cls(reading.from_workspace(space), space.results / "07" / "views")
         except UserError as error:
-            message = widgets.HTML(_sentence(error))
-            message.add_class("lhd-message")
-            return message
+            return _alone(error)
+
+    @classmethod
+    def from_study(cls, folder: str | Path, run: str | Path) -> widgets.Widget:
+        """The viewer of one DICOM study as a finished run reads it, and below it all discs, read or not.
+
+        One sentence in its place where the study or the run cannot be read, or no disc gives three slices.
+
+        Parameters
+        ----------
+        folder : path
+            Holds the study; see `study.read_study`.
+        run : path
+            ``results/<profile>`` of a finished run.
+        """
+        try:
+            found = study.read_study(folder, study.open_run(run))
+            if found.reading.discs.empty:
+                reasons = "; ".join(f"{disc.level}: {disc.flag}" for disc in found.table.itertuples())
+                raise UserError(
+                    f"{folder} has no disc that can be read ({reasons or 'none found'}): name another study."
+                )
+        except UserError as error:
+            return _alone(error)
+        view = cls(found.reading, study.out_folder(run, folder) / "views")
+        warning = f"<p><b>{html.escape(found.warning)}</b> {atlas.NOT_CLINICAL}</p>"
+        return widgets.VBox([widgets.HTML(warning), view, widgets.HTML(study.details(found))])
 
     def _selectors(self) -> None:
         discs = self.reading.discs
@@ -120,7 +150,8 @@ class HeatmapViewer(widgets.VBox):
         )
         self.play = widgets.Play(min=0, max=0, interval=700, show_repeat=False, description="play through the discs")
         widgets.jslink((self.play, "value"), (self.slider, "value"))
-        self.outcome = _dropdown("outcome", [ALL, *dict.fromkeys([*reading.OUTCOMES, *self.outcomes])])
+        judged = reading.OUTCOMES if discs.label.notna().any() else ()
+        self.outcome = _dropdown("outcome", [ALL, *dict.fromkeys([*judged, *self.outcomes])])
         self.level = _dropdown("level", [ALL, *sorted(set(discs.level))])
         self.patient = _dropdown("patient", [ALL, *sorted(set(discs.patient.astype(str)))])
         self.order = _dropdown("sorted by", list(self.orders))
@@ -196,7 +227,8 @@ class HeatmapViewer(widgets.VBox):
         heat = reading.has_heat(self.reading, row, look)
         try:
             picture = reading.draw_disc(self.reading, row, look, SIDE, GAP)
-            self.picture.value = HEADS + _img(picture, _alt(said, heat)) + (_scale(look.color_map) if heat else "")
+            scale = _scale(look.color_map) if heat else ""
+            self.picture.value = HEADS + image_html(picture, _alt(said, heat), **SCREEN) + scale
         except UserError as error:
             self.picture.value, message = "", _sentence(error)
         self.place.value = f"{self.slider.value + 1} of {len(self.chosen)}"
@@ -215,8 +247,8 @@ class HeatmapViewer(widgets.VBox):
         if self.reading.slabs is None:
             return
         try:
-            picture = self.reading.slabs(row)
-            self.sagittal.value = _img(picture, f"Sagittal view with the slices of disc {level} as lines.")
+            alt = f"Sagittal view with the slices of disc {level} as lines."
+            self.sagittal.value = f"{image_html(self.reading.slabs(row), alt, **SCREEN)}<div>{LINES}</div>"
         except UserError as error:
             self.sagittal.value, self.message.value = "", self.message.value or _sentence(error)
 
@@ -232,22 +264,44 @@ class HeatmapViewer(widgets.VBox):
 
 
 def save_view(found: Reading, row: int, look: Look, folder: Path) -> Path:
-    """Write a disc's picture as PNG and its facts, look and maps as JSON; returns the picture's path.
+    """Write a disc's picture as PNG and its facts, look, stamp and maps as JSON; returns the picture's path.
+
+    The data's label is drawn below the slices, the stamp is inside both files. What differs in anything has another
+    name: no view takes another's place.
 
     Raises
     ------
     UserError
-        When the disk is full or the slice store cannot be read.
+        When the disk is full, or the truth has no mask that fits a slice.
     """
-    said = reading.facts(found, row)
-    name = f"disc{row:04d}-{said['patient']}-{said['level']}-{look.heat}"
-    path = folder / f"{''.join(c if c.isalnum() or c in '-.' else '_' for c in name)}.png"
-    picture = reading.draw_disc(found, row, look)
-    with workspace.replacing(path) as temporary:
-        picture.save(temporary)
+    said, stamp = reading.facts(found, row), dict(found.stamp)
     maps = {"paper": found.maps[row].tolist(), "classic": found.classic[row].tolist()}
-    workspace.write_json(path.with_suffix(".json"), {**said, "look": asdict(look), "maps": maps})
+    numbers = {**said, "look": asdict(look), "stamp": stamp, "maps": maps}
+    name = f"disc{row:04d}-{said['patient']}-{said['level']}-{look.heat}-{workspace.content_key(numbers)[:8]}"
+    path = folder / f"{''.join(c if c.isalnum() or c in '-.' else '_' for c in name)}.png"
+    label = f"Data: {said['data']}."
+    facts = " · ".join(f"{key} {stamp[key]}" for key in FACTS if key in stamp)
+    picture = _labelled(reading.draw_disc(found, row, look), [label, facts])
+    inside = PngInfo()
+    inside.add_text("Description", f"{_alt(said, reading.has_heat(found, row, look))} {label}")
+    inside.add_text("Comment", json.dumps(stamp, sort_keys=True))
+    with workspace.replacing(path) as temporary:
+        picture.save(temporary, pnginfo=inside)
+    workspace.write_json(path.with_suffix(".json"), numbers)
     return path
+
+
+def _labelled(picture: Image.Image, texts: Sequence[str]) -> Image.Image:
+    """A picture above a strip with the texts, so that no copy of it loses them."""
+    font, pitch = ImageFont.load_default(TEXT), round(1.4 * TEXT)
+    widest = int(picture.width / font.getlength("n"))  # in words most letters are narrower
+    lines = [line for text in texts for line in textwrap.wrap(text, widest)]
+    sheet = Image.new("RGB", (picture.width, picture.height + pitch * len(lines) + TEXT), PAPER)
+    sheet.paste(picture)
+    draw = ImageDraw.Draw(sheet)
+    for number, line in enumerate(lines):
+        draw.text((TEXT // 2, picture.height + TEXT // 2 + pitch * number), line, INK, font)
+    return sheet
 
 
 def _dropdown(name: str, options: Any, value: str | None = None) -> widgets.Dropdown:
@@ -269,22 +323,18 @@ def _alt(said: dict[str, Any], heat: bool) -> str:
     )
 
 
-def _img(picture: Image.Image, alt: str) -> str:
-    """An image as HTML: unlike ipywidgets' Image it can carry alternative text."""
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=QUALITY, subsampling=0)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return (
-        f"<img alt='{html.escape(alt, quote=True)}' width='{picture.width}' height='{picture.height}' "
-        f"src='data:image/jpeg;base64,{data}'>"
-    )
-
-
 def _scale(color_map: str) -> str:
     """What the colours mean, below the picture."""
     colors = ", ".join(mpl.colors.to_hex(color) for color in mpl.colormaps[color_map](np.linspace(0, 1, 9)))
     bar = f"display:inline-block;width:120px;height:0.7em;background:linear-gradient(90deg, {colors})"
     return f"<div>cold <span style='{bar}'></span> hot, of the slice's own maximum</div>"
+
+
+def _alone(error: UserError) -> widgets.HTML:
+    """A sentence in the place of a viewer."""
+    message = widgets.HTML(_sentence(error))
+    message.add_class("lhd-message")
+    return message
 
 
 def _sentence(text: object) -> str:

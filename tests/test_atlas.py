@@ -157,7 +157,7 @@ def test_equal_input_gives_equal_bytes(tmp_path):
 def test_labels_that_nobody_knows(tmp_path):
     discs = written(make_reading(label=np.nan), tmp_path)[2].discs()
     assert {disc["error"] for disc in discs} == {None}
-    assert {disc["outcome"] for disc in discs} == {"called herniated", "called normal"}
+    assert {disc["outcome"] for disc in discs} == {"called abnormal", "called normal"}
 
 
 def test_no_disc_at_all(tmp_path):

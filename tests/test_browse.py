@@ -112,7 +112,7 @@ def test_facts_are_those_of_the_tables_and_headers(built):  # noqa: F811
     for _, sample in samples.iterrows():
         for place in (1, 2, 3):
             text = f"slice {place} of 3 in sample {int(sample.part) + 1} of {sample.level}, "
-            text += ("normal", "herniated")[int(sample.label)]
+            text += ("normal", "abnormal")[int(sample.label)]
             text += f", {sample.split_paper} (split 'paper'), {sample.split_patient} (split 'patient')"
             used.setdefault(slices.path[int(sample[f"slice_{place}"])], set()).add(text)
     slabs = {path: slab for slab in table(built, "discs").itertuples() for path in slab.paths.split("//")}
@@ -143,7 +143,7 @@ def test_discs_are_filtered_and_marked(built):  # noqa: F811
     assert view.slider.max == len(slabs)
     counts = {value: int(re.search(r"\((\d+)\)$", name)[1]) for name, value in view.status.options}
     assert counts.pop("") == len(slabs) == sum(counts.values())
-    labels = {(s.patient, s.study, s.level): ("normal", "herniated")[int(s.label)] for s in samples.itertuples()}
+    labels = {(s.patient, s.study, s.level): ("normal", "abnormal")[int(s.label)] for s in samples.itertuples()}
     reasons = {(s.patient, s.study, s.level): s.reason for s in aside.itertuples()}
     wanted = [
         "T1, pre-training only" if s.weighting == "T1" else (labels | reasons)[s.patient, s.study, s.level]

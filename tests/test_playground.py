@@ -13,7 +13,7 @@ from matplotlib.path import Path as Polygon
 from PIL import Image
 from scipy import ndimage
 
-from lhdlib import augment, playground, profile, workspace
+from lhdlib import augment, pictures, playground, profile, workspace
 from lhdlib.data.dataset import Dataset
 
 SIZE, SLICES = 32, 6
@@ -161,7 +161,7 @@ def test_views_are_those_of_training(view, theta, p_crop, sigma):
         np.testing.assert_array_equal(view.image(), image)
         wanted = np.asarray(augment.contrastive_views(image[None, ..., None], (0, draw), changed))[..., 0]
         np.testing.assert_array_equal(view.views(), wanted)
-        middle = np.asarray(Image.fromarray(playground.grey(wanted[1])).resize((PANEL,) * 2, Image.Resampling.BILINEAR))
+        middle = np.asarray(Image.fromarray(pictures.grey(wanted[1])).resize((PANEL,) * 2, Image.Resampling.BILINEAR))
         left = 2 * PANEL + 2 * MARGIN + playground.GAP
         inner = shown(view)[MARGIN + 3 : MARGIN + PANEL - 3, left + 3 : left + PANEL - 3]
         assert (inner == middle[3:-3, 3:-3, None]).all()

@@ -67,7 +67,7 @@ def test_the_outcome_follows_label_and_threshold():
         "true positive",
     ]
     unknown = np.full(4, np.nan)
-    assert list(reading.outcome(unknown, probability)) == ["called herniated"] * 2 + ["called normal"] * 2
+    assert list(reading.outcome(unknown, probability)) == ["called abnormal"] * 2 + ["called normal"] * 2
 
 
 def test_the_upper_row_is_the_slices_and_without_heat_the_lower_is_too(found):
@@ -148,8 +148,8 @@ def test_facts_are_the_arrays_and_survive_json(found):
         disc = found.discs.iloc[row]
         assert (said["patient"], said["level"], said["note"]) == (disc.patient, disc.level, disc.note)
         assert said["probability"] == disc.probability and said["slice_weight"] == list(found.slice_weight[row])
-        assert said["label"] == ("herniated" if disc.label else "normal")
-        right = (said["called"] == said["label"], said["called"] == "herniated")
+        assert said["label"] == ("abnormal" if disc.label else "normal")
+        right = (said["called"] == said["label"], said["called"] == "abnormal")
         names = {(1, 1): "true positive", (1, 0): "true negative", (0, 1): "false positive", (0, 0): "false negative"}
         assert said["outcome"] == names[right]
         assert said["study"] is None and said["flag"] is None and said["data"] == found.data_label

@@ -1,6 +1,5 @@
 """The review, driven by clicks and letters on a phantom with an undecided note and a lost slab: labels follow it."""
 
-import io
 import os
 import re
 import shutil
@@ -9,7 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from ipywidgets.widgets import widget
-from PIL import Image
 
 from lhdlib import profile as profiles
 from lhdlib import review, viewer
@@ -17,6 +15,7 @@ from lhdlib.data import dataset, dicom, discs, overrides, phantom, reports, sagi
 from lhdlib.errors import UserError
 from lhdlib.workspace import Workspace
 from tests.data.test_dataset import InProcess, write_notes
+from tests.test_pictures import element
 
 SEED = 5
 SETTINGS = profiles.load("smoke").replace(
@@ -217,7 +216,9 @@ def test_the_picture_shows_the_samples_slices_and_the_slabs(built):
     for row in [*view.review.items(), four]:
         view._go(row)
         title = disc(view)
-        picture = np.asarray(Image.open(io.BytesIO(view.picture.value)))
+        attributes, shown = element(view.picture.value)
+        picture = np.asarray(shown)
+        assert f"Disc {title[1]} of patient {title[0]}" in attributes["alt"] and "sagittal" in attributes["alt"]
         assert picture.shape == (2 * PANEL, 4 * PANEL, 3) and f"patient {title[0]}, {title[1]}" in view.caption.value
         paths = found.paths[row]
         shown = paths[1:4] if len(paths) == 5 else paths
@@ -261,6 +262,31 @@ def test_lines_pass_through_the_discs_they_are_named_after(built):
     assert checked == 12
 
 
+@pytest.mark.parametrize("slope", [0.0, 0.05, -0.2])
+def test_the_lines_of_the_used_slices_stand_out(slope):
+    """Counted in each column of a picture of black: three orange stripes, three pixels high; the others of one."""
+    size, ends = 400, np.array([0.0, 399.0])
+    heights = [[80, 90, 100, 110, 120], [200, 210, 220, 230]]
+    cuts = tuple(
+        np.stack([np.stack([ends, height + slope * ends], axis=-1) - 0.5 for height in slab]) for slab in heights
+    )
+    view = sagittal.SagittalView("", np.zeros((size, size), np.float32), (1.0, 1.0), cuts)
+    for used in ([1, 2, 3], [0, 1, 2], [], None):
+        wanted = [heights[0][number] for number in (range(5) if used is None else used)]
+        picture = np.asarray(review.draw_slabs(view, ["", ""], 0, size, used))
+        for column in range(10, size - 10, 7):
+            for color, slab_heights, high in (
+                (review.CHOSEN, wanted, review.THICK),
+                (review.LINE, [h for slab in heights for h in slab if h not in wanted], review.THIN),
+            ):
+                rows = np.flatnonzero((picture[:, column] == color).all(axis=-1))
+                stripes = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if len(rows) else []
+                middles = [stripe.mean() - slope * column for stripe in stripes]
+                assert np.allclose(middles, slab_heights, atol=2) and len(middles) == len(slab_heights)
+                assert all(abs(len(stripe) - high) <= (slope != 0) for stripe in stripes)
+    assert review.THICK >= review.THIN + 2
+
+
 def test_a_study_is_drawn_by_name(built):
     picture = np.asarray(viewer.show_slabs(built.folder, built.archive, "0001"))
     assert max(picture.shape) == 2 * PANEL and (picture == review.LINE).all(axis=2).any()
@@ -285,7 +311,8 @@ def test_deleted_files_are_sentences(copy):
     assert is_sentence(view.message.value) and "put the file back" in view.message.value and view.picture.value
     view = opened(copy)
     assert is_sentence(view.message.value) and "no readable sagittal image" in view.message.value
-    assert np.asarray(Image.open(io.BytesIO(view.picture.value)))[:, 2 * PANEL :].any()
+    attributes, picture = element(view.picture.value)
+    assert np.asarray(picture)[:, 2 * PANEL :].any() and "no sagittal image" in attributes["alt"]
     click(view, "normal")
     assert len(verdicts(copy)) == 1
     shutil.rmtree(copy.folder)

@@ -1,10 +1,9 @@
 """The viewer without a browser: what its slider, selectors, controls and button do."""
 
 import asyncio
-import base64
-import io
 import json
 import re
+import shutil
 import tracemalloc
 from dataclasses import asdict, replace
 
@@ -12,10 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lhdlib import reading, viewer, workspace
+from lhdlib import atlas, reading, study, viewer, workspace
 from lhdlib.errors import UserError
 from lhdlib.viewer import HeatmapViewer
+from tests.data import trees
+from tests.test_pictures import element
 from tests.test_reading import DISCS, made_up
+from tests.test_study import run, study_folder, tree, write_study  # noqa: F401
+
+STAMP = {"profile": "made-up", "seed": 7, "commit": "0123abc", "data": "made-up <numbers>", "python": "3"}
 
 
 @pytest.fixture(autouse=True)
@@ -28,14 +32,19 @@ def found():
     return made_up()
 
 
+def image(text: str) -> tuple[dict[str, str], Image.Image]:
+    """Attributes and picture of the ``img`` in an HTML text."""
+    return element(re.search("<img [^>]*>", text)[0])
+
+
 def source(view: HeatmapViewer) -> bytes:
-    return base64.b64decode(re.search(r"src='data:image/jpeg;base64,([^']+)'", view.picture.value)[1])
+    return image(view.picture.value)[1].tobytes()
 
 
 def is_shown(view: HeatmapViewer, row: int) -> bool:
     """Whether the picture is this disc's as the controls want it (JPEG blurs a little)."""
     wanted = np.asarray(reading.draw_disc(view.reading, row, view.look(), viewer.SIDE, viewer.GAP)).astype(float)
-    got = np.asarray(Image.open(io.BytesIO(source(view)))).astype(float)
+    got = np.asarray(image(view.picture.value)[1]).astype(float)
     return got.shape == wanted.shape and np.abs(got - wanted).mean() < 3
 
 
@@ -48,14 +57,15 @@ def test_every_slider_position_shows_its_disc(found):
         assert not is_shown(view, (row + 1) % DISCS)
         assert view.place.value == f"{row + 1} of {DISCS}"
         assert f"{found.discs.probability[row]:.3f}" in view.caption.value
-        assert re.search(rf"alt='[^']*{found.discs.level[row]}[^']*{found.outcomes()[row]}", view.picture.value)
+        alt = image(view.picture.value)[0]["alt"]
+        assert found.discs.level[row] in alt and found.outcomes()[row] in alt
 
 
 def test_filters_and_orders_against_numpy(found):
     view, discs = HeatmapViewer(found), found.discs
     outcomes, error = found.outcomes(), np.abs(discs.probability - discs.label)
     keys = {
-        "test order": np.arange(DISCS),
+        "as listed": np.arange(DISCS),
         "probability": -discs.probability,
         "error": -error,
         "largest slice weight": -found.slice_weight.max(axis=1),
@@ -84,7 +94,7 @@ def test_filters_and_orders_against_numpy(found):
 
 def test_controls_change_the_picture(found):
     view = HeatmapViewer(found)
-    view.order.value = "probability"  # called herniated: heat is drawn
+    view.order.value = "probability"  # called abnormal: heat is drawn
     last = source(view)
     changes = {
         view.opacity: 0.1,
@@ -117,17 +127,66 @@ def test_buttons_step_and_stay_in_range(found):
 
 
 def test_a_saved_view_is_the_picture_and_its_numbers(found, tmp_path):
+    found = replace(found, stamp=STAMP)
     view = HeatmapViewer(found, tmp_path / "views")
     view.slider.value, view.heat.value = 7, "classic"
     view.save.click()
     (picture,) = (tmp_path / "views").glob("*.png")
     assert picture.name in view.message.value and picture.name.startswith("disc0007-")
-    assert np.array_equal(np.asarray(Image.open(picture)), np.asarray(reading.draw_disc(found, 7, view.look())))
+    with Image.open(picture) as image:
+        pixels, inside = np.asarray(image), image.info
+    drawn = np.asarray(reading.draw_disc(found, 7, view.look()))
+    assert np.array_equal(pixels[: len(drawn)], drawn)
+    assert json.loads(inside["Comment"]) == STAMP and found.discs.level[7] in inside["Description"]
+    assert inside["Description"].endswith("Data: made-up <numbers>.")
     saved = json.loads(picture.with_suffix(".json").read_text())
     assert {**reading.facts(found, 7)}.items() <= saved.items()
+    assert saved["stamp"] == STAMP
     assert saved["look"] == {**asdict(view.look()), "window": list(view.look().window)}
     assert np.array_equal(np.float32(saved["maps"]["paper"]), found.maps[7])
     assert sorted(p.suffix for p in (tmp_path / "views").iterdir()) == [".json", ".png"]
+
+
+def strip(found, folder) -> np.ndarray:
+    with Image.open(viewer.save_view(found, 0, reading.Look(), folder)) as image:
+        return np.asarray(image)[600:].astype(int)
+
+
+def test_what_data_a_saved_view_shows_is_drawn_into_it(found, tmp_path):
+    """Ink below the slices, which follows the label and the stamp, reaches no edge, and grows into more lines."""
+    plain = strip(found, tmp_path)
+    assert (plain == viewer.INK).all(axis=2).any() and (plain == viewer.PAPER).all(axis=2).mean() > 0.8
+    other, stamped = (
+        strip(replace(found, data_label="patients"), tmp_path),
+        strip(replace(found, stamp=STAMP), tmp_path),
+    )
+    assert (other != plain).any() and len(stamped) > len(plain)
+    assert (stamped != strip(replace(found, stamp=STAMP | {"seed": 8}), tmp_path)).any()
+    long = strip(replace(found, data_label="a label of many words " * 20), tmp_path)
+    assert len(long) > len(stamped)
+    for sheet in (plain, other, stamped, long):
+        border = np.concatenate([sheet[:3], sheet[-3:], sheet[:, :3].swapaxes(0, 1), sheet[:, -3:].swapaxes(0, 1)], 1)
+        assert (border == viewer.PAPER).all()
+
+
+def test_no_view_takes_the_place_of_another(found, tmp_path):
+    looks = [
+        reading.Look(),
+        *(reading.Look(opacity=opacity) for opacity in (0.1, 0.2)),
+        reading.Look(color_map="cividis"),
+        *(reading.Look(window=window) for window in ((0.0, 0.9), (0.1, 1.0))),
+        reading.Look(heat="classic"),
+        reading.Look(contour=True),
+        reading.Look(always=True),
+    ]
+    others = [replace(found, stamp=STAMP), replace(found, maps=found.maps / 2)]
+    paths = [viewer.save_view(found, 3, look, tmp_path) for look in looks]
+    paths += [viewer.save_view(other, 3, looks[0], tmp_path) for other in others]
+    assert len(set(paths)) == len(paths) == len(looks) + 2
+    for look, path in zip(looks, paths, strict=False):
+        assert json.loads(path.with_suffix(".json").read_text())["look"]["opacity"] == look.opacity
+        assert viewer.save_view(found, 3, look, tmp_path) == path
+    assert len(list(tmp_path.iterdir())) == 2 * len(paths)
 
 
 def test_saving_never_leaves_its_folder(tmp_path):
@@ -156,7 +215,9 @@ def test_a_lost_sagittal_image_leaves_the_rest_working(found):
         return Image.new("RGB", (20, 30))
 
     view = HeatmapViewer(replace(found, slabs=slabs))
-    assert "width='20'" in view.sagittal.value and view.message.value == ""
+    attributes, _ = image(view.sagittal.value)
+    assert attributes["width"] == "20" and found.discs.level[0] in attributes["alt"] and view.message.value == ""
+    assert viewer.LINES in view.sagittal.value
     view.slider.value = 1
     assert view.sagittal.value == "" and is_shown(view, 1)
     assert "The image of &lt;1&gt; is gone: put it back." in view.message.value
@@ -177,6 +238,61 @@ def test_the_viewer_of_a_finished_run(smoke):
     for row in range(view.slider.max + 1):
         view.slider.value = row
         assert view.row() == row and view.message.value == "" and "<img" in view.sagittal.value
+
+
+# One study
+
+
+@pytest.fixture
+def opened(run, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(study, "open_run", lambda folder: run)
+
+
+def sentence(shown) -> str:
+    """What stands in a viewer's place, plain."""
+    said = re.fullmatch("<span role='alert'>([^<>]*)</span>", shown.value)[1]
+    assert said.endswith(".") and said.count(". ") == 0 and "Traceback" not in said
+    return said
+
+
+def test_a_study_is_shown_by_the_same_viewer(opened, run, tree, tmp_path):  # noqa: F811
+    warning, view, details = HeatmapViewer.from_study(study_folder(tree), tmp_path).children
+    wanted = study.read_study(study_folder(tree), run)
+    assert wanted.warning in warning.value and atlas.NOT_CLINICAL in warning.value
+    assert isinstance(view, HeatmapViewer) and view.slider.max + 1 == len(wanted.table) == 4
+    assert set(view.outcome.options) == {viewer.ALL, *wanted.reading.outcomes()}  # nobody knows right from wrong
+    for row, disc in enumerate(wanted.table.itertuples()):
+        view.slider.value = row
+        assert is_shown(view, row) and f"{disc.probability:.3f}" in view.caption.value
+        assert "label not known" in view.caption.value
+        assert "no readable sagittal image" in view.message.value and view.sagittal.value == ""
+        assert disc.slices in details.value
+    view.save.click()
+    (numbers,) = tmp_path.rglob("*.json")
+    assert numbers.parent == tmp_path / "studies" / trees.STUDY / "views"
+    stamp = json.loads(numbers.read_text())["stamp"]
+    assert stamp["model trained on"] == run.stamp["data"] and "data" not in stamp
+
+
+def test_a_study_without_axial_t2_slices_is_one_sentence(opened, tmp_path):
+    folder = write_study(tmp_path / "0001" / "study", (("L5-S1", 0.0, 3),), **trees.T1)
+    assert "no axial T2 slice" in sentence(HeatmapViewer.from_study(folder, tmp_path))
+    assert "There is no folder" in sentence(HeatmapViewer.from_study(tmp_path / "gone", tmp_path))
+
+
+def test_a_study_without_a_disc_is_one_sentence(opened, tmp_path):
+    folder = write_study(tmp_path / "0001" / "study", (("L4-L5", 37.0, 2), ("L5-S1", 0.0, 1)))
+    said = sentence(HeatmapViewer.from_study(folder, tmp_path))
+    assert "L4-L5: fewer than three slices" in said and "name another study" in said
+
+
+@pytest.mark.parametrize("lost", ["stamp.json", "01/store.npy", "03/*/encoder.keras", "04/classifier.npz"])
+def test_a_run_that_lost_a_file_is_one_sentence(smoke, tree, tmp_path, lost):  # noqa: F811
+    shutil.copytree(smoke.results, tmp_path / "run", ignore=shutil.ignore_patterns("figures", "notebooks"))
+    for path in (tmp_path / "run").glob(lost):
+        path.unlink()
+    said = sentence(HeatmapViewer.from_study(study_folder(tree), tmp_path / "run"))
+    assert str(tmp_path / "run") in said and "run" in said.split(":")[-1]
 
 
 def test_five_thousand_discs_do_not_grow_memory():
