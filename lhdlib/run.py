@@ -213,7 +213,12 @@ def table(plan: Plan) -> str:
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="run_all.sh", description="Regenerate every table and figure of the paper.")
+    parser = argparse.ArgumentParser(
+        prog="run_all.sh",
+        description="Regenerate every table and figure of the paper.",
+        epilog="Exit code: 0 done, 1 a notebook failed, 2 a mistake to mend, 130 interrupted. A run that ends with NOT "
+        "reproduced is done: python -m lhdlib.expected results/PROFILE tells by its exit code, 1.",
+    )
     parser.add_argument("--profile", default="demo", help="smoke, demo (default) or paper")
     parser.add_argument("--data", default="", metavar="DIR", help="the real archive; without it, a phantom is made")
     parser.add_argument("--seed", type=int, default=0)
