@@ -95,10 +95,10 @@ def _summary(summary: tables.Summary | None) -> str:
 def _entry(entry: Mapping[str, Any], folder: Path, stamp: Mapping[str, Any]) -> str:
     name, own = entry["name"], entry["stamp"]
     parts = [f"### {name}"]
-    stale = [key for key in ("data", "profile", "seed", "fingerprint") if own.get(key) != stamp.get(key)]
-    if stale:
-        other = "; ".join(f"{key}: {own.get(key)}" for key in stale)
-        parts.append(f"> **Drawn by another run** ({other}).")
+    here = {key: {stamp.get(key)} for key in ("data", "profile", "seed", "fingerprint", "commit")}
+    here["commit"] |= {part["commit"] for part in stamp.get("parts", {}).values()}  # what was up to date did not run
+    if other := "; ".join(f"{key}: {own.get(key)}" for key, known in here.items() if own.get(key) not in known):
+        parts.append(f"> **Drawn by another run** ({other}): its numbers need not agree with the others on this page.")
     if entry["kind"] == "figure":
         parts += [
             publish.picture(folder / f"{name}.png"),

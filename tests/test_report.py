@@ -1,6 +1,7 @@
 """The gallery page: complete, honest about its data, numbers from the result files."""
 
 import re
+import shutil
 
 import pytest
 
@@ -71,7 +72,27 @@ def test_phantom_is_warned_of_and_the_archive_is_not(results, drawn):
 
 def test_figures_of_another_run_are_marked(results, drawn):
     workspace.write_json(results / "stamp.json", STAMP | {"seed": 4})
-    assert page(results, drawn).count("**Drawn by another run** (seed: 3).") == len(figures.FIGURES) + 4
+    assert page(results, drawn).count("> **Drawn by another run** (seed: 3): its numbers") == len(figures.FIGURES) + 4
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"commit": "ffffffffffff"}, "commit: ffffffffffff"),
+        ({"fingerprint": "e" * 64}, f"fingerprint: {'e' * 64}"),
+        ({"seed": 4, "commit": "ffffffffffff"}, "seed: 4; commit: ffffffffffff"),
+        ({"commit": SPENT["03"]["commit"]}, ""),  # of a notebook that was up to date
+        ({"numpy": "9"}, ""),
+    ],
+)
+def test_one_stale_table_is_marked_and_no_other(results, drawn, tmp_path, changed, said):
+    folder = shutil.copytree(drawn, tmp_path / "figures")
+    publish.save_table(tables.counts_table({}), "counts", folder, STAMP | changed, "Counts of an earlier run.")
+    text = page(results, folder)
+    assert text.count("Drawn by another run") == bool(said)
+    if said:
+        words = f"> **Drawn by another run** ({said}): its numbers need not agree with the others on this page."
+        assert f"### counts\n\n{words}\n\nCounts of an earlier run." in text
 
 
 def test_headline_stands_beside_the_paper(results, drawn):
