@@ -114,9 +114,7 @@ def _delong_error(above: np.ndarray, below: np.ndarray) -> float:
 # Several training seeds on the same discs
 
 
-def over_seeds(
-    labels: np.ndarray, logits: np.ndarray, patients: np.ndarray | None = None
-) -> dict[str, dict[str, float]]:
+def over_seeds(labels: np.ndarray, logits: np.ndarray, patients: np.ndarray) -> dict[str, dict[str, float]]:
     """Metrics of several training seeds on the same discs.
 
     Parameters
@@ -124,26 +122,25 @@ def over_seeds(
     labels : np.ndarray, shape (n,)
     logits : np.ndarray, shape (seeds, n)
         Before the sigmoid: the threshold 0.5 on probabilities is 0 here.
-    patients : np.ndarray, shape (n,), optional
+    patients : np.ndarray, shape (n,)
         Of each disc.
 
     Returns
     -------
     dict
-        For ``ACC``, ``TPR``, ``TNR``, ``AUC``: ``mean`` and ``sd`` over the seeds (sd is 0 for one seed), and
-        ``low`` and ``high``, the mean limits of the seeds' plain 95 % intervals; given patients, also ``patient_low``
-        and ``patient_high``, the limits for the mean when patients are resampled (`by_patient`).
+        For ``ACC``, ``TPR``, ``TNR``, ``AUC``: ``mean`` over the seeds; ``low`` and ``high``, its limits when patients
+        are resampled (`by_patient`); ``plain_low`` and ``plain_high``, the mean limits of the seeds' plain 95 %
+        intervals; and, of more than one seed, ``sd``.
     """
     runs = [binary_metrics(labels, row, threshold=0.0) for row in logits]
-    resampled = {} if patients is None else by_patient(labels, logits, patients)
+    resampled = by_patient(labels, logits, patients)
     summary = {}
     for name in runs[0]:
         values = np.array([run[name] for run in runs])
-        spread = float(values[:, 0].std(ddof=1)) if len(runs) > 1 else 0.0
         mean, low, high = values.mean(axis=0).tolist()
-        summary[name] = {"mean": mean, "sd": spread, "low": low, "high": high}
-        if resampled:
-            summary[name] |= {"patient_low": resampled[name].low, "patient_high": resampled[name].high}
+        limits = {"low": resampled[name].low, "high": resampled[name].high, "plain_low": low, "plain_high": high}
+        spread = {"sd": float(values[:, 0].std(ddof=1))} if len(runs) > 1 else {}
+        summary[name] = {"mean": mean, **spread, **limits}
     return summary
 
 
@@ -214,6 +211,48 @@ def by_patient(
             low, high = special.expit(_around(special.logit(value), found[name] / slope))
         estimates[name] = Estimate(float(value), min(float(low), float(value)), max(float(high), float(value)))
     return estimates
+
+
+def patient_mean(
+    values: np.ndarray,
+    patients: np.ndarray,
+    reach: tuple[float, float] = (-1.0, 1.0),
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Estimate:
+    """Mean over discs with a percentile interval that resamples patients.
+
+    Parameters
+    ----------
+    values : np.ndarray, shape (n,)
+        nan where undefined: left out.
+    patients : np.ndarray, shape (n,)
+    reach : (float, float)
+        The least and the largest value possible.
+    draws, seed : int
+
+    Returns
+    -------
+    Estimate
+        All nan without values; no limits (nan) with fewer than two patients. A mean that is the same in every draw is
+        not certain: as in `_difference`, the limits say what so many patients may have missed.
+    """
+    known = ~np.isnan(values)
+    values, patients = values[known], np.asarray(patients)[known]
+    people = len(np.unique(patients))
+    if people < 2:
+        return Estimate(float(values.mean()) if len(values) else np.nan, np.nan, np.nan)
+    weights = patient_weights(patients, draws, seed)
+    low, high = np.quantile(weights @ values / weights.sum(axis=1), TAILS)
+    if high - low < 1e-9:
+        missed = (reach[1] - reach[0]) * _missed(people)
+        low, high = max(low - missed, reach[0]), min(high + missed, reach[1])
+    return Estimate(float(values.mean()), float(low), float(high))
+
+
+def _missed(groups: int) -> float:
+    """Wilson's upper limit for a share of which none of so many patients showed anything."""
+    return float(proportion_confint(0, groups, alpha=1 - LEVEL, method="wilson")[1])
 
 
 def _groups(labels: np.ndarray, patients: np.ndarray) -> dict[str, int]:
@@ -293,8 +332,7 @@ def compare(
 def compare_sets(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> dict[str, dict[str, float]]:
     """Metrics on one set of discs minus those on another, such as the test sets of two splits.
 
-    The sets may share patients: whoever is drawn is drawn for both. DeLong's interval of the
-    AUC takes the sets as independent.
+    The sets may share patients: whoever is drawn is drawn for both.
 
     Parameters
     ----------
@@ -303,7 +341,8 @@ def compare_sets(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> 
     Returns
     -------
     dict
-        As of `contrast`.
+        For ``ACC``, ``TPR``, ``TNR``, ``AUC``: ``value``, ``low``, ``high``. No p: DeLong's test would take the sets as
+        independent.
     """
     split = len(one[0])
     weights = patient_weights(np.concatenate([one[2], other[2]]))
@@ -315,11 +354,7 @@ def compare_sets(one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...]) -> 
     for name in values[0]:
         spread, fewest = draws[0][name] - draws[1][name], min(part[name] for part in groups)
         found[name] = _difference(values[0][name][0] - values[1][name][0], spread, fewest)
-    errors = []
-    for labels, logits, _ in (one, other):
-        above, below = zip(*(placements(labels, row) for row in logits), strict=True)
-        errors.append(_delong_error(np.mean(above, axis=0), np.mean(below, axis=0)))
-    return found | {"AUC": found["AUC"] | _normal(found["AUC"]["value"], float(np.hypot(*errors)))}
+    return found
 
 
 def _difference(value: float, draws: np.ndarray, groups: int, reach: float = 1.0) -> dict[str, float]:
@@ -330,7 +365,7 @@ def _difference(value: float, draws: np.ndarray, groups: int, reach: float = 1.0
     """
     low, high = _around(value, draws)
     if np.nanmax(draws) - np.nanmin(draws) < 1e-9:
-        missed = reach * proportion_confint(0, groups, alpha=1 - LEVEL, method="wilson")[1]
+        missed = reach * _missed(groups)
         low, high = np.clip([value - missed, value + missed], -reach, reach)
     return {"value": float(value), "low": float(low), "high": float(high)}
 
@@ -413,16 +448,18 @@ def operating_points(result: dict[str, np.ndarray], patients: np.ndarray) -> dic
     Returns
     -------
     dict
-        "TPR" and "TNR" (what reaches `AIM`) -> ``thresholds`` (logits, one per seed), ``validation`` and ``test``, both
-        metrics of `over_seeds`.
+        "TPR" and "TNR" (what reaches `AIM`) -> ``thresholds`` (logits, one per seed), ``validation`` (metric -> mean
+        over the seeds) and ``test`` (`over_seeds`).
     """
     points = {}
     for aim in POINTS:
         cuts = thresholds(result["validation_labels"], result["validation_logits"], aim)
         shifted = {part: result[f"{part}_logits"] - cuts[:, None] for part in ("validation", "test")}
+        once = np.ones((1, len(result["validation_labels"])))
+        reached = weighted_metrics(result["validation_labels"], shifted["validation"], once)
         points[aim] = {
             "thresholds": cuts.tolist(),
-            "validation": over_seeds(result["validation_labels"], shifted["validation"]),
+            "validation": {name: float(value) for name, (value,) in reached.items()},
             "test": over_seeds(result["test_labels"], shifted["test"], patients),
         }
     return points

@@ -23,14 +23,14 @@ def roc_band(*, curve: pd.DataFrame, auc: Summary, points: Mapping[str, Mapping[
     curve : pd.DataFrame
         Of `evaluate.roc_band`.
     auc : mapping
-        ``mean``, ``patient_low``, ``patient_high``.
+        ``mean``, ``low``, ``high``.
     points : mapping
         Of `evaluate.operating_points`.
     """
     fig = Figure(figsize=(COLUMN * MM, 86 * MM), layout="constrained")
     ax = fig.subplots()
     ax.fill_between(curve.fpr, curve.low, curve.high, color=BLUE, alpha=0.2, lw=0, label="95 %, patients resampled")
-    label = "AUC {mean:.3f} [{patient_low:.3f}, {patient_high:.3f}]".format(**auc)
+    label = "AUC {mean:.3f} [{low:.3f}, {high:.3f}]".format(**auc)
     ax.plot(curve.fpr, curve.tpr, color=BLUE, lw=1.8, label=label)
     ax.plot([0, 1], [0, 1], color="0.5", lw=0.8, ls=":", label="chance")
     seen = []
@@ -40,8 +40,8 @@ def roc_band(*, curve: pd.DataFrame, auc: Summary, points: Mapping[str, Mapping[
         ax.errorbar(
             1 - tnr["mean"],
             tpr["mean"],
-            xerr=_span(1 - tnr["mean"], 1 - tnr["patient_high"], 1 - tnr["patient_low"]),
-            yerr=_span(tpr["mean"], tpr["patient_low"], tpr["patient_high"]),
+            xerr=_span(1 - tnr["mean"], 1 - tnr["high"], 1 - tnr["low"]),
+            yerr=_span(tpr["mean"], tpr["low"], tpr["high"]),
             fmt=marker,
             color=color,
             ms=5,
@@ -98,21 +98,21 @@ def forest(metrics: Mapping[str, Mapping[str, Summary]], published: float | None
 
     Parameters
     ----------
-    metrics : mapping of name -> mapping with "AUC" (`evaluate.over_seeds`, with patients)
+    metrics : mapping of name -> mapping with "AUC" (`evaluate.over_seeds`)
     published : float, optional
         The paper's AUC.
     """
     found = [metric["AUC"] for metric in metrics.values()]
-    mean, low, high, patient_low, patient_high = (
-        np.array([auc[key] for auc in found]) for key in ("mean", "low", "high", "patient_low", "patient_high")
+    mean, low, high, plain_low, plain_high = (
+        np.array([auc[key] for auc in found]) for key in ("mean", "low", "high", "plain_low", "plain_high")
     )
     places = np.arange(len(found))[::-1]
     fig = Figure(figsize=(MIDDLE * MM, (18 + 7 * len(found)) * MM), layout="constrained")
     ax = fig.subplots()
     plain = {"color": ORANGE, "lw": 0.8, "capsize": 1.5, "fmt": "none", "label": "discs independent"}
     thick = {"color": BLUE, "lw": 1.8, "capsize": 2.5, "fmt": "none", "label": "patients resampled"}
-    ax.errorbar(mean, places + 0.14, xerr=_span(mean, low, high), **plain)
-    ax.errorbar(mean, places - 0.14, xerr=_span(mean, patient_low, patient_high), **thick)
+    ax.errorbar(mean, places + 0.14, xerr=_span(mean, plain_low, plain_high), **plain)
+    ax.errorbar(mean, places - 0.14, xerr=_span(mean, low, high), **thick)
     ax.plot(mean, places, "o", color="0.15", ms=4)
     ax.axvline(0.5, color="0.5", lw=0.8, ls=":", label="chance")
     if published is not None:
@@ -136,7 +136,7 @@ def interval_table(metrics: Mapping[str, Summary], extra: Mapping[str, Estimate]
     for name, label in METRICS.items():
         plain = "DeLong" if name == "AUC" else "Wilson"
         summary = metrics[name]
-        cells = "{low:.3f} to {high:.3f} ({plain})", "{patient_low:.3f} to {patient_high:.3f}"
+        cells = "{plain_low:.3f} to {plain_high:.3f} ({plain})", "{low:.3f} to {high:.3f}"
         rows.append((label, f"{summary['mean']:.3f}", *(cell.format(**summary, plain=plain) for cell in cells)))
     rows += [(name, f"{e.value:.3f}", "–", f"{e.low:.3f} to {e.high:.3f}") for name, e in extra.items()]
     return pd.DataFrame(rows, columns=["test metric", "mean over seeds", "discs independent", "patients resampled"])
@@ -151,7 +151,7 @@ def points_table(points: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
             "probability at or above": ", ".join(f"{1 / (1 + np.exp(-cut)):.2f}" for cut in point["thresholds"]),
         }
         for name, label in POINTS.items():
-            row[f"{label}, validation"] = f"{point['validation'][name]['mean']:.3f}"
+            row[f"{label}, validation"] = f"{point['validation'][name]:.3f}"
             row[f"{label}, test"] = _patient(point["test"][name])
         rows.append(row)
     return pd.DataFrame(rows)
@@ -162,7 +162,7 @@ def comparison_table(metrics: Mapping[str, Mapping[str, Summary]], comparisons: 
 
     Parameters
     ----------
-    metrics : mapping of name -> metrics of `evaluate.over_seeds`, with patients
+    metrics : mapping of name -> metrics of `evaluate.over_seeds`
     comparisons : mapping of name -> result of `evaluate.compare`
         The other one minus that classifier; where absent, the table says "–".
     """
@@ -191,7 +191,7 @@ def splits_table(metrics: Mapping[str, Mapping[str, Summary]], gap: Mapping[str,
     rows = []
     for metric, label in METRICS.items():
         row = {"test metric": label} | {f"split {name!r}": _patient(found[metric]) for name, found in metrics.items()}
-        rows.append(row | {"difference": difference_text(gap[metric], "DeLong")})
+        rows.append(row | {"difference": difference_text(gap[metric])})
     return pd.DataFrame(rows)
 
 
@@ -205,7 +205,7 @@ def difference_text(found: Mapping[str, float], test: str = "") -> str:
 
 
 def _patient(summary: Summary) -> str:
-    return "{mean:.3f} [{patient_low:.3f}, {patient_high:.3f}]".format(**summary)
+    return "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**summary)
 
 
 def _estimate(found: Estimate) -> str:

@@ -27,7 +27,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @styled
 def heat_and_lesions(
-    *, cover: np.ndarray, herniated: np.ndarray, normal: np.ndarray, located: Mapping[str, Any]
+    *, cover: np.ndarray, abnormal: np.ndarray, normal: np.ndarray, located: Mapping[str, Any]
 ) -> Figure:
     """Where lesions lie, where the heat lies with and without a lesion, and the pointing game by tolerance.
 
@@ -35,7 +35,7 @@ def heat_and_lesions(
     ----------
     cover : np.ndarray, shape (n, 3, W, W)
         `localise.lesion_cover` of the true positives.
-    herniated, normal : np.ndarray, shape (k, 3, W, W)
+    abnormal, normal : np.ndarray, shape (k, 3, W, W)
         Heat of the true positives and of normal discs.
     located : mapping
         `localise.measure`.
@@ -45,7 +45,7 @@ def heat_and_lesions(
     where = cover.mean(axis=(0, 1))
     maps = {
         "where lesions lie": where / (where.max() or 1),
-        "heat, herniated": herniated.mean(axis=(0, 1)),
+        "heat, abnormal": abnormal.mean(axis=(0, 1)),
         "heat, normal": normal.mean(axis=(0, 1)),
     }
     edged = [withStroke(linewidth=2, foreground="black")]  # to be seen on dark and bright places
@@ -70,7 +70,7 @@ def heat_and_lesions(
     seen = [f"{KINDS[kind][0]} {located['pointing'][kind]['value']:.2f}" for kind in KINDS]
     return described(
         fig,
-        f"Three mean images: lesions, most often {lesions}; heat of herniated discs, hottest {warm}; "
+        f"Three mean images: lesions, most often {lesions}; heat of abnormal discs, hottest {warm}; "
         f"heat of normal discs, hottest {cool}. Below, the share of slices whose hottest point lies near the "
         f"lesion, against the tolerance; at {located['tolerance_mm']:g} mm: {', '.join(seen)}.",
     )
@@ -100,6 +100,31 @@ def interval(estimate: Mapping[str, float] | None, sign: str = "") -> str:
     return f"{value} [{low}, {high}]"
 
 
+def certificate_table(found: Mapping[str, Any], sanity: Mapping[str, Any]) -> pd.DataFrame:
+    """What the maps are made of: `localise.certificate`, and what `localise.sanity` says of the same maps."""
+
+    def checked(check: str) -> list[str]:
+        return [interval(sanity[kind].get(check)) for kind in ("paper", "classic")]
+
+    def measured(name: str) -> list[str]:
+        return [interval(found[name][kind]) for kind in ("paper", "classic")]
+
+    effective = "{value:.1f} [{low:.1f}, {high:.1f}]".format(**found["effective"])
+    rows = {
+        f"channels that share the weight equally (exp of w's entropy), of {found['channels']}": [effective, "–"],
+        "likeness to the plain mean of the channels": measured("plain"),
+        "likeness to classic Grad-CAM": [interval(found["classic"]), "–"],
+        "likeness to the map of a randomised extractor": checked("random extractor"),
+        "likeness to the map after training on shuffled labels": checked("random labels"),
+        "likeness to another patient's map": checked("another disc"),
+        "likeness of a disc's maps for abnormal and for normal": measured("opposite"),
+        "largest difference between these two, of 1": [
+            f"{found['most_changed'][kind]:.3f}" for kind in ("paper", "classic")
+        ],
+    }
+    return pd.DataFrame([(name, *cells) for name, cells in rows.items()], columns=["property", "paper", "classic"])
+
+
 @styled
 def faithfulness(*, curves: Mapping[str, Any], sanity: Mapping[str, Any]) -> Figure:
     """Deletion and insertion curves, and how alike the maps stay in the sanity checks.
@@ -121,7 +146,7 @@ def faithfulness(*, curves: Mapping[str, Any], sanity: Mapping[str, Any]) -> Fig
         for kind, values in curves[name]["curve"].items():
             label, line = KINDS[kind]
             ax.plot(curves["shares"], values, label=f"{label.split(' (')[0]}: area {areas[kind]['value']:.2f}", **line)
-        ax.set(xlabel=f"share {what}, hottest first", ylabel="probability of herniation", ylim=(0, 1.02))
+        ax.set(xlabel=f"share {what}, hottest first", ylabel="probability of abnormal", ylim=(0, 1.02))
         ax.set_title(f"({letter}) {name}", loc="left")
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22))
         listed = ", ".join(f"{kind} {area['value']:.2f}" for kind, area in areas.items())

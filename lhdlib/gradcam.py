@@ -1,10 +1,36 @@
 """The paper's heatmaps (section "Generation of heatmaps", Eq. 16-20) and classic Grad-CAM (Eq. 7 and 8)."""
 
+from typing import NamedTuple
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from lhdlib.model import finetune
+
+
+class Explained(NamedTuple):
+    """Heat of many samples as computed; `maps` and `classic`, in [0, 1], are for the eye."""
+
+    raw: np.ndarray  #: the paper's maps H of Eq. 19, (n, 3, u, v)
+    classic_raw: np.ndarray  #: classic Grad-CAM of Eq. 8, (n, 3, u, v)
+    weights: np.ndarray  #: w of Eq. 18, (n, 3, channels); a sample's add up to 1
+    logits: np.ndarray  #: h, (n,)
+
+    @property
+    def maps(self) -> np.ndarray:
+        """Eq. 20: each map divided by its own maximum."""
+        return normalise(self.raw)
+
+    @property
+    def classic(self) -> np.ndarray:
+        """Classic Grad-CAM, each map divided by its own maximum."""
+        return normalise(self.classic_raw)
+
+    @property
+    def slice_weight(self) -> np.ndarray:
+        """Sum of each slice's channel weights, (n, 3)."""
+        return self.weights.sum(axis=-1)
 
 
 def heatmaps(feature_maps: np.ndarray, gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +71,9 @@ def raw_heatmaps(feature_maps: np.ndarray, gradients: np.ndarray) -> tuple[np.nd
 
 def _weighted(weights, feature_maps):
     """Positive part of the weighted sum over channels: (..., 3, n), (..., 3, u, v, n) -> (..., 3, u, v)."""
-    return np.maximum(np.matmul(feature_maps, weights[..., None, :, None])[..., 0], 0)
+    *slices, u, v, n = feature_maps.shape
+    summed = feature_maps.reshape(*slices, u * v, n) @ weights[..., None]
+    return np.maximum(summed.reshape(*slices, u, v), 0)
 
 
 def classic_heatmap(feature_maps: np.ndarray, gradients: np.ndarray) -> np.ndarray:
@@ -61,7 +89,12 @@ def classic_heatmap(feature_maps: np.ndarray, gradients: np.ndarray) -> np.ndarr
     np.ndarray, shape (..., 3, u, v)
         In [0, 1].
     """
-    return normalise(_weighted(gradients.mean(axis=(-3, -2)), feature_maps))  # Eq. 7, Eq. 8
+    return normalise(raw_classic(feature_maps, gradients))
+
+
+def raw_classic(feature_maps: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    """Eq. 7 and 8: maps (..., 3, u, v) before normalisation."""
+    return _weighted(gradients.mean(axis=(-3, -2)), feature_maps)
 
 
 def normalise(maps: np.ndarray) -> np.ndarray:
@@ -99,13 +132,15 @@ def _channel_gradients(extractor, feature_maps, weights):
         np.asarray(v) for v in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
     )
     scale = gamma / np.sqrt(variance + norm.epsilon)
-    u, v = feature_maps.shape[-3:-1]
-    z = feature_maps.mean(axis=(-3, -2)) @ kernel + bias
+    *samples, slices, u, v, n = feature_maps.shape
+    # in two dimensions: one matrix product instead of one per sample
+    z = (feature_maps.mean(axis=(-3, -2)).reshape(-1, n) @ kernel + bias).reshape(*samples, slices, -1)
     names = [layer.name for layer in extractor.layers]
     if names.index("fc1_bn") < names.index("fc1_relu"):
         z = (z - mean) * scale + beta
     active = z > 0
-    return ((active * scale * weights) @ kernel.T / (u * v))[..., None, None, :]
+    slopes = (active * scale * weights).reshape(-1, kernel.shape[1]) @ kernel.T / (u * v)
+    return slopes.reshape(*samples, slices, 1, 1, n)
 
 
 def upsample(maps: np.ndarray, size: int) -> np.ndarray:
@@ -121,7 +156,7 @@ def sample_feature_maps(extractor: keras.Model, images: np.ndarray, rows: np.nda
 
 def explain(
     extractor: keras.Model, images: np.ndarray, rows: np.ndarray, weights: np.ndarray, bias: float, batch: int = 32
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+) -> Explained:
     """Heatmaps of many samples in one forward pass; a slice that samples of a batch share goes through it once.
 
     Parameters
@@ -136,13 +171,7 @@ def explain(
 
     Returns
     -------
-    maps : np.ndarray, shape (n, 3, u, v)
-        Eq. 20.
-    slice_weight : np.ndarray, shape (n, 3)
-    classic : np.ndarray, shape (n, 3, u, v)
-        Eq. 8.
-    logits : np.ndarray, shape (n,)
-        h.
+    Explained
     """
     forward = finetune.inference(extractor)
     found = []
@@ -153,5 +182,6 @@ def explain(
         features, feature_maps = (o.numpy()[place.reshape(chosen.shape)] for o in outputs)
         gradients = _channel_gradients(extractor, feature_maps, weights)
         logits = (features * weights).sum(axis=(-2, -1)) + bias
-        found.append((*heatmaps(feature_maps, gradients), classic_heatmap(feature_maps, gradients), logits))
-    return tuple(np.concatenate(column) for column in zip(*found, strict=True))
+        raw, channel_weights = raw_heatmaps(feature_maps, gradients)
+        found.append((raw, raw_classic(feature_maps, gradients), channel_weights, logits))
+    return Explained(*(np.concatenate(column) for column in zip(*found, strict=True)))

@@ -18,7 +18,7 @@ from lhdlib import gradcam
 from lhdlib import profile as profiles
 from lhdlib.data import dataset, phantom
 from lhdlib.errors import UserError
-from lhdlib.evaluate import DRAWS, TAILS, Estimate, patient_weights
+from lhdlib.evaluate import Estimate, patient_mean
 from lhdlib.progress import progress_bar
 
 TOLERANCE_MM = 5.0
@@ -147,30 +147,6 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.divide((a * b).sum(-1), product, out=np.full(product.shape, np.nan), where=product > 0)
 
 
-def patient_mean(values: np.ndarray, patients: np.ndarray, draws: int = DRAWS, seed: int = 0) -> Estimate:
-    """Mean over samples with a percentile interval that resamples patients with all their samples.
-
-    Parameters
-    ----------
-    values : np.ndarray, shape (n,)
-        nan where undefined: left out.
-    patients : np.ndarray, shape (n,)
-    draws, seed : int
-
-    Returns
-    -------
-    Estimate
-        All nan without values; no limits (nan) with fewer than two patients.
-    """
-    known = ~np.isnan(values)
-    values, patients = values[known], np.asarray(patients)[known]
-    if len(np.unique(patients)) < 2:
-        return Estimate(float(values.mean()) if len(values) else np.nan, np.nan, np.nan)
-    weights = patient_weights(patients, draws, seed)
-    low, high = np.quantile(weights @ values / weights.sum(axis=1), TAILS)
-    return Estimate(float(values.mean()), float(low), float(high))
-
-
 # The maps against the truth
 
 
@@ -278,7 +254,8 @@ def measure(
     -------
     dict
         Each measure (``pointing``, ``heat_share``, ...) -> kind -> ``value, low, high``; ``difference_<kind>``: the
-        paper's pointing minus that kind's; ``differences``: the same for every measure; ``tolerance``: the pointing
+        paper's pointing minus that kind's; ``differences``: the same for every measure, and ``aligned_random``, the
+        pointing of the aligned maps minus that of random ones; ``tolerance``: the pointing
         of each kind at each of ``tolerances_mm``; ``discs``, ``patients``, ``tolerance_mm``, ``hot``, ``margin``.
     """
     near, shown = distance <= TOLERANCE_MM, np.isfinite(distance).any(axis=(2, 3))
@@ -296,15 +273,21 @@ def measure(
             scores["slice rank"][kind] = rank_correlation(weight, area).mean(axis=0)
         curves[kind] = [float(np.nanmean(_over(inside(place, distance <= t), shown))) for t in TOLERANCES_MM]
 
-    def estimate(values: np.ndarray) -> dict[str, float]:
-        return patient_mean(values, patients, seed=seed)._asdict()
+    def estimate(values: np.ndarray, least: float = -1.0) -> dict[str, float]:
+        return patient_mean(values, patients, (least, 1.0), seed=seed)._asdict()
 
+    summaries = {
+        name: {kind: estimate(found, -1.0 if name == "slice rank" else 0.0) for kind, found in kinds.items()}
+        for name, kinds in scores.items()
+    }
     differences = {
         _key(name): {kind: estimate(kinds["paper"] - values) for kind, values in kinds.items() if kind != "paper"}
         for name, kinds in scores.items()
     }
+    pointing = scores["pointing"]
+    differences["pointing"]["aligned_random"] = estimate(pointing["aligned"] - pointing["random"])
     return {
-        **{_key(name): {kind: estimate(values) for kind, values in kinds.items()} for name, kinds in scores.items()},
+        **{_key(name): kinds for name, kinds in summaries.items()},
         **{f"difference_{kind}": value for kind, value in differences["pointing"].items()},
         "differences": differences,
         "tolerance": curves,
@@ -421,7 +404,9 @@ def faithfulness(
         areas = {kind: np.trapezoid(curve, SHARES, axis=1) for kind, curve in curves.items()}
         result[name] = {
             "curve": {kind: curve.mean(axis=0).tolist() for kind, curve in curves.items()},
-            "area": {kind: patient_mean(area, patients, seed=seed)._asdict() for kind, area in areas.items()},
+            "area": {
+                kind: patient_mean(area, patients, (0.0, 1.0), seed=seed)._asdict() for kind, area in areas.items()
+            },
             "difference": {
                 kind: patient_mean(areas[kind] - areas["random"], patients, seed=seed)._asdict() for kind in maps
             },
@@ -466,6 +451,46 @@ def sanity(
                 found = patient_mean(likeness, patients, seed=seed)
                 result[kind][check] = found._asdict() | {"verdict": _verdict(found)}
     return result
+
+
+def certificate(
+    trained: gradcam.Explained, opposite: gradcam.Explained, plain: np.ndarray, patients: np.ndarray, seed: int = 0
+) -> dict:
+    """What the maps are made of, beside what `sanity` says of them.
+
+    Parameters
+    ----------
+    trained, opposite : gradcam.Explained
+        Of the classifier, and of the one with the signs of its weights and bias turned: its "abnormal" is "normal".
+    plain : np.ndarray, shape (n, 3, u, v)
+        The plain mean of the channels: the map of a classifier without weights (Eq. 18 is uniform then).
+    patients : np.ndarray, shape (n,)
+
+    Returns
+    -------
+    dict
+        ``channels``: how many there are, 3n of Eq. 18; ``effective``: the exponential of the entropy of their weights
+        w, as many channels as share the weight equally; and for the maps ``paper`` and ``classic``, each ``value, low,
+        high`` of the rank correlation as in `sanity`: ``plain``, with the plain mean; ``classic``, of the paper's map
+        with classic Grad-CAM; ``opposite``, of a disc's two maps for the two classes; ``most_changed``: the largest
+        difference between these two anywhere.
+    """
+    weights = trained.weights.reshape(len(trained.weights), -1)
+    channels = weights.shape[1]
+    effective = patient_mean(np.exp(stats.entropy(weights, axis=1)), patients, (1.0, float(channels)), seed=seed)
+
+    def likeness(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
+        return patient_mean(similarity(one, other), patients, seed=seed)._asdict()
+
+    both = {"paper": (trained.maps, opposite.maps), "classic": (trained.classic, opposite.classic)}
+    return {
+        "channels": channels,
+        "effective": effective._asdict(),
+        "classic": likeness(trained.maps, trained.classic),
+        "plain": {kind: likeness(own, plain) for kind, (own, _) in both.items()},
+        "opposite": {kind: likeness(own, other) for kind, (own, other) in both.items()},
+        "most_changed": {kind: float(np.abs(own - other).max()) for kind, (own, other) in both.items()},
+    }
 
 
 def _verdict(found: Estimate) -> str:
@@ -596,6 +621,6 @@ def tissue_heat(
     warm = inside(share_of_heat(heat[kept])[:, None], cover)
     table = []
     for name, values, area in zip(TISSUES.values(), warm.T, cover.mean(axis=(0, 2, 3)), strict=True):
-        found = patient_mean(values, np.asarray(patients)[kept], seed=seed)
+        found = patient_mean(values, np.asarray(patients)[kept], (0.0, 1.0), seed=seed)
         table.append((name, *found, float(area), len(kept)))
     return pd.DataFrame(table, columns=["tissue", "heat", "low", "high", "area", "discs"])[columns], unusable

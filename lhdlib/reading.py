@@ -100,7 +100,7 @@ def from_workspace(space: Workspace) -> Reading:
     path = space.results / "07" / "heatmaps.npz"
     try:
         with np.load(path, allow_pickle=False) as stored:
-            found = {name: stored[name] for name in ("maps", "classic", "slice_weight", "probability", "rows")}
+            found = {name: stored[name] for name in ("raw", "classic_raw", "slice_weight", "probability", "rows")}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read: run notebook 07 up to its heatmaps first.") from error
     data = dataset.load_dataset(space.results / "01")
@@ -110,8 +110,8 @@ def from_workspace(space: Workspace) -> Reading:
     return Reading(
         data.images,
         discs.assign(probability=found["probability"]),
-        found["maps"],
-        found["classic"],
+        gradcam.normalise(found["raw"]),
+        gradcam.normalise(found["classic_raw"]),
         found["slice_weight"],
         data.info["data_label"],
         lesion=_lesions(space, data, discs),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lhdlib import evaluate, publish, workspace
+from lhdlib import evaluate, publish, tables, workspace
 from lhdlib.data import dataset
 from lhdlib.errors import UserError
 from lhdlib.model import encoder, finetune, pretrain
@@ -23,7 +23,7 @@ from lhdlib.workspace import Workspace
 
 CAPTION = (
     "The main result under other readings of the paper (README, Choices): mean test AUC over the fine-tuning seeds, "
-    "and its difference to the choice made, each with a 95 % interval."
+    "and its difference to the choice made, each with a 95 % interval, patients resampled."
 )
 
 
@@ -78,20 +78,20 @@ def sensitivity(space: Workspace, alternatives: Sequence[Alternative] = ALTERNAT
     Returns
     -------
     pd.DataFrame
-        ``choice, alternative, AUC, difference``; AUC with DeLong's 95 % interval, the difference to the choice made
-        with that of resampled patients. The first row is the run as it is.
+        ``choice, alternative, AUC, difference``; the AUC and its difference to the choice made, both with the 95 %
+        interval of resampled patients. The first row is the run as it is.
 
     Raises
     ------
     UserError
         When an earlier notebook has not finished, or an alternative leaves too few samples.
     """
-    rows = [("-", "this run", _shown_auc(main_result(space, {})), "-")]
+    rows = [("–", "this run", _shown_auc(main_result(space, {})), "–")]
     for number, alternative in enumerate(alternatives, start=1):
         print(f"{number} of {len(alternatives)}: {alternative.name}", flush=True)
         found = main_result(space, alternative.change)
         apart = difference(found, main_result(space, alternative.beside))
-        shown = f"{apart['value']:+.3f} [{apart['low']:+.3f}, {apart['high']:+.3f}]"
+        shown = "{} [{}, {}]".format(*(tables.signed(apart[key], ".3f") for key in ("value", "low", "high")))
         rows.append((str(alternative.choice), alternative.name, _shown_auc(found), shown))
     return pd.DataFrame(rows, columns=["choice", "alternative", "AUC", "difference"])
 
@@ -133,7 +133,7 @@ def difference(one: Result, other: Result) -> dict[str, float]:
 
 
 def _shown_auc(result: Result) -> str:
-    auc = evaluate.over_seeds(result.labels, result.logits)["AUC"]
+    auc = evaluate.over_seeds(result.labels, result.logits, result.patients)["AUC"]
     return f"{auc['mean']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]"
 
 

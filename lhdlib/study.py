@@ -161,13 +161,13 @@ def read_study(folder: str | Path, run: Run, progress: bool = False) -> Study:
     found = found[found.weighting == "T2"]
     table, paths = _list_discs(found, settings.four_slices)
     rows = pd.Series(slices.index, slices.path)[paths.explode()].to_numpy().reshape(-1, 3)
-    maps, shares, classic, logits = _explain(run, images, rows)
-    probability = expit(logits)
+    explained = _explain(run, images, rows)
+    probability = expit(explained.logits)
     flags = np.where(slices.sop_uid.isin(run.training).to_numpy()[rows].any(axis=1), TRAINED, "")
     called = np.where(probability >= Reading.threshold, "abnormal", "normal")
     for column, values in {"probability": probability, "called": called, "flag": flags}.items():
         table.loc[paths.index, column] = values
-    table.loc[paths.index, WEIGHTS] = shares
+    table.loc[paths.index, WEIGHTS] = explained.slice_weight
     read = table.loc[paths.index, ["level", "probability", "flag"]].reset_index(drop=True)
     read[SLICES] = rows
     read = read.assign(patient=slices.patient[0], label=np.nan, note="")
@@ -177,9 +177,9 @@ def read_study(folder: str | Path, run: Run, progress: bool = False) -> Study:
         reading=Reading(
             images,
             read,
-            maps,
-            classic,
-            shares,
+            explained.maps,
+            explained.classic,
+            explained.slice_weight,
             label,
             slabs=_slabs(folder, found, slices, rejected, list(paths)),
             stamp={"model trained on" if name == "data" else name: value for name, value in run.stamp.items()},
@@ -255,10 +255,10 @@ def _list_discs(found: pd.DataFrame, four_slices: str) -> tuple[pd.DataFrame, pd
     return table, pd.Series(paths, dtype=object)
 
 
-def _explain(run: Run, images: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, ...]:
+def _explain(run: Run, images: np.ndarray, rows: np.ndarray) -> gradcam.Explained:
     """`gradcam.explain`, which needs a disc."""
     if not len(rows):
-        return np.zeros((0, 3, 1, 1)), np.zeros((0, 3)), np.zeros((0, 3, 1, 1)), np.zeros(0)
+        return gradcam.Explained(*(np.zeros(shape) for shape in ((0, 3, 1, 1), (0, 3, 1, 1), (0, 3, 1), 0)))
     return gradcam.explain(run.extractor, images, rows, run.weights, run.bias)
 
 

@@ -19,7 +19,7 @@ TABLES = ("table1_pretraining", "table2_finetuning", "table3_regularization")
 
 METRICS = {"ACC": "Accuracy", "TPR": "Sensitivity", "TNR": "Specificity", "AUC": "AUC"}
 
-Summary = Mapping[str, float]  # mean, sd, low, high: a metric in `evaluate.over_seeds`
+Summary = Mapping[str, float]  # mean, low, high (patients resampled), sd of several seeds: `evaluate.over_seeds`
 
 #: Readable names of a profile's values.
 LABELS = {
@@ -186,8 +186,9 @@ def metrics_table(results: Mapping[str, Mapping[str, Summary]]) -> pd.DataFrame:
 
 
 def summary_text(summary: Summary) -> str:
-    """``mean ± sd [low, high]`` with three decimals."""
-    return "{mean:.3f} ± {sd:.3f} [{low:.3f}, {high:.3f}]".format(**summary)
+    """``mean ± sd [low, high]`` with three decimals; without sd where there was one seed."""
+    spread = f" ± {summary['sd']:.3f}" if "sd" in summary else ""
+    return "{mean:.3f}{spread} [{low:.3f}, {high:.3f}]".format(**summary, spread=spread)
 
 
 def counts_table(counts: Mapping[str, int]) -> pd.DataFrame:

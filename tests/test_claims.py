@@ -30,7 +30,12 @@ def results(value: float = 0.3, half: float = 0.01, balance: float = 0.0) -> dic
                 },
                 "05/comparisons": dict.fromkeys(settings, difference),
                 "06/comparisons": dict.fromkeys(("doubling", "third", "full"), difference),
-                "07/localisation": dict.fromkeys(("difference_random", "difference_fixed"), around(value, half)),
+                "07/localisation": {
+                    "differences": dict.fromkeys(
+                        ("pointing", "slice_rank"),
+                        dict.fromkeys(("random", "fixed", "aligned_random"), around(value, half)),
+                    )
+                },
             }
         )
     )  # nothing shared
@@ -86,9 +91,12 @@ def test_every_claim_can_get_every_verdict():
         (3, ("06/comparisons", "third", "ACC")),
         (4, ("06/comparisons", "full", "AUC")),
         (5, ("04/evidence", "controls", "autoencoder", "comparison", "AUC")),
-        (6, ("07/localisation", "difference_random")),
-        (7, ("04/evidence", "balance")),
-        (8, ("07/localisation", "difference_fixed")),
+        (6, ("07/localisation", "differences", "pointing", "random")),
+        (7, ("07/localisation", "differences", "slice_rank", "random")),
+        (8, ("04/evidence", "balance")),
+        (9, ("07/localisation", "differences", "pointing", "fixed")),
+        (10, ("07/localisation", "differences", "pointing", "aligned_random")),
+        (11, ("07/localisation", "differences", "slice_rank", "fixed")),
     ],
 )
 def test_a_claim_is_judged_by_its_own_result_alone(place, path):
@@ -97,7 +105,7 @@ def test_a_claim_is_judged_by_its_own_result_alone(place, path):
     for key in path[:-1]:
         inner = inner[key]
     inner[path[-1]] = around(-0.5)
-    expected = [claims.HOLDS] * 9
+    expected = [claims.HOLDS] * 12
     expected[place] = claims.FAILS
     assert verdicts(found) == expected
 
@@ -107,11 +115,13 @@ def test_the_allowances_are_those_stated():
     assert verdicts(results(-0.03))[3] == claims.HOLDS and "above −0.05" in rows.iloc[3]
     assert verdicts(results(-0.03))[4] == claims.FAILS and rows.iloc[4].endswith("above 0")
     assert verdicts(results(0.15))[6] == claims.FAILS and rows.iloc[6].endswith("above 0.2")
-    assert verdicts(results(balance=0.085))[7] == claims.HOLDS and rows.iloc[7].endswith("within ±0.1")
+    assert verdicts(results(balance=0.085))[8] == claims.HOLDS and rows.iloc[8].endswith("within ±0.1")
+    assert rows.iloc[6].endswith(f"above {localise.MARGIN:g}")
 
 
-def test_maps_must_gain_what_localise_asks_for():
-    assert claims.CLEARLY == localise.MARGIN
+def test_stricter_readings_stand_last_and_say_so():
+    text = claims.claims_table(results()).claim
+    assert text.str.startswith("Stricter: ").tolist() == [False] * 9 + [True] * 3
 
 
 @pytest.mark.parametrize("missing", ["file", "keys"])
@@ -121,8 +131,8 @@ def test_lesions_without_masks_leave_the_heatmaps_open(missing):
     if missing == "file":
         del found["07/localisation"]
     table = claims.claims_table(found)
-    assert table.verdict.tolist() == [claims.HOLDS] * 6 + [claims.OPEN, claims.HOLDS, claims.OPEN]
-    assert table[COLUMN][6] == table[COLUMN][8] == "not measured"
+    assert table.verdict.tolist() == [claims.HOLDS] * 6 + [claims.OPEN] * 2 + [claims.HOLDS] + [claims.OPEN] * 3
+    assert set(table[COLUMN][[6, 7, 9, 10, 11]]) == {"not measured"}
 
 
 def test_numbers_are_the_papers_and_the_runs():
@@ -132,7 +142,7 @@ def test_numbers_are_the_papers_and_the_runs():
     for place, other in ((0, (0.0, 0.0)), (1, (1e-4, 0.5))):
         for metric in ("ACC", "AUC"):
             assert f"{metric} {published[1e-4, 0.0][metric] - published[other][metric]:+.4f}" in table.paper[place]
-    assert table.paper[7] == "0.8750 and 0.8672"
+    assert table.paper[8] == "0.8750 and 0.8672"
     assert "1,024 of 3,036" in table.claim[3]
 
 
@@ -151,11 +161,11 @@ def test_it_is_saved_with_the_datas_label(tmp_path):
         workspace.write_json(tmp_path / f"{name}.json", content)
     workspace.write_json(tmp_path / "stamp.json", STAMP)
     text = claims.save_claims(tmp_path, tmp_path / "figures").read_text(encoding="utf-8")
-    assert f"Data: {STAMP['data']}" in text and "9 × does not hold" in text
-    assert pd.read_csv(tmp_path / "figures" / "claims.csv").verdict.tolist() == [claims.FAILS] * 9
+    assert f"Data: {STAMP['data']}" in text and "9 × does not hold" in text and "3 × does not hold" in text
+    assert pd.read_csv(tmp_path / "figures" / "claims.csv").verdict.tolist() == [claims.FAILS] * 12
     assert "parts" not in workspace.read_json(tmp_path / "figures" / "claims.json")["stamp"]
     (tmp_path / "07" / "localisation.json").unlink()
-    assert "2 × cannot" in claims.save_claims(tmp_path, tmp_path / "figures").read_text(encoding="utf-8")
+    assert "3 × cannot" in claims.save_claims(tmp_path, tmp_path / "figures").read_text(encoding="utf-8")
     (tmp_path / "06" / "comparisons.json").unlink()
     with pytest.raises(UserError, match="run the earlier notebooks"):
         claims.save_claims(tmp_path, tmp_path / "figures")

@@ -94,7 +94,7 @@ def interval(value: float) -> dict[str, float]:
 
 
 def patients(mean: float) -> dict[str, float]:
-    return summary(mean, mean - 0.04, mean + 0.04) | {"patient_low": mean - 0.05, "patient_high": mean + 0.05}
+    return summary(mean, mean - 0.05, mean + 0.05) | {"plain_low": mean - 0.04, "plain_high": mean + 0.04}
 
 
 def draw(name: str):
@@ -192,7 +192,7 @@ def draw(name: str):
         },
         "heat_and_lesions": lambda: {
             "cover": slices(2, 3),
-            "herniated": slices(2, 3),
+            "abnormal": slices(2, 3),
             "normal": slices(4, 3),
             "located": {
                 "tolerances_mm": localise.TOLERANCES_MM,

@@ -243,18 +243,22 @@ def test_explain_equals_a_backward_pass_for_each_sample_alone(model):
     rows = np.stack([rng.permutation(9)[:3] for _ in range(11)])
     rows[4], rows[5] = rows[3], rows[3][::-1]
     weights, bias = rng.normal(size=(3, 16)).astype(np.float32), 0.7
-    maps, share, classic, logits = gradcam.explain(model, images, rows, weights, bias, batch=4)
-    assert maps.shape == classic.shape == (11, 3, 4, 4) and share.shape == (11, 3) and logits.shape == (11,)
+    explained = gradcam.explain(model, images, rows, weights, bias, batch=4)
+    maps, share, classic = explained.maps, explained.slice_weight, explained.classic
+    assert maps.shape == classic.shape == (11, 3, 4, 4) and share.shape == (11, 3) and explained.logits.shape == (11,)
+    assert explained.weights.shape == (11, 3, 64)
     for k, row in enumerate(rows):
         with tf.GradientTape() as tape:
             features, a = model(images[row][..., None].astype(np.float32), training=False)
             h = tf.reduce_sum(features * weights) + bias
         g = tape.gradient(h, a).numpy()
-        expected = gradcam.heatmaps(a.numpy(), g)
+        expected, raw = gradcam.heatmaps(a.numpy(), g), gradcam.raw_heatmaps(a.numpy(), g)
         np.testing.assert_allclose(maps[k], expected[0], atol=1e-5)
         np.testing.assert_allclose(share[k], expected[1], atol=1e-5)
         np.testing.assert_allclose(classic[k], gradcam.classic_heatmap(a.numpy(), g), atol=1e-5)
-        assert logits[k] == pytest.approx(float(h), abs=1e-5)
+        np.testing.assert_allclose(explained.raw[k], raw[0], rtol=1e-4, atol=1e-5 * raw[0].max())
+        np.testing.assert_allclose(explained.weights[k], raw[1], atol=1e-5)
+        assert explained.logits[k] == pytest.approx(float(h), abs=1e-5)
     assert np.abs(maps[4] - maps[5][::-1]).max() > 0.01  # the classifier weighs the slices by their place
 
 

@@ -184,39 +184,6 @@ def test_rank_correlation_is_scipys(seed):
 # Patients
 
 
-def test_the_interval_resamples_patients():
-    """Ten equal samples of each patient are no more evidence than one."""
-    rng = np.random.default_rng(2)
-    values = rng.random(40)
-    one = localise.patient_mean(values, np.arange(40))
-    ten = localise.patient_mean(np.repeat(values, 10), np.repeat(np.arange(40), 10))
-    np.testing.assert_allclose(ten, one, atol=1e-12)
-    naive = localise.patient_mean(np.repeat(values, 10), np.arange(400))
-    assert naive.high - naive.low < 0.5 * (ten.high - ten.low)
-    width = 2 * stats.norm.ppf(0.975) * values.std() / math.sqrt(40)
-    assert one.value == pytest.approx(values.mean()) and one.high - one.low == pytest.approx(width, rel=0.1)
-
-
-def test_the_interval_covers():
-    """Clustered values whose mean is 0: the 95 % interval holds it about as often as it says."""
-    rng = np.random.default_rng(3)
-    held = 0
-    for _ in range(300):
-        patients = rng.integers(0, 50, 120)
-        values = rng.normal(0, 1, 50)[patients] + rng.normal(0, 0.5, 120)
-        found = localise.patient_mean(values, patients, draws=300)
-        held += found.low <= 0 <= found.high
-    assert 0.90 <= held / 300 <= 0.98
-
-
-def test_undefined_values_are_left_out():
-    values, patients = np.array([1.0, np.nan, 3.0, np.nan]), np.array(list("abcd"))
-    assert localise.patient_mean(values, patients).value == 2
-    alone = localise.patient_mean(values[:2], patients[:2])
-    assert alone.value == 1 and np.isnan(alone.low)
-    assert np.isnan(localise.patient_mean(values[1:2], patients[1:2])).all()
-
-
 # All of it
 
 
@@ -370,7 +337,7 @@ def sane(seed):
         "random labels": {"paper": one**2, "classic": other},
         "no classifier": {"paper": other, "classic": 0 * two},
     }
-    return {"paper": one, "classic": two}, localise.sanity({"paper": one, "classic": two}, changed, np.arange(20) // 2)
+    return {"paper": one, "classic": two}, localise.sanity({"paper": one, "classic": two}, changed, np.arange(20))
 
 
 def test_a_map_that_stays_fails_and_one_that_changes_passes():
@@ -382,6 +349,45 @@ def test_a_map_that_stays_fails_and_one_that_changes_passes():
     assert abs(found["paper"]["another disc"]["value"]) < 0.2
     note = figures_localise.sanity_note(found)
     assert note.count("fails;") + note.count("fails.") == 1 and "hardly changes with random labels:" in note
+
+
+def explained(rng, n: int, channels: int) -> gradcam.Explained:
+    weights = rng.dirichlet(np.ones(3 * channels), n).reshape(n, 3, channels).astype(np.float32)
+    raw, classic = (rng.random((n, 3, 4, 4)).astype(np.float32) * 7 for _ in range(2))
+    return gradcam.Explained(raw, classic, weights, rng.normal(size=n))
+
+
+def test_the_certificate_says_what_the_maps_are_made_of():
+    rng, patients = np.random.default_rng(4), np.arange(12) // 2
+    found = explained(rng, 12, 5)
+    plain = found.raw + 0.01 * rng.random(found.raw.shape)
+    opposite = found._replace(classic_raw=8 - found.classic_raw)
+    seen = localise.certificate(found, opposite, plain, patients)
+    entropies = [-sum(float(w) * math.log(w) for w in disc.ravel() if w > 0) for disc in found.weights]
+    assert seen["channels"] == 15
+    assert seen["effective"]["value"] == pytest.approx(np.mean(np.exp(entropies)), rel=1e-5)
+    assert 1 <= seen["effective"]["low"] < seen["effective"]["value"] < seen["effective"]["high"] <= 15
+    assert seen["plain"]["paper"]["value"] > 0.98 and abs(seen["plain"]["classic"]["value"]) < 0.3
+    assert seen["opposite"]["paper"]["value"] == pytest.approx(1) and seen["most_changed"]["paper"] == 0
+    assert seen["opposite"]["classic"]["value"] == pytest.approx(-1) and seen["most_changed"]["classic"] > 0.5
+    assert abs(seen["classic"]["value"]) < 0.3
+    table = figures_localise.certificate_table(seen, {kind: {} for kind in ("paper", "classic")})
+    rows = table.set_index("property")
+    assert rows.index[0].endswith("of 15") and rows.paper.iloc[0].startswith(f"{seen['effective']['value']:.1f} [")
+    assert rows.paper["largest difference between these two, of 1"] == "0.000"
+    assert rows.classic["likeness to the plain mean of the channels"].startswith(
+        f"{seen['plain']['classic']['value']:.3f}".replace("-", "−")
+    )
+    assert rows.paper["likeness to another patient's map"] == "–"  # not measured here
+
+
+def test_equal_weights_are_all_effective_and_a_single_one_is_alone():
+    one = np.zeros((4, 3, 5))
+    one[:, 1, 2] = 1
+    for weights, expected in ((np.full((4, 3, 5), 1 / 15), 15), (one, 1)):
+        found = explained(np.random.default_rng(5), 4, 5)._replace(weights=weights)
+        seen = localise.certificate(found, found, found.raw, np.arange(4))["effective"]
+        assert seen["value"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -498,7 +504,7 @@ def test_figure_and_table_show_every_kind():
     assert (table["slice rank"] == "–").sum() == 2 * (kinds - 3)
     heat = localise.compared_maps(maps, maps, maps[:2], cover, draws=5)
     fig = figures_localise.heat_and_lesions(
-        cover=cover, herniated=heat["paper"][0], normal=heat["fixed"][0], located=found
+        cover=cover, abnormal=heat["paper"][0], normal=heat["fixed"][0], located=found
     )
     curves = [line.get_ydata() for line in fig.axes[3].lines if len(line.get_ydata()) > 2]
     np.testing.assert_allclose(curves, [found["tolerance"][kind] for kind in figures_localise.KINDS])

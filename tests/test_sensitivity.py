@@ -30,7 +30,7 @@ def result(seed: int, discs: tuple = ("a",)) -> sensitivity.Result:
 def test_the_difference_is_paired_where_the_discs_are_the_same():
     one, other, elsewhere = result(0), result(1), result(1, ("b",))
     paired, unpaired = sensitivity.difference(one, other), sensitivity.difference(one, elsewhere)
-    auc = [evaluate.over_seeds(r.labels, r.logits)["AUC"]["mean"] for r in (one, other)]
+    auc = [evaluate.over_seeds(r.labels, r.logits, r.patients)["AUC"]["mean"] for r in (one, other)]
     assert paired["value"] == pytest.approx(auc[0] - auc[1]) == pytest.approx(unpaired["value"])
     assert paired == evaluate.compare(one.labels, one.logits, other.logits, one.patients)["AUC"]
     assert sensitivity.difference(one, one)["value"] == 0
@@ -47,7 +47,7 @@ def test_a_table_of_the_smoke_run(smoke, tmp_path, capsys):
     table = sensitivity.sensitivity(space, chosen)
     headline = workspace.read_json(smoke.results / "04" / "headline.json")["metrics"]["AUC"]
     assert table.AUC[0].startswith(f"{headline['mean']:.3f} [{headline['low']:.3f}")
-    assert list(table.choice) == ["-", "3", "9"] and set(table.alternative[1:]) == set(names)
+    assert list(table.choice) == ["–", "3", "9"] and set(table.alternative[1:]) == set(names)
     for row in table[1:].itertuples():
         value, low, high = (float(n) for n in re.findall(r"[+-]\d\.\d{3}", row.difference))
         assert low <= value <= high

@@ -123,12 +123,12 @@ def test_heat_of_every_test_disc(smoke):
     test = samples[samples.split_paper == "test"]
     with np.load(smoke.results / "07" / "heatmaps.npz", allow_pickle=False) as stored:
         found = dict(stored)
-    assert found["maps"].shape[:2] == found["slice_weight"].shape == (len(test), 3)
-    for name in ("maps", "classic"):
-        assert found[name].min() >= 0 and found[name].max() <= 1
-    assert np.isin(found["maps"].max(axis=(2, 3)), [0, 1]).all()  # Eq. 20, or no heat at all
-    assert found["maps"].any() and found["slice_weight"].min() >= 0
-    assert found["slice_weight"].sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert found["raw"].shape[:2] == found["slice_weight"].shape == (len(test), 3)
+    for name in ("raw", "classic_raw"):
+        assert found[name].dtype == np.float32 and found[name].min() >= 0 and found[name].any()
+    np.testing.assert_array_equal(found["scale"], found["raw"].max(axis=(2, 3)))
+    assert found["weights"].min() >= 0 and found["weights"].sum(axis=(1, 2)) == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(found["slice_weight"], found["weights"].sum(axis=2))
     assert (found["labels"] == test.label).all()
     with np.load(smoke.results / "04" / "classifier.npz", allow_pickle=False) as stored:
         logits = stored["test_logits"][0]  # of the first seed, by another way through the network

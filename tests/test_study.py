@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from scipy.special import expit
 
-from lhdlib import profile, reading, study, workspace
+from lhdlib import gradcam, profile, reading, study, workspace
 from lhdlib.data import dataset, dicom
 from lhdlib.errors import UserError
 from lhdlib.model import encoder
@@ -237,7 +237,7 @@ def test_the_run_s_own_test_discs_get_the_probabilities_of_notebook_07(smoke):
     test = samples[samples[f"split_{PROFILE.data.split}"] == "test"].reset_index(drop=True)
     with np.load(smoke.results / "07" / "heatmaps.npz", allow_pickle=False) as stored:
         test["wanted"] = stored["probability"]
-        wanted_maps, wanted_weights = stored["maps"], stored["slice_weight"]
+        wanted_maps, wanted_weights = gradcam.normalise(stored["raw"]), stored["slice_weight"]
     slabs = reading.from_workspace(space).slabs
     compared = 0
     for (patient, name), discs in list(test.groupby(["patient", "study"]))[:2]:
