@@ -18,7 +18,6 @@ from lhdlib.profile import Profile
 
 BODY = 0.1  #: grey value above which a pixel counts as body, not air
 BRIGHT = 0.6  #: and as bright (fat, fluid); 1 is a slice's 99.5th percentile
-PARTS = ("train", "validation", "test")
 
 
 def pixels(size: int, dim: int) -> keras.Model:
@@ -76,12 +75,32 @@ def control_features(
     return found
 
 
+class _Standardised:
+    """What `finetune.train_linear` asks of an array; only the draw that is read lies in memory."""
+
+    def __init__(self, features: np.ndarray, mean: np.ndarray, scale: np.ndarray):
+        self.features, self.mean, self.scale = features, mean, scale
+        self.shape, self.itemsize = features.shape, features.itemsize
+
+    def __getitem__(self, draw: int) -> np.ndarray:
+        return (self.features[draw] - self.mean) * self.scale
+
+
 def standardised(features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Features of `finetune.dataset_features` with mean 0 and standard deviation 1 on the training samples.
 
     A linear unit trained for a fixed number of small steps would otherwise judge the scale of features more than the
-    features. Constant features become 0.
+    features. Constant features become 0. The training features may be a map of a file larger than the memory.
+
+    Returns
+    -------
+    dict
+        As `features`, for `finetune.classify`; ``train`` is indexed by the draw alone.
     """
-    mean, spread = features["train"].mean((0, 1)), features["train"].std((0, 1))
+    train = features["train"]
+    mean = np.mean([draw.mean(0, dtype=float) for draw in train], 0)
+    spread = np.sqrt(np.mean([((draw - mean) ** 2).mean(0) for draw in train], 0))
     scale = np.divide(1, spread, out=np.zeros_like(spread), where=spread > 1e-6 * np.abs(mean))
-    return features | {part: (features[part] - mean) * scale for part in PARTS}
+    mean, scale = mean.astype(train.dtype), scale.astype(train.dtype)
+    others = {part: (features[part] - mean) * scale for part in ("validation", "test")}
+    return features | {"train": _Standardised(train, mean, scale)} | others

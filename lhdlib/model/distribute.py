@@ -4,9 +4,9 @@ The environment decides, in TensorFlow's own terms: ``TF_CONFIG`` with more than
 otherwise all visible GPUs are used (``CUDA_VISIBLE_DEVICES`` chooses among them); one GPU, or none, is one device.
 
 A *replica* is one device's copy of the network. Each takes its share of the batch's rows, and whatever couples rows
-is computed over all of them: batch normalisation's statistics, and the loss, whose negatives are gathered from all
-replicas. So the method does not depend on the number of devices, and the results agree up to rounding. Dropout alone
-differs: its masks are drawn for the rows of one replica, and all replicas draw the same.
+is computed over all of them: batch normalisation's statistics, the loss, whose negatives are gathered from all
+replicas, and dropout's mask. So the method does not depend on the number of devices, and the results agree up to
+rounding.
 
 Several machines must see one results folder: the chief (the first of ``TF_CONFIG``) writes, all of them read.
 """
@@ -15,6 +15,7 @@ import contextlib
 import functools
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def strategy() -> tf.distribute.Strategy:
         For an unusable ``TF_CONFIG``, or several workers in a process that has used TensorFlow before.
     """
     if len(_members()[0]) > 1:
+        print("Waiting until all workers of TF_CONFIG have started.", file=sys.stderr, flush=True)
         options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=PATIENCE_S)
         try:
             return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
@@ -106,6 +108,19 @@ def gather(rows: tf.Tensor) -> tf.Tensor:
     The gradient of a sum over the replicas flows back into each replica's own rows.
     """
     return rows if strategy().num_replicas_in_sync == 1 else tf.distribute.get_replica_context().all_gather(rows, 0)
+
+
+@keras.saving.register_keras_serializable(package="lhdlib")
+class Dropout(keras.layers.Dropout):
+    """``keras.layers.Dropout`` of (batch, d); several replicas draw the whole batch's mask and each takes its rows."""
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Drop in training; same shape and dtype."""
+        context = tf.distribute.get_replica_context()
+        if not training or self.rate == 0 or context.num_replicas_in_sync == 1:
+            return super().call(inputs, training=training)
+        whole = tf.ones(tf.shape(inputs) * [context.num_replicas_in_sync, 1], inputs.dtype)
+        return inputs * share(super().call(whole, training=True))
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import keras
 from keras import layers
 
+from lhdlib.model.distribute import Dropout
 from lhdlib.model.norm import BatchNormalization
 from lhdlib.profile import Encoder
 
@@ -91,15 +92,16 @@ def build_encoder(size: int, settings: Encoder, drop_rate: float, seed: int) -> 
     keras.utils.set_random_seed(seed)
     image = keras.Input((size, size, 1), name="image")
     x = layers.Identity(name="feature_map")(resnet(image, settings.blocks, settings.width))
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    for number in range(1, 5):
-        x = layers.Dense(settings.dim, name=f"fc{number}_dense")(x)
-        parts = [layers.BatchNormalization(name=f"fc{number}_bn")]
-        if number < 4:
-            parts.append(layers.ReLU(name=f"fc{number}_relu"))
-        for part in parts if settings.fc_block == "dense-norm-relu" else reversed(parts):
-            x = part(x)
-        x = layers.Dropout(drop_rate, name=f"fc{number}")(x)
+    with computed_in("float32"):  # the loss compares features by inner products, for which half precision is too coarse
+        x = layers.GlobalAveragePooling2D(name="pool")(x)
+        for number in range(1, 5):
+            x = layers.Dense(settings.dim, name=f"fc{number}_dense")(x)
+            parts = [layers.BatchNormalization(name=f"fc{number}_bn")]
+            if number < 4:
+                parts.append(layers.ReLU(name=f"fc{number}_relu"))
+            for part in parts if settings.fc_block == "dense-norm-relu" else reversed(parts):
+                x = part(x)
+            x = Dropout(drop_rate, name=f"fc{number}")(x)
     return keras.Model(image, x, name="encoder")
 
 

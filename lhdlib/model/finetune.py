@@ -5,7 +5,6 @@ The extractor is frozen: the features of every crop are computed once, whatever 
 
 import functools
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -14,6 +13,8 @@ import tensorflow as tf
 
 from lhdlib import augment, workspace
 from lhdlib.data.dataset import Dataset
+from lhdlib.model import forward
+from lhdlib.model.forward import inference
 from lhdlib.profile import Finetune
 from lhdlib.progress import progress_bar
 
@@ -75,18 +76,7 @@ def _shape(extractor, rows, draws):
     return draws, *rows.shape, extractor.output_shape[0][-1]
 
 
-@functools.lru_cache(maxsize=1)  # of the last model: a second call need not trace it again
-def inference(extractor: keras.Model) -> Callable[[tf.Tensor], list[tf.Tensor]]:
-    """A frozen model as one graph for batches of any size; batch normalisation and dropout in inference mode.
-
-    Several times as fast as calling a Keras 3 model: its operations are no longer dispatched one by one, and the
-    elementwise ones are fused.
-    """
-    compute = tf.function(lambda x: extractor(x, training=False))
-    return compute.get_concrete_function(tf.TensorSpec(extractor.input_shape, tf.float32))
-
-
-def _features(forward, images, rows, boxes, batch):
+def _features(compute, images, rows, boxes, batch):
     found = []
     for start in range(0, len(rows), batch):
         part = slice(start, start + batch)
@@ -94,7 +84,7 @@ def _features(forward, images, rows, boxes, batch):
         if boxes is not None:
             slices = augment.finetune_views(slices, boxes[part])
         flat = np.reshape(slices, (-1, *images.shape[1:], 1))
-        found.append(forward(tf.constant(flat))[0].numpy().reshape(len(rows[part]), 3, -1))
+        found.append(compute(tf.constant(flat))[0].numpy().reshape(len(rows[part]), 3, -1))
     return np.concatenate(found)
 
 
@@ -197,7 +187,7 @@ def dataset_features(
             found |= draw(rows) if part == "train" else {part: extract(extractor, data.images, rows)}
         return found
 
-    code = [Path(augment.__file__), Path(__file__)]
+    code = [Path(augment.__file__), Path(forward.__file__), Path(__file__)]
     key = workspace.content_key(
         extractor_key, data.info["fingerprint"], data.info["splits"], split, settings.draws, seed, *code
     )

@@ -16,8 +16,12 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Statistics that several replicas share (`synchronized`) have no fused kernel: Keras computes those.
     """
 
+    skipped = False  # while the convolution before does it (`forward.folded`)
+
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: None = None) -> tf.Tensor:
         """Normalise by the batch's statistics in training, else by the running ones; same shape and dtype."""
+        if self.skipped:
+            return inputs
         if self.synchronized:
             return super().call(inputs, training=training, mask=mask)
         scale, offset = tf.cast(self.gamma, tf.float32), tf.cast(self.beta, tf.float32)

@@ -14,7 +14,7 @@ import tensorflow as tf
 from lhdlib import augment, workspace
 from lhdlib.data.dataset import Dataset
 from lhdlib.errors import UserError
-from lhdlib.model import distribute, losses, norm
+from lhdlib.model import distribute, forward, losses, norm
 from lhdlib.model import encoder as networks
 from lhdlib.profile import Pretrain, Profile
 from lhdlib.progress import progress_bar
@@ -80,12 +80,12 @@ def batch_rows(rows: np.ndarray, batch: int, seed: int, step: int) -> np.ndarray
 
 def validation_accuracy(model: keras.Model, images: np.ndarray, rows: np.ndarray, profile: Profile) -> float:
     """Top-1 contrastive accuracy over all held-out slices at once, in inference mode."""
-    batch = profile.pretrain.batch
+    batch, compute = profile.pretrain.batch, forward.inference(model)
     features = []
     for start in range(0, len(rows), batch):
         chosen = images[rows[start : start + batch]][..., None]
         views = augment.contrastive_views(chosen, (VALIDATION_SEED, start), profile)
-        features.append(model(views, training=False))
+        features.append(compute(views))
     return float(losses.contrastive_accuracy(tf.concat(features, 0)))
 
 
@@ -141,7 +141,7 @@ def pretrain(
             f"Pre-training needs at least {settings.batch} slices, {len(train_rows)} were found: add studies, or lower "
             f"'batch' in [pretrain] of profile {profile.name!r}."
         )
-    code = [Path(m.__file__) for m in (augment, distribute, losses, networks, norm)] + [Path(__file__)]
+    code = [Path(m.__file__) for m in (augment, distribute, forward, losses, networks, norm)] + [Path(__file__)]
     key = workspace.content_key(
         profile.views, profile.encoder, settings, images.shape[1], seed, data_key, [len(train_rows)], *code
     )

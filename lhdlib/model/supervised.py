@@ -9,7 +9,7 @@ import tensorflow as tf
 from lhdlib import augment, workspace
 from lhdlib.data.dataset import Dataset
 from lhdlib.model import encoder as networks
-from lhdlib.model import norm
+from lhdlib.model import forward, norm
 from lhdlib.profile import Profile
 from lhdlib.progress import progress_bar
 
@@ -82,10 +82,10 @@ def cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
 
 def supervised_logits(model: keras.Model, images: np.ndarray, rows: np.ndarray, batch: int = 64) -> np.ndarray:
     """Logits of whole slices, shape (n,), in inference mode."""
-    parts = []
+    parts, compute = [], forward.inference(model)
     for start in range(0, len(rows), batch):
         x = images[rows[start : start + batch]].astype(np.float32).transpose(0, 2, 3, 1)
-        parts.append(model(x, training=False).numpy()[:, 0])
+        parts.append(compute(tf.constant(x)).numpy()[:, 0])
     return np.concatenate(parts)
 
 
@@ -107,6 +107,6 @@ def baseline(data: Dataset, split: str, profile: Profile, seed: int, path: Path)
             found[f"{part}_logits"] = supervised_logits(model, data.images, rows)[None]
         return found
 
-    code = [Path(augment.__file__), Path(networks.__file__), Path(norm.__file__), Path(__file__)]
+    code = [Path(m.__file__) for m in (augment, forward, networks, norm)] + [Path(__file__)]
     settings = profile.supervised, profile.encoder, split, seed, data.info["fingerprint"], data.info["splits"]
     return workspace.cached(path, workspace.content_key(*settings, *code), compute)

@@ -1,5 +1,7 @@
 """The controls' features against plain NumPy, and their place in the fine-tuning."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -49,20 +51,46 @@ def test_the_code_is_the_autoencoders():
     assert kernel.shape == (12,) and np.ptp(found, axis=0).min() > 0
 
 
+def draws(features) -> np.ndarray:
+    return np.stack([features[k] for k in range(features.shape[0])])
+
+
 def test_standardised_by_the_training_samples_alone():
     rng = np.random.default_rng(1)
-    features = {
-        part: rng.normal(3, 0.01, shape)
-        for part, shape in zip(controls.PARTS, [(2, 50, 3, 4), (9, 3, 4), (7, 3, 4)], strict=True)
-    }
+    shapes = {"train": (2, 50, 3, 4), "validation": (9, 3, 4), "test": (7, 3, 4)}
+    features = {part: rng.normal(3, 0.01, shape) for part, shape in shapes.items()}
     features["train"][..., 3] = features["test"][..., 3] = 5.0  # constant in training
     found = controls.standardised(features | {"test_labels": np.ones(7)})
-    assert found["train"].mean((0, 1)) == pytest.approx(0, abs=1e-9)
-    assert found["train"][..., :3].std((0, 1)) == pytest.approx(1)
+    train = draws(found["train"])
+    assert train.shape == found["train"].shape == (2, 50, 3, 4) and train.nbytes == train.size * found["train"].itemsize
+    assert train.mean((0, 1)) == pytest.approx(0, abs=1e-9)
+    assert train[..., :3].std((0, 1)) == pytest.approx(1)
     assert (found["validation"][..., 3] == 0).all() and (found["test_labels"] == 1).all()
     moved = controls.standardised(features | {"test": features["test"] + 1})
-    assert (moved["train"] == found["train"]).all()
+    assert (draws(moved["train"]) == train).all()
     assert moved["test"][0, 0, 0] - found["test"][0, 0, 0] == pytest.approx(1 / features["train"][..., 0, 0].std())
+
+
+def test_training_features_of_a_file_are_standardised_a_draw_at_a_time(tmp_path):
+    """Ten draws of 4 MiB: neither standardising nor training holds more than some of them; the result is the same."""
+    rng = np.random.default_rng(2)
+    features = {part: rng.normal(3, 2, (700, 3, 50)).astype(np.float32) for part in ("validation", "test")}
+    features |= {"train": rng.normal(3, 2, (10, 7000, 3, 50)).astype(np.float32), "train_labels": np.arange(7000) % 2}
+    features |= {"validation_labels": np.arange(700) % 2, "test_labels": np.arange(700) % 2}
+    np.save(tmp_path / "train.npy", features["train"])
+    mapped = features | {"train": np.load(tmp_path / "train.npy", mmap_mode="r")}
+    settings = SMOKE.replace(finetune={"epochs": 3, "batch": 700}).finetune
+    wanted = finetune.classify(controls.standardised(features), settings, 0)
+    whole = features["train"].nbytes
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "MEMORY_LIMIT", whole - 1)
+        tracemalloc.start()
+        found = finetune.classify(controls.standardised(mapped), settings, 0)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 0.7 * whole
+    for name, values in wanted.items():
+        np.testing.assert_array_equal(found[name], values)
 
 
 def test_features_of_all_controls_go_through_the_same_code(tmp_path):

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -24,16 +25,16 @@ LOG = np.log(2 * BATCH - 1)  # the history's loss is per row above it
 
 
 def settings(**pretrain):
-    """A tiny network without dropout, and a look after every step, so that the history is the trajectory.
+    """A tiny network with dropout, and a look after every step, so that the history is the trajectory.
 
     At three times this learning rate one device leaves its own trajectory by 3e-3 when its first weights are changed
     in the seventh digit: nothing could be told from a comparison.
     """
     from lhdlib import profile
 
-    fixed = {"lr": 1e-3, "batch": BATCH, "drop_rate": 0.0, "w": 1e-3}
+    fixed = {"lr": 1e-3, "batch": BATCH, "drop_rate": 0.25, "w": 1e-3}
     looks = {"steps_per_epoch": 1, "max_epochs": STEPS, "patience": STEPS}
-    network = {"blocks": (), "width": 8, "dim": 16}
+    network = {"blocks": (1,), "width": 8, "dim": 16}
     return profile.load("smoke").replace(encoder=network, pretrain=fixed | looks | pretrain)
 
 
@@ -51,7 +52,7 @@ def train(folder: Path):
     return pretrain.pretrain(slices(), np.arange(40), np.arange(40, 50), patients, settings(), 0, folder, "data")
 
 
-# One step of plain gradient descent: what the weights lose is the gradient of Eq. 6 with the L2 term
+# One step of plain gradient descent, without dropout: what the weights lose is the gradient of Eq. 6 with the L2 term
 
 MAKE = ("contrastive_views", "draw")  # views that wait for the step, and views that the step's devices make
 STEP = {"w": 0.5, "same_patient_negatives": False}
@@ -125,13 +126,13 @@ def start(devices: int, folder: Path, **more: str) -> subprocess.Popen:
     return subprocess.Popen(command, env=environment(**more), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def start_workers(folder: Path) -> list[subprocess.Popen]:
-    """Two processes on the loopback address."""
+def start_workers(folder: Path, count: int = 2) -> list[subprocess.Popen]:
+    """Two processes on the loopback address, or the first of them alone."""
     with socket.socket() as one, socket.socket() as other:
         for free in (one, other):
             free.bind(("127.0.0.1", 0))
         addresses = [f"127.0.0.1:{free.getsockname()[1]}" for free in (one, other)]
-    configs = [{"cluster": {"worker": addresses}, "task": {"type": "worker", "index": n}} for n in range(2)]
+    configs = [{"cluster": {"worker": addresses}, "task": {"type": "worker", "index": n}} for n in range(count)]
     return [start(1, folder, TF_CONFIG=json.dumps(config)) for config in configs]
 
 
@@ -159,17 +160,22 @@ def checkpointed(folder: Path) -> int:
         return len(json.loads(str(stored["history"])))
 
 
+def survived(folder: Path, lost: int) -> tuple[float, tuple[int, str]]:
+    """Train in two processes, kill one of them: when and how the other ended."""
+    processes = start_workers(folder)
+    wait_for_epoch(folder, 3, processes)
+    processes[lost].send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    ends = ended(processes)
+    assert ends[lost][0] == -signal.SIGKILL
+    return time.monotonic() - killed, ends[1 - lost]
+
+
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory) -> tuple[Path, float, tuple[int, str]]:
     """Folder of two processes' run whose chief was killed, and when and how the other process ended."""
     folder = tmp_path_factory.mktemp("broken") / "run"
-    chief, other = processes = start_workers(folder)
-    wait_for_epoch(folder, 3, processes)
-    chief.send_signal(signal.SIGKILL)
-    killed = time.monotonic()
-    (code, _), survivor = ended(processes)
-    assert code == -signal.SIGKILL
-    return folder, time.monotonic() - killed, survivor
+    return folder, *survived(folder, 0)
 
 
 @pytest.fixture(scope="module")
@@ -232,13 +238,38 @@ def test_the_encoder_does_not_tell_what_trained_it(runs):
     assert files == {("encoder.keras", "encoder.key", "history.csv")}
 
 
-def test_a_lost_process_ends_the_others_in_one_sentence(broken):
-    _, seconds, (code, said) = broken
+def check_survivor(seconds: float, code: int, said: str) -> None:
     assert code == 2, said
     assert "Error: Another worker of this training has ended or cannot be reached: start all workers again" in said
     assert "Traceback" not in said
     print(f"ended {seconds:.1f} s after the other was killed")
     assert seconds < 60
+
+
+def test_a_lost_chief_ends_the_others_in_one_sentence(broken):
+    _, seconds, end = broken
+    check_survivor(seconds, *end)
+
+
+def test_a_lost_worker_ends_the_chief_in_one_sentence(tmp_path):
+    """Its checkpoint stays whole, and nobody takes the training for finished."""
+    seconds, end = survived(tmp_path / "run", 1)
+    check_survivor(seconds, *end)
+    assert 3 <= checkpointed(tmp_path / "run") < STEPS
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoint.npz"]
+
+
+def test_who_waits_for_a_worker_that_never_starts_says_so(tmp_path):
+    (alone,) = start_workers(tmp_path, 1)
+    limit = threading.Timer(120, alone.kill)
+    limit.start()
+    try:
+        assert any("Waiting until all workers of TF_CONFIG have started." in line for line in alone.stderr)
+        assert alone.poll() is None
+    finally:
+        limit.cancel()
+        alone.kill()
+        alone.communicate()
 
 
 def test_restarted_processes_end_as_if_nothing_had_happened(runs, broken):

@@ -5,9 +5,11 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from lhdlib import profile
-from lhdlib.model.encoder import build_encoder, build_supervised, extractor
+from lhdlib.model.distribute import Dropout
+from lhdlib.model.encoder import build_encoder, build_supervised, computed_in, extractor
 from lhdlib.profile import Encoder
 
 RESNET50 = Encoder(blocks=(3, 4, 6, 3), width=64, dim=256, fc_block="dense-norm-relu")
@@ -174,6 +176,25 @@ def test_drop_rate_is_the_share_removed(rate):
     assert (dropped == 0).mean() == pytest.approx(rate, abs=0.03)
     np.testing.assert_allclose(dropped[dropped != 0], 1 / (1 - rate), rtol=1e-6)
     np.testing.assert_array_equal(head(x, training=False), x)
+
+
+def test_dropout_on_one_device_is_keras_own():
+    x = np.random.default_rng(8).normal(size=(9, 16)).astype(np.float32)
+    ours, theirs = Dropout(0.25, seed=3), keras.layers.Dropout(0.25, seed=3)
+    for _ in range(3):
+        np.testing.assert_array_equal(ours(x, training=True), theirs(x, training=True))
+
+
+def test_mixed_precision_is_for_feature_maps():
+    """The features leave the fully connected blocks with more digits than bfloat16 has."""
+    with computed_in("mixed_bfloat16"):
+        model = build_encoder(SIZE, SMALL, 0.0, 0)
+    computed = {layer.name: layer.compute_dtype for layer in model.layers}
+    assert computed["stem_conv"] == computed["feature_map"] == "bfloat16"
+    assert {kind for name, kind in computed.items() if name.startswith("fc")} == {"float32"}
+    features = model(np.random.default_rng(9).normal(size=(6, SIZE, SIZE, 1)), training=True)
+    assert features.dtype == "float32"
+    assert (features != tf.cast(tf.cast(features, "bfloat16"), "float32")).numpy().mean() > 0.9
 
 
 def test_without_dropout_training_output_is_deterministic(small):
