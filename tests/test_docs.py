@@ -1,12 +1,16 @@
 """README and its companions: links that lead somewhere, commands that parse, numbers that a run has written."""
 
+import ast
+import csv
 import importlib.util
+import json
 import pkgutil
 import re
 import shlex
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 
@@ -113,23 +117,172 @@ def test_the_map_of_the_method_names_what_exists_and_every_equation():
     assert set(range(1, 24)) <= stated
 
 
-def untraced(text: str, tables: str) -> set[str]:
-    """Decimal numbers of a text's table rows that no table of a run has, also not with more digits."""
-    known = [float(number) for number in re.findall(r"\d+\.\d+", tables)]
-    stated = {n for row in re.findall(r"^\|.*\|$", text, re.M) for n in re.findall(r"\d+\.\d+", row)}
-    return {n for n in stated if not any(f"{value:.{len(n.split('.')[1])}f}" == n for value in known)}
+DEMO = "What the demo shows"
+WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+ACCEPTED = {
+    "AUC": "04/headline/metrics/AUC",
+    "accuracy": "04/headline/metrics/ACC",
+    "AUC, split by patient": "04/headline/controls/split by patient/AUC",
+    "heatmaps: pointing above random": "07/localisation/difference_random",
+}
+CONTROLS = {  # README's name -> the one in figures/controls.csv
+    "this run, phantom": "this run",
+    "raw pixels, the same linear unit": "raw pixels",
+    "autoencoder features": "autoencoder",
+    "untrained network": "untrained network",
+    "shuffled labels": "shuffled labels",
+}
 
 
-def test_untraced_numbers_are_found():
-    assert untraced("| AUC | 0.87 ± 0.01 |\nabout 0.5", "a,0.8712 ± 0.009") == set()
-    assert untraced("| AUC | 0.88 |", "a,0.8712") == {"0.88"}
+def cells(text: str, first: str) -> dict[tuple[str, str], str]:
+    """The table whose first heading is `first`: (row, column) -> cell; its headings are row ""."""
+    table = re.search(rf"^\| {first} \|.*\n(?:\|.*\|(?:\n|\Z))+", text, re.M)
+    assert table, f"README has no table whose first column is {first!r}"
+    headings, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[0].splitlines()]
+    found = {("", str(place)): heading for place, heading in enumerate(headings)}
+    return found | {(row[0], h): cell for row in rows for h, cell in zip(headings[1:], row[1:], strict=True)}
 
 
+def wanted_cells() -> dict[str, dict[tuple[str, str], str]]:
+    """Both tables of results as the files of the last demo run and of the accepted runs have them."""
+
+    def table(name: str) -> list[dict[str, str]]:
+        with (ROOT / "figures" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    headline, controls = ({row["classifier"]: row for row in table(name)} for name in ("headline", "controls"))
+    by_patient = {row["test metric"]: row["split 'patient'"] for row in table("splits")}
+    found = {("", "0"): "classifier", ("", "1"): "AUC", ("", "2"): "accuracy"}
+    for place, metric in (("AUC", "AUC"), ("accuracy", "Accuracy")):
+        found["the paper, on patients", place] = headline["paper"][metric]
+        found["split by patient instead of by sample", place] = by_patient[metric]
+        found |= {(name, place): controls[theirs][metric] for name, theirs in CONTROLS.items()}
+    kept = expected_numbers()
+    runs = ORDINALS[: len(kept["commits"])]
+    accepted = {("", str(place)): heading for place, heading in enumerate(("accepted runs", *runs))}
+    for name, place in ACCEPTED.items():
+        values = kept["estimates"][place]["values"]
+        accepted |= {(name, run): f"{value:.3f}" for run, value in zip(runs, values, strict=True)}
+    return {"classifier": found, "accepted runs": accepted}
+
+
+def expected_numbers() -> dict:
+    return json.loads((ROOT / "lhdlib" / "expected_numbers" / "demo-seed0.json").read_text(encoding="utf-8"))
+
+
+def differing(text: str) -> list[str]:
+    """Where a text of README's section differs from the result files: the place, what it says, what it should say."""
+    lines = []
+    for first, wanted in wanted_cells().items():
+        found = cells(text, first)
+        lines += [
+            f"{row}, {column}: {found.get((row, column))!r}, should be {wanted.get((row, column))!r}"
+            for row, column in found | wanted
+            if found.get((row, column)) != wanted.get((row, column))
+        ]
+    prose = re.sub(r"^\|.*\|$", "", text, flags=re.M)
+    discs, seeds = re.search(
+        r"(\d+) discs of \d+ patients, (\d+) seeds", (ROOT / "figures" / "intervals.md").read_text(encoding="utf-8")
+    ).groups()
+    runs = WORDS[len(expected_numbers()["commits"])]
+    for pattern, right in (
+        (r"(\d+) test discs", discs),
+        (r"(\w+) seeds", WORDS[int(seeds)]),
+        (rf"\b({'|'.join(WORDS)})\s+runs?\b", runs),
+    ):
+        said = {word.lower() for word in re.findall(pattern, prose, re.I)}
+        lines += [f"{pattern}: {sorted(said)}, should be {right!r}"] if said != {right} else []
+    untraced = re.findall(r"\d+\.\d+", prose)
+    return lines + [f"{number} stands outside the tables, where nothing checks it" for number in untraced]
+
+
+needs_the_demo = pytest.mark.skipif(
+    not (ROOT / "figures" / "headline.csv").is_file(), reason="figures/headline.csv: ./run_all.sh has not written it"
+)
+
+
+@needs_the_demo
 def test_the_demos_numbers_are_those_of_the_last_run():
-    tables = [*sorted((ROOT / "figures").glob("*.csv")), ROOT / "lhdlib" / "expected_numbers" / "demo-seed0.json"]
-    if not (ROOT / "figures" / "headline.csv").is_file():
-        pytest.skip("figures/headline.csv not found: ./run_all.sh has not written it yet")
-    assert not untraced(section("What the demo shows"), "\n".join(path.read_text(encoding="utf-8") for path in tables))
+    assert differing(section(DEMO)) == []
+
+
+@needs_the_demo
+def test_no_number_of_the_demos_tables_can_change_unseen():
+    text = section(DEMO)
+    rows = re.finditer(r"^\|.*\|$", text, re.M)
+    places = [row.start() + digit.start() for row in rows for digit in re.finditer(r"\d(?=[ \],])", row[0])]  # the last
+    assert len(places) > 50
+    for place in places:
+        other = str((int(text[place]) + 1) % 10)
+        assert len(differing(text[:place] + other + text[place + 1 :])) == 1
+
+
+@needs_the_demo
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (r"\d+ test discs", "161 test discs"),
+        (r"\w+ seeds", "nine seeds"),
+        (r"\w+ runs of", "Nine runs of"),
+        (r"^\| raw pixels.*\n", ""),
+        (r"^\| shuffled labels.*$", r"\g<0>\n| another control | 0.840 | 0.746 |"),
+        (r"\| first \|", "| last |"),
+        (r"\Z", "The AUC is 0.840."),
+    ],
+)
+def test_a_changed_sentence_row_or_heading_is_found(old, new):
+    text = section(DEMO)
+    changed = re.sub(old, new, text, count=1, flags=re.M)
+    assert changed != text and differing(changed)
+
+
+#: What a caption may say in digits: levels of intervals, names in the paper, ends of a scale.
+CONSTANTS = re.compile(
+    r"95 %|(Table|Fig\.|Eq\.) \d+(–\d+)?|log\(2n - 1\)|99\.5th percentile|(?<![\w.])[01](?![\w.]*\d)"
+)
+
+
+def literal_numbers(source: str) -> set[str]:
+    """Numbers typed into the captions of a cell; what an f-string computes is not among them."""
+    captions = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Assign | ast.AugAssign) and "caption" in ast.unparse(node).split("=")[0]:
+            captions.append(node.value)
+        elif isinstance(node, ast.Call) and re.search(r"\bsave_(figure|table)$", ast.unparse(node.func)):
+            captions += node.args[4:] + [keyword.value for keyword in node.keywords if keyword.arg == "caption"]
+    text = CONSTANTS.sub("", "\n".join(text for caption in captions for text in typed(caption)))
+    return set(re.findall(r"(?<!\w)\d+(?:\.\d+)?", text))
+
+
+def typed(node: ast.AST) -> list[str]:
+    """Texts of an expression that are not inside a computed part."""
+    if isinstance(node, ast.FormattedValue | ast.Call | ast.Subscript):
+        return []
+    own = [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+    return own + [text for child in ast.iter_child_nodes(node) for text in typed(child)]
+
+
+def test_typed_numbers_of_captions_are_found():
+    for source, wanted in {
+        'caption = "AUC 0.84 of 160 T2 discs"': {"0.84", "160"},
+        'caption = (f"{n:.3f} of {len(x)} discs " + "and 12 more" if a else "Eq. 7")': {"12"},
+        'publish.save_table(t, "n", folder, stamp, "An AUC of 0.9, 95 % interval")': {"0.9"},
+        'caption = f"{auc:.2f} [95 % interval], Eq. 16–20, grey from 0 to 1, log(2n - 1), {best.format(3)}"': set(),
+        'caption = "from 1.5 to 10"': {"1.5", "10"},
+        "size = 12": set(),
+    }.items():
+        assert literal_numbers(source) == wanted
+
+
+def test_captions_of_notebooks_hold_no_typed_results():
+    cells_with_captions = 0
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for number, cell in enumerate(nbformat.read(path, as_version=4).cells, start=1):
+            if cell.cell_type == "code" and "caption" in cell.source:
+                cells_with_captions += 1
+                assert not literal_numbers(cell.source), f"{path.name}, cell {number}"
+    assert cells_with_captions > 20
 
 
 def test_the_package_description_and_licence_are_there():
