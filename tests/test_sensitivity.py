@@ -49,7 +49,7 @@ def test_a_table_of_the_smoke_run(smoke, tmp_path, capsys):
     assert table.AUC[0].startswith(f"{headline['mean']:.3f} [{headline['low']:.3f}")
     assert list(table.choice) == ["–", "3", "9"] and set(table.alternative[1:]) == set(names)
     for row in table[1:].itertuples():
-        value, low, high = (float(n) for n in re.findall(r"[+-]\d\.\d{3}", row.difference))
+        value, low, high = (float(n.replace("−", "-")) for n in re.findall(r"[+−]\d\.\d{3}", row.difference))
         assert low <= value <= high
         assert value == pytest.approx(float(row.AUC[:5]) - float(table.AUC[0][:5]), abs=0.0011)
     encoders = sorted(p.parent.name for p in (tmp_path / "sensitivity").rglob("encoder.keras"))
