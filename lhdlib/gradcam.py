@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lhdlib.model import finetune
+from lhdlib.model import forward
 
 
 class Explained(NamedTuple):
@@ -173,12 +173,12 @@ def explain(
     -------
     Explained
     """
-    forward = finetune.inference(extractor)
+    compute = forward.inference(extractor)
     found = []
     for start in range(0, len(rows), batch):
         chosen = rows[start : start + batch]
         slices, place = np.unique(chosen, return_inverse=True)
-        outputs = forward(tf.constant(images[slices][..., None].astype(np.float32)))
+        outputs = compute(tf.constant(images[slices][..., None].astype(np.float32)))
         features, feature_maps = (o.numpy()[place.reshape(chosen.shape)] for o in outputs)
         gradients = _channel_gradients(extractor, feature_maps, weights)
         logits = (features * weights).sum(axis=(-2, -1)) + bias

@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 from PIL import Image
 from scipy import ndimage, special, stats
 
@@ -19,6 +20,7 @@ from lhdlib import profile as profiles
 from lhdlib.data import dataset, phantom
 from lhdlib.errors import UserError
 from lhdlib.evaluate import Estimate, patient_mean
+from lhdlib.model import forward
 from lhdlib.progress import progress_bar
 
 TOLERANCE_MM = 5.0
@@ -357,10 +359,10 @@ def perturb(
 def _probability(
     extractor: keras.Model, slices: np.ndarray, weights: np.ndarray, bias: float, batch: int = 32
 ) -> np.ndarray:
-    found = []
+    found, compute = [], forward.inference(extractor)
     for start in range(0, len(slices), batch):
         part = slices[start : start + batch]
-        features = extractor(part.reshape(-1, *part.shape[2:], 1), training=False)[0].numpy()
+        features = compute(tf.constant(part.reshape(-1, *part.shape[2:], 1)))[0].numpy()
         found.append((features.reshape(len(part), *weights.shape) * weights).sum(axis=(1, 2)) + bias)
     return special.expit(np.concatenate(found))
 

@@ -3,10 +3,10 @@
 import math
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
-import tensorflow as tf
 from PIL import Image
 from scipy import stats
 
@@ -277,15 +277,10 @@ def test_slice_weights_that_follow_the_area_rank_like_it():
 # Deletion, insertion, sanity
 
 
-class Brightness:
-    """An extractor whose one feature is the mean of a patch: what matters to it is known."""
-
-    def __init__(self, patch):
-        self.patch = patch
-
-    def __call__(self, slices, training):
-        assert not training
-        return [tf.constant(slices[:, self.patch[0], self.patch[1], 0].mean(axis=(1, 2))[:, None])]
+def brightness(patch) -> keras.Model:
+    """An extractor whose one feature is the mean of a patch of 16 x 16 pixels: what matters to it is known."""
+    image = keras.Input((16, 16, 1))
+    return keras.Model(image, [keras.ops.mean(image[:, patch[0], patch[1]], axis=(1, 2)), image])
 
 
 def test_deleting_what_matters_first_is_fastest():
@@ -297,7 +292,7 @@ def test_deleting_what_matters_first_is_fastest():
     weights, bias, shares = np.full((3, 1), 4.0), -6.0, np.array([0, 1 / 16, 0.5, 1])
     found = {}
     for name, heat in {"right": right, "wrong": 1 - right}.items():
-        found[name] = localise.perturb(Brightness(patch), slices, heat, weights, bias, shares)
+        found[name] = localise.perturb(brightness(patch), slices, heat, weights, bias, shares)
     for deletion, insertion in found.values():
         whole = 1 / (1 + np.exp(-(slices[:, :, patch[0], patch[1]].mean(axis=(2, 3)).sum(axis=1) * 4 - 6)))
         np.testing.assert_allclose(deletion[:, 0], whole, atol=1e-5)
@@ -317,7 +312,7 @@ def test_curves_of_a_right_map_beat_random_and_the_note_says_so():
     right = np.zeros((12, 3, 4, 4), np.float32)
     right[:, :, 1, 2] = 1
     maps = {"paper": right, "classic": 1 - right}
-    found = localise.faithfulness(Brightness(patch), slices, maps, np.full((3, 1), 4.0), -6.0, np.arange(12))
+    found = localise.faithfulness(brightness(patch), slices, maps, np.full((3, 1), 4.0), -6.0, np.arange(12))
     assert found["deletion"]["difference"]["paper"]["high"] < 0 < found["insertion"]["difference"]["paper"]["low"]
     assert found["deletion"]["difference"]["classic"]["low"] > 0 > found["insertion"]["difference"]["classic"]["high"]
     for name in ("deletion", "insertion"):
