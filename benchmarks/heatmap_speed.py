@@ -1,9 +1,13 @@
 """Discs per second of `lhdlib.gradcam.explain`, beside `tf.GradientTape` and tf-keras-vis on the same model and discs.
 
-All sides give each disc's classic Grad-CAM, all but tf-keras-vis also the paper's heatmaps. The discs share no slice;
-where they do, as the two samples of a disc with four slices, `explain` is faster still. Needs the extra ``[bench]``.
+All sides start from the same rows of a slice store and give each disc's classic Grad-CAM, all but tf-keras-vis also the
+paper's heatmaps. The discs share no slice; where they do, as the two samples of a disc with four slices, `explain` is
+faster still. A compiled tape differentiates the layers behind the feature map alone: it, too, is one forward pass and
+little more, where a closed form can save nothing. There `explain` gains by the forward pass itself, which has batch
+normalisation folded into the convolutions (`lhdlib.model.forward`). Needs the extra ``[bench]``.
 """
 
+from collections.abc import Iterator
 from importlib.metadata import version
 
 import keras
@@ -20,15 +24,22 @@ BATCH = 32  # discs
 Maps = tuple[np.ndarray | None, np.ndarray]  # the paper's maps and the classic ones, (n, 3, u, v)
 
 
-def with_tape(extractor: keras.Model, slices: np.ndarray, weights: np.ndarray, batch: int, compiled: bool) -> Maps:
+def flat_batches(images: np.ndarray, rows: np.ndarray, batch: int) -> Iterator[np.ndarray]:
+    """The slices of `batch` discs at a time, (3 * discs, W, W, 1), float32."""
+    for start in range(0, len(rows), batch):
+        yield images[rows[start : start + batch].ravel()][..., None].astype(np.float32)
+
+
+def with_tape(
+    extractor: keras.Model, images: np.ndarray, rows: np.ndarray, weights: np.ndarray, batch: int, compiled: bool
+) -> Maps:
     """dh/dA by reverse-mode differentiation, `batch` discs at a time, the maps by `gradcam.heatmaps`."""
     differentiate = _compiled if compiled else _differentiate
     found = []
-    for start in range(0, len(slices), batch):
-        chosen = slices[start : start + batch]
+    for flat in flat_batches(images, rows, batch):
         a, gradients = (
-            x.numpy().reshape(len(chosen), 3, *x.shape[1:])
-            for x in differentiate(extractor, tf.constant(chosen.reshape(-1, *chosen.shape[2:])), tf.constant(weights))
+            x.numpy().reshape(-1, 3, *x.shape[1:])
+            for x in differentiate(extractor, tf.constant(flat), tf.constant(weights))
         )
         found.append((gradcam.heatmaps(a, gradients)[0], gradcam.classic_heatmap(a, gradients)))
     return tuple(np.concatenate(column) for column in zip(*found, strict=True))
@@ -44,23 +55,24 @@ def _differentiate(extractor, flat, weights):
 _compiled = tf.function(_differentiate, reduce_retracing=True)
 
 
-def with_tf_keras_vis(extractor: keras.Model, slices: np.ndarray, weights: np.ndarray, batch: int) -> Maps:
+def with_tf_keras_vis(
+    extractor: keras.Model, images: np.ndarray, rows: np.ndarray, weights: np.ndarray, batch: int
+) -> Maps:
     """Classic Grad-CAM alone: tf-keras-vis has no weights over three slices together."""
     model = keras.Model(extractor.input, extractor.outputs[0])
     visualise = Gradcam(model, model_modifier=None, clone=False)
     found = []
-    for start in range(0, len(slices), batch):
-        chosen = slices[start : start + batch]
-        tiled = np.tile(weights, (len(chosen), 1))
+    for flat in flat_batches(images, rows, batch):
+        tiled = np.tile(weights, (len(flat) // 3, 1))
         cam = visualise(
             lambda outputs, tiled=tiled: tf.reduce_sum(outputs * tiled, axis=1),
-            chosen.reshape(-1, *chosen.shape[2:]),
+            flat,
             penultimate_layer="feature_map",
             seek_penultimate_conv_layer=False,
             expand_cam=False,
             normalize_cam=False,
         )
-        found.append(gradcam.normalise(np.asarray(cam).reshape(len(chosen), 3, *cam.shape[1:])))
+        found.append(gradcam.normalise(np.asarray(cam).reshape(-1, 3, *cam.shape[1:])))
     return None, np.concatenate(found)
 
 
@@ -75,21 +87,19 @@ def main() -> None:
     images = smooth_slices(3 * args.discs, settings.data.image_size)
     rows = np.arange(3 * args.discs).reshape(-1, 3)
     weights = np.random.default_rng(2).normal(0, 0.1, (3, settings.encoder.dim)).astype(np.float32)
-    slices = images[rows][..., None].astype(np.float32)
+    store = extractor, images, rows, weights
 
     def ours():
-        maps, _, classic, _ = gradcam.explain(extractor, images, rows, weights, 0.0, BATCH)
-        return maps, classic
+        found = gradcam.explain(*store, 0.0, BATCH)
+        return found.maps, found.classic
 
     ways = {
         "lhdlib, closed form": ours,
-        "tf.GradientTape, one disc at a time": lambda: with_tape(extractor, slices, weights, 1, False),
-        f"tf.GradientTape, {BATCH} discs at a time": lambda: with_tape(extractor, slices, weights, BATCH, False),
-        f"tf.GradientTape, {BATCH} discs at a time, tf.function": lambda: with_tape(
-            extractor, slices, weights, BATCH, True
-        ),
-        "tf-keras-vis, one disc at a time": lambda: with_tf_keras_vis(extractor, slices, weights, 1),
-        f"tf-keras-vis, {BATCH} discs at a time": lambda: with_tf_keras_vis(extractor, slices, weights, BATCH),
+        "tf.GradientTape, one disc at a time": lambda: with_tape(*store, 1, False),
+        f"tf.GradientTape, {BATCH} discs at a time": lambda: with_tape(*store, BATCH, False),
+        f"tf.GradientTape, {BATCH} discs at a time, tf.function": lambda: with_tape(*store, BATCH, True),
+        "tf-keras-vis, one disc at a time": lambda: with_tf_keras_vis(*store, 1),
+        f"tf-keras-vis, {BATCH} discs at a time": lambda: with_tf_keras_vis(*store, BATCH),
     }
     wanted = ours()
     apart = [

@@ -6,6 +6,7 @@ kernel of 15 pixels, with the paper's ranges. Only lhdlib turns about a random p
 pixels; SimCLR's operations contain no rotation.
 """
 
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,16 +30,16 @@ KERNEL = 2 * augment.kernel_radius(SIZE) + 1
 CHANGE = paper.BRIGHTNESS[1] - 1  # factors of brightness and contrast lie in 1 - CHANGE to 1 + CHANGE
 THREADS = 2
 
-Side = Callable[[np.ndarray], np.ndarray | tf.Tensor]  # (n, W, W, 1) -> the 2n views, one batch
+Side = Callable[[], np.ndarray | tf.Tensor]  # a batch: two views of each of the images (n, W, W, 1) it was built for
 
 
-def with_lhdlib() -> Side:
+def with_lhdlib(images: np.ndarray) -> Side:
     """This package's views, each call with its own seed."""
-    steps = iter(range(10**9))
-    return lambda images: augment.contrastive_views(images, (0, next(steps)), SETTINGS)
+    steps = itertools.count()
+    return lambda: augment.contrastive_views(images, (0, next(steps)), SETTINGS)
 
 
-def with_albumentations(threads: int) -> Side:
+def with_albumentations(images: np.ndarray, threads: int) -> Side:
     """One view after the other, or in a pool of threads; OpenCV uses its own threads within each operation."""
     pipeline = albumentations.Compose(
         [
@@ -50,15 +51,14 @@ def with_albumentations(threads: int) -> Side:
         ]
     )
     run = map if threads == 1 else ThreadPoolExecutor(threads).map
-
-    def side(images):
-        return np.stack(list(run(lambda k: pipeline(image=images[k // 2])["image"], range(2 * len(images)))))
-
-    return side
+    return lambda: np.stack(list(run(lambda k: pipeline(image=images[k // 2])["image"], range(2 * len(images)))))
 
 
-def with_tf_data() -> Side:
-    """SimCLR's operations for TensorFlow 2, for grey images: bicubic crops, colour jitter, depthwise blur."""
+def with_tf_data(images: np.ndarray) -> Side:
+    """SimCLR's operations for TensorFlow 2, for grey images: bicubic crops, colour jitter, depthwise blur.
+
+    One pipeline without end, as in training.
+    """
     radius = KERNEL // 2
 
     def view(image):
@@ -77,19 +77,19 @@ def with_tf_data() -> Side:
         image = tf.nn.depthwise_conv2d(image[None], weights[None, :, None, None], [1] * 4, "SAME")
         return tf.nn.depthwise_conv2d(image, weights[:, None, None, None], [1] * 4, "SAME")[0]
 
-    def side(images):
-        data = tf.data.Dataset.from_tensor_slices(np.repeat(images, 2, axis=0))
-        batches = data.map(view, num_parallel_calls=THREADS).batch(2 * len(images))
-        return next(iter(batches))
-
-    return side
+    unasked = tf.data.Options()  # whole batches must not be made while the other sides are timed
+    unasked.autotune.enabled = unasked.experimental_optimization.inject_prefetch = False
+    data = tf.data.Dataset.from_tensor_slices(np.repeat(images, 2, axis=0)).repeat()
+    data = data.map(view, num_parallel_calls=THREADS).batch(2 * len(images))
+    batches = iter(data.with_options(unasked))
+    return lambda: next(batches)
 
 
 def _sigma() -> tf.Tensor:
     return tf.random.uniform([], *VIEWS.blur_sigma)
 
 
-def with_keras() -> Side:
+def with_keras(images: np.ndarray) -> Side:
     """Keras' layers, in a graph, on the whole batch; a translation and a zoom stand for the crop."""
     inside = {"value_range": (0, 1)}
     layers = [
@@ -109,17 +109,17 @@ def with_keras() -> Side:
             images = layer(images, training=True)
         return images
 
-    return lambda images: views(tf.constant(images))
+    return lambda: views(tf.constant(images))
 
 
-def sides() -> dict[str, Side]:
+def sides(images: np.ndarray) -> dict[str, Side]:
     """All sides by name, this package's first."""
     return {
-        "lhdlib": with_lhdlib(),
-        "albumentations, one thread": with_albumentations(1),
-        f"albumentations, pool of {THREADS} threads": with_albumentations(THREADS),
-        "SimCLR-style tf.data pipeline (no rotation)": with_tf_data(),
-        "Keras preprocessing layers": with_keras(),
+        "lhdlib": with_lhdlib(images),
+        "albumentations, one thread": with_albumentations(images, 1),
+        f"albumentations, pool of {THREADS} threads": with_albumentations(images, THREADS),
+        "SimCLR-style tf.data pipeline (no rotation)": with_tf_data(images),
+        "Keras preprocessing layers": with_keras(images),
     }
 
 
@@ -157,11 +157,15 @@ def differences() -> dict[str, float]:
     return {"warp": float(np.abs(found - warped).max()), "blur": float(np.abs(ours - blurred).max())}
 
 
-def shares(side: Side, n: int = 64) -> dict[str, float]:
-    """Shares of flipped and of rotated views, seen from a ramp's views alone."""
-    ramp = np.broadcast_to(np.linspace(0.3, 0.7, SIZE, dtype=np.float32)[:, None], (n, SIZE, SIZE, 1))
+def ramps(n: int) -> np.ndarray:
+    """Images that grow brighter from left to right, shape (n, W, W, 1), float32."""
+    return np.tile(np.linspace(0.3, 0.7, SIZE, dtype=np.float32)[:, None], (n, SIZE, 1, 1))
+
+
+def shares(side: Side) -> dict[str, float]:
+    """Shares of flipped and of rotated views, seen from the views of `ramps` alone."""
     middle = slice(SIZE // 2 - 20, SIZE // 2 + 20)  # away from filled pixels
-    views = np.asarray(side(np.ascontiguousarray(ramp)))[:, middle, middle, 0]
+    views = np.asarray(side())[:, middle, middle, 0]
     across, down = np.diff(views, axis=2).mean((1, 2)), np.diff(views, axis=1).mean((1, 2))
     return {"flipped": float((across < 0).mean()), "rotated": float((abs(down) > 1e-3 * abs(across)).mean())}
 
@@ -172,10 +176,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=SETTINGS.pretrain.batch, help="images, two views each")
     args = parser.parse_args()
     apart = differences()
-    ways = sides()
-    seen = {name: shares(side) for name, side in ways.items()}
-    images = smooth_images(args.batch)
-    seconds = alternate({name: lambda side=side: side(images) for name, side in ways.items()}, args.rounds)
+    seen = {name: shares(side) for name, side in sides(ramps(64)).items()}
+    seconds = alternate(sides(smooth_images(args.batch)), args.rounds)
     lines = [
         f"- {args.batch} images of {SIZE} x {SIZE}, float32, two views each; {args.rounds} alternating rounds",
         f"- largest difference from OpenCV on smooth images in [0, 1]: warp {apart['warp']:.1e}, "

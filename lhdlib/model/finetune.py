@@ -77,15 +77,14 @@ def _shape(extractor, rows, draws):
 
 
 def _features(compute, images, rows, boxes, batch):
-    found = []
-    for start in range(0, len(rows), batch):
+    def flat(start):
         part = slice(start, start + batch)
-        slices = images[rows[part]].astype(np.float32)
-        if boxes is not None:
-            slices = augment.finetune_views(slices, boxes[part])
-        flat = np.reshape(slices, (-1, *images.shape[1:], 1))
-        found.append(compute(tf.constant(flat))[0].numpy().reshape(len(rows[part]), 3, -1))
-    return np.concatenate(found)
+        slices = images[rows[part]]
+        views = slices if boxes is None else augment.finetune_views(slices, boxes[part])
+        return tf.reshape(tf.cast(views, tf.float32), (-1, *images.shape[1:], 1))
+
+    found = [compute(slices)[0].numpy() for slices in augment.ahead(flat, range(0, len(rows), batch))]
+    return np.concatenate(found).reshape(*rows.shape, -1)
 
 
 def train_linear(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks.training_step import our_name
 from lhdlib import profile
 from lhdlib.model.distribute import Dropout
 from lhdlib.model.encoder import build_encoder, build_supervised, computed_in, extractor
@@ -29,12 +30,6 @@ def randomise(model: keras.Model, seed: int) -> None:
         else:
             values = rng.normal(0, 0.3, shape)
         variable.assign(values)
-
-
-def our_name(theirs: str) -> str:
-    """conv3_block2_1_bn -> stage2_block2_1_bn, conv1_conv -> stem_conv."""
-    stage, rest = theirs.split("_", 1)
-    return f"stem_{rest}" if stage == "conv1" else f"stage{int(stage[4:]) - 1}_{rest}"
 
 
 @pytest.fixture(scope="module")
