@@ -106,21 +106,19 @@ def certificate_table(found: Mapping[str, Any], sanity: Mapping[str, Any]) -> pd
     def checked(check: str) -> list[str]:
         return [interval(sanity[kind].get(check)) for kind in ("paper", "classic")]
 
-    def measured(name: str) -> list[str]:
-        return [interval(found[name][kind]) for kind in ("paper", "classic")]
+    def plain_number(name: str) -> list[str]:
+        return [f"{found[name][kind]:.3f}".replace("-", "−") for kind in ("paper", "classic")]
 
     effective = "{value:.1f} [{low:.1f}, {high:.1f}]".format(**found["effective"])
     rows = {
         f"channels that share the weight equally (exp of w's entropy), of {found['channels']}": [effective, "–"],
-        "likeness to the plain mean of the channels": measured("plain"),
+        "likeness to the plain mean of the channels": [interval(found["plain"][kind]) for kind in ("paper", "classic")],
         "likeness to classic Grad-CAM": [interval(found["classic"]), "–"],
         "likeness to the map of a randomised extractor": checked("random extractor"),
         "likeness to the map after training on shuffled labels": checked("random labels"),
         "likeness to another patient's map": checked("another disc"),
-        "likeness of a disc's maps for abnormal and for normal": measured("opposite"),
-        "largest difference between these two, of 1": [
-            f"{found['most_changed'][kind]:.3f}" for kind in ("paper", "classic")
-        ],
+        "likeness of a disc's maps for abnormal and for normal": plain_number("opposite"),
+        "largest difference between these two, of 1": plain_number("most_changed"),
     }
     return pd.DataFrame([(name, *cells) for name, cells in rows.items()], columns=["property", "paper", "classic"])
 

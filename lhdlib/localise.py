@@ -472,10 +472,10 @@ def certificate(
     -------
     dict
         ``channels``: how many there are, 3n of Eq. 18; ``effective``: the exponential of the entropy of their weights
-        w, as many channels as share the weight equally; and for the maps ``paper`` and ``classic``, each ``value, low,
-        high`` of the rank correlation as in `sanity`: ``plain``, with the plain mean; ``classic``, of the paper's map
-        with classic Grad-CAM; ``opposite``, of a disc's two maps for the two classes; ``most_changed``: the largest
-        difference between these two anywhere.
+        w, as many channels as share the weight equally; ``classic``: the rank correlation, as in `sanity`, of the
+        paper's map with classic Grad-CAM; and for the maps ``paper`` and ``classic``: ``plain``, the same with the
+        plain mean; ``opposite``, its mean over the discs between a disc's two maps for the two classes, and
+        ``most_changed``, the largest difference between these two anywhere.
     """
     weights = trained.weights.reshape(len(trained.weights), -1)
     channels = weights.shape[1]
@@ -490,7 +490,7 @@ def certificate(
         "effective": effective._asdict(),
         "classic": likeness(trained.maps, trained.classic),
         "plain": {kind: likeness(own, plain) for kind, (own, _) in both.items()},
-        "opposite": {kind: likeness(own, other) for kind, (own, other) in both.items()},
+        "opposite": {kind: float(np.nanmean(similarity(own, other))) for kind, (own, other) in both.items()},
         "most_changed": {kind: float(np.abs(own - other).max()) for kind, (own, other) in both.items()},
     }
 
