@@ -4,9 +4,12 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from lhdlib import profile
+from lhdlib import viewer as viewers
 from tests.browser import lab
 from tests.browser.conftest import NOTEBOOKS
 
@@ -30,6 +33,10 @@ class Widget:
         lab.until_changed(lambda: self.look()[0], before[0])
         lab.until_changed(lambda: self.look()[1], before[1])
         return self.look()
+
+    def choose(self, name: str, value: str) -> None:
+        """Choose in one of the lists."""
+        self.root.get_by_label(name, exact=True).select_option(value)
 
     def press(self, key: str, slider: int = 0) -> None:
         """Press a key in one of the sliders, the first of which chooses what is shown."""
@@ -86,6 +93,84 @@ def test_the_viewers_outcome_filter_keeps_that_outcome(viewer, opened):
             assert viewer.caption.inner_text() == ""
         selector.select_option(index=0)
         lab.until_changed(lambda: place.inner_text() == f"1 of {len(label)}", False)
+
+
+@pytest.fixture
+def table(opened) -> pd.DataFrame:
+    """The test discs as the slider lists them, read from the run's files."""
+    results = opened["07"].results
+    samples = pd.read_csv(results / "01" / "samples.csv", dtype={"patient": str})
+    test = samples[samples[f"split_{profile.load('smoke').data.split}"] == "test"].reset_index(drop=True)
+    with np.load(results / "07" / "heatmaps.npz", allow_pickle=False) as stored:
+        return test.assign(probability=stored["probability"])
+
+
+def place(viewer: Widget, text: str) -> None:
+    """Wait until the viewer shows this disc of so many."""
+    lab.until_changed(lambda: viewer.root.locator(".lhd-place").inner_text() == text, False)
+
+
+def test_the_viewers_lists_of_levels_and_patients(viewer, table):
+    for name in ("level", "patient"):
+        for value, kept in table.groupby(name):
+            viewer.choose(name, value)
+            place(viewer, f"1 of {len(kept)}")
+            lab.until_changed(lambda: value in viewer.caption.inner_text(), False)  # noqa: B023
+        viewer.choose(name, "all")
+        place(viewer, f"1 of {len(table)}")
+
+
+def test_the_viewers_order(viewer, table):
+    error = (table.probability - table.label).abs()
+    for name, row in {"probability": table.probability.idxmax(), "error": error.idxmax()}.items():
+        viewer.choose("sorted by", name)
+        title = f"Patient {table.patient[row]}, {table.level[row]}"
+        lab.until_changed(lambda: title in viewer.caption.inner_text(), False)  # noqa: B023
+    viewer.choose("sorted by", "as listed")
+    place(viewer, f"1 of {len(table)}")
+
+
+def test_the_viewer_plays(viewer, table):
+    place(viewer, f"1 of {len(table)}")
+    play, stop, *_ = viewer.root.locator(".widget-play button").all()
+    play.click()
+    seen = [viewer.look()]
+    for _ in range(2):
+        seen.append(viewer.both_change(seen[-1]))
+    assert seen[0] != seen[2]
+    stop.click()  # and goes back to the first
+    place(viewer, f"1 of {len(table)}")
+
+
+OPACITY = 1  # place of the slider
+
+
+def test_the_viewers_opacity_and_kinds_of_heat(viewer):
+    viewer.root.get_by_label("heat for discs called normal too").check()
+    pictures = [viewer.look()[0]]
+    for act in (
+        lambda: viewer.press("ArrowLeft", OPACITY),
+        lambda: viewer.choose("heat", "classic"),
+        lambda: viewer.choose("heat", "none"),
+        lambda: viewer.choose("heat", "paper"),
+        lambda: viewer.press("ArrowRight", OPACITY),
+    ):
+        act()
+        pictures.append(lab.until_changed(lambda: viewer.look()[0], pictures[-1]))
+    assert pictures[-1] == pictures[0] and len(set(pictures)) == 4 and pictures[4] == pictures[1]
+    viewer.root.get_by_label("heat for discs called normal too").uncheck()
+
+
+def test_the_sagittal_view_follows_the_slider(viewer):
+    sagittal = viewer.root.locator(".lhd-sagittal")
+    sagittal.locator("img").wait_for()
+    assert viewers.LINES in sagittal.inner_text()
+    assert "Sagittal view" in sagittal.locator("img").get_attribute("alt")
+    first = lab.pixels(sagittal)
+    viewer.press("ArrowRight")
+    second = lab.until_changed(lambda: lab.pixels(sagittal), first)
+    viewer.press("ArrowLeft")
+    assert lab.until_changed(lambda: lab.pixels(sagittal), second) == first
 
 
 def test_a_view_is_saved(viewer, opened):
