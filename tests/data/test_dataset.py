@@ -511,6 +511,17 @@ def test_the_scale_is_the_995th_percentile_of_the_new_image():
     assert np.allclose(image, dataset.preprocess(17 * pixels, (0.6875, 0.6875), 64, 110.0), rtol=1e-4)
 
 
+def test_the_percentile_is_that_of_numpy_to_the_bit():
+    rng = np.random.default_rng(7)
+    draws = (rng.standard_normal, functools.partial(rng.gamma, 2, 300), functools.partial(rng.integers, 0, 9))
+    for number in range(600):
+        image = draws[number % 3](size=rng.integers(2, 320, 2)).astype(np.float32)
+        found, wanted = dataset._percentile(image), np.percentile(image, dataset.SCALE_PERCENTILE)
+        assert found == wanted and found.dtype == wanted.dtype
+    image[0, 0] = np.nan
+    assert np.isnan(dataset._percentile(image))
+
+
 def test_other_scalings():
     pixels = np.random.default_rng(3).gamma(2, 300, (320, 320))
     make = functools.partial(dataset.preprocess, pixels, (0.6875, 0.6875), 64, 110.0)

@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 import time
+import warnings
 import zlib
 from concurrent.futures import ProcessPoolExecutor
 from functools import cached_property
@@ -21,7 +22,7 @@ import pytest
 from pydicom import uid
 from pydicom.data import get_testdata_file
 
-from lhdlib.data import decoder, dicom
+from lhdlib.data import decoder, dicom, dicom_file
 from lhdlib.errors import UserError
 from tests.data import trees
 
@@ -80,7 +81,7 @@ def parts(tmp_path_factory) -> Parts:
 
 
 def read(path: Path) -> dict:
-    return dicom._read_header((str(path.parent), path.name))
+    return dicom_file.read_header(str(path.parent), path.name)
 
 
 def in_syntax(syntax: str, seed: int = 0, **tags) -> pydicom.Dataset:
@@ -164,7 +165,7 @@ def examine(share: tuple[int, int, str]) -> dict:
         try:
             record = read(path)
             reason = record.get("reason", "")
-            if not reason and set(dicom.COLUMNS) - record.keys() != {"remark"}:
+            if not reason and set(dicom_file.COLUMNS) - record.keys() != {"remark"}:
                 found["faults"].append((seed, "neither indexed nor listed"))
             if SECRET in str(record.get("reason")):
                 found["faults"].append((seed, "quotes the header"))
@@ -363,7 +364,7 @@ def test_no_folder_or_no_file(tmp_path, make):
 def test_a_file_over_the_limit_is_listed(tmp_path):
     path = trees.save(trees.make_slice(size=(8, 8)), tmp_path / "a")
     with path.open("ab") as file:
-        file.truncate(dicom.MAX_BYTES + 1)
+        file.truncate(dicom_file.MAX_BYTES + 1)
     assert read(path)["reason"].startswith("too large")
 
 
@@ -374,7 +375,7 @@ def test_a_file_over_the_limit_is_listed(tmp_path):
 def test_every_transfer_syntax_reads_to_the_same_pixels(syntax, tmp_path):
     image = in_syntax(syntax, seed=5)
     path = trees.save(image, tmp_path / "0001" / "s" / "t" / "a")
-    record = dicom._read_header((str(tmp_path), "0001/s/t/a"))
+    record = dicom_file.read_header(str(tmp_path), "0001/s/t/a")
     assert "reason" not in record and record["transfer_syntax"] == syntax and record["bytes"] >= 0
     if syntax in FOREIGN_JPEG:
         expected = pydicom.dcmread(get_testdata_file(FOREIGN_JPEG[syntax], download=False)).pixel_array
@@ -527,6 +528,96 @@ def test_an_interrupted_image_is_not_taken_for_the_next(monkeypatch):
     assert decoder.decode(Bad("2")).max() == 2
 
 
+# ------------------------------------------------------------------------------------ values beside pydicom's own
+
+TEXTS = [
+    *(
+        b"SE",
+        b"ORIGINAL\\PRIMARY\\M\\ND ",
+        b"1.2.840.10008.1.2\0",
+        b"two  spaces ",
+        b" led by one",
+        b"a \\b",
+        b"a\\\\b",
+    ),
+    *(b"\\", b" ", b"end\0\0 ", b"100~", b"caf\xe9", b"caf\xc3\xa9 ", b"\x1b$B3$\x1b(B", b"\xc0\xb0", b"091629.5"),
+]
+NUMBERS = [
+    *(b"7", b"1.5", b"-0.6875\\0.7 ", b" 12 ", b"1e-3", b"1E400", b"+3.\\ 4", b"1,5", b"1_0", b"1.0", b"99999999999"),
+    *(b"1\0", b"1\\\\2", b"0x1", b"inf"),
+]
+BINARY = [b"\1\2", b"\1\2\3\4", b"\1\2\3"]
+CHARACTER_SETS = [None, b"ISO_IR 100", b"ISO_IR 192", b"\\ISO 2022 IR 87 ", b"ISO_IR 13 ", b"nonsense"]
+
+
+def random_file(rng: np.random.Generator, syntax: str, odd: float) -> bytes:
+    """All attributes that the index asks for, each under another's VR or with another's value with chance `odd`."""
+    order = ">" if syntax == uid.ExplicitVRBigEndian else "<"
+
+    def encoded(tag: int, vr: str, value: bytes) -> bytes:
+        start = struct.pack(f"{order}HH", tag >> 16, tag & 0xFFFF)
+        if syntax == uid.ImplicitVRLittleEndian:
+            return start + struct.pack("<L", len(value)) + value
+        length = struct.pack(
+            f"{order}HL" if vr in ("UN", "OB") else f"{order}H", *[0] * (vr in ("UN", "OB")), len(value)
+        )
+        return start + vr.encode() + length + value
+
+    pools = {"DS": NUMBERS[:5], "IS": NUMBERS[:1], "US": BINARY[:1]}
+    image = []
+    if (characters := CHARACTER_SETS[rng.integers(len(CHARACTER_SETS))]) is not None:
+        image.append((0x00080005, "CS", characters))
+    for tag in dicom_file.TAGS:
+        vr, pool = pydicom.datadict.dictionary_VR(tag), pools.get(pydicom.datadict.dictionary_VR(tag), TEXTS[:3])
+        if rng.random() < odd:
+            vr = rng.choice(["UN", "OB", "LO", "DS", "IS", "US", "UI", "FD"])
+        if rng.random() < odd:
+            pool = [b"", *TEXTS, *NUMBERS, *BINARY]
+        if rng.random() > odd / 4:
+            image.append((tag, vr, pool[rng.integers(len(pool))]))
+    data = b"".join(encoded(*one) for one in sorted(image))
+    if syntax == uid.DeflatedExplicitVRLittleEndian:
+        deflater = zlib.compressobj(1, zlib.DEFLATED, -15)
+        data = deflater.compress(data) + deflater.flush()
+    name = syntax.encode() + b"\0" * (len(syntax) % 2)
+    meta = element(0x00020002, b"UI", b"1.2.840.10008.5.1.4.1.1.4\0") + element(0x00020010, b"UI", name)
+    return bytes(128) + b"DICM" + element(0x00020000, b"UL", struct.pack("<L", len(meta))) + meta + data
+
+
+def value_of(source: dict | pydicom.Dataset, keyword: str):
+    """An attribute's value, or the kind of the error."""
+    try:
+        return source[keyword] if isinstance(source, dict) else source[keyword].value if keyword in source else None
+    except Exception as error:  # noqa: BLE001
+        return type(error)
+
+
+@pytest.mark.parametrize("syntax", SYNTAXES[:4], ids=lambda syntax: uid.UID(syntax).keyword)
+def test_values_are_those_of_pydicom(syntax, tmp_path):
+    rng = np.random.default_rng(17)
+    by_pydicom = 0
+    for number in range(600):
+        path = tmp_path / f"{number}"
+        path.write_bytes(random_file(rng, syntax, odd=(0, 0.05, 0.5)[number % 3]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            reference = pydicom.dcmread(path, stop_before_pixels=True)
+            with dicom_file._parsed(path) as (header, _):
+                for keyword in rng.permutation(list(dicom_file.KNOWN)):
+                    source = reference.file_meta if keyword in dicom_file.META else reference
+                    assert value_of(header, keyword) == value_of(source, keyword), (number, keyword)
+                by_pydicom += "dataset" in vars(header)
+    assert by_pydicom == 600 if syntax == uid.ExplicitVRBigEndian else 300 < by_pydicom < 400  # both ways were compared
+
+
+def test_plain_text_is_the_same_in_every_character_set():
+    """What `PLAIN_TEXT` lets pass is decoded as ASCII, whatever character set the file says."""
+    letters = bytes(code for code in range(256) if dicom_file.PLAIN_TEXT.fullmatch(bytes([code])))
+    assert len(letters) == 92 and letters.isascii()
+    for encoding in pydicom.charset.python_encoding.values():
+        assert letters.decode(encoding) == letters.decode("ascii"), encoding
+
+
 # ------------------------------------------------------------------------------------- what an image is
 
 
@@ -613,7 +704,7 @@ def test_the_table_holds_what_the_header_says(tmp_path):
     slices, rejected = dicom.index_tree(tmp_path)
     assert (
         rejected.empty
-        and list(slices.columns) == dicom.COLUMNS
+        and list(slices.columns) == dicom_file.COLUMNS
         and not slices.drop(columns="remark").isna().any(axis=None)
     )
     for row in slices.itertuples():

@@ -1,0 +1,43 @@
+"""A function over many tasks in several processes, when neither tasks nor results fit into memory at once."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from itertools import islice
+from typing import Any
+
+CHUNK = 64  # tasks that a process is sent at a time
+
+
+def in_order(pool: Executor, function: Callable[[Any], Any], tasks: Iterable) -> Iterator:
+    """Results of `function`, in the order of `tasks`, of which a few chunks per core are drawn ahead and no more.
+
+    `Executor.map` draws all at once.
+
+    Parameters
+    ----------
+    pool : Executor
+    function : callable
+        Of one task; can be pickled.
+    tasks : iterable
+
+    Yields
+    ------
+    Any
+    """
+    tasks, pending = iter(tasks), deque()
+    try:
+        while True:
+            while len(pending) < 4 * (os.cpu_count() or 1) and (chunk := list(islice(tasks, CHUNK))):
+                pending.append(pool.submit(_each, function, chunk))
+            if not pending:
+                return
+            yield from pending.popleft().result()
+    finally:
+        for future in pending:  # of an interrupted run
+            future.cancel()
+
+
+def _each(function: Callable, chunk: list) -> list:
+    return [function(task) for task in chunk]
