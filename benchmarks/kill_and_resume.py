@@ -1,18 +1,23 @@
 """Is a run that was killed at random moments, and resumed, the same as an undisturbed one?
 
-Smoke runs are ended with SIGKILL, kernels included, and started again until they finish; every table, figure and
-trained weight has then to be the undisturbed run's, byte for byte. Takes about a quarter of an hour.
+Smoke runs are ended with SIGKILL, kernels included, and started again until they finish; every table, figure, result
+file and trained weight has then to be the undisturbed run's. Takes about a quarter of an hour.
 """
 
 import argparse
+import collections
 import hashlib
 import io
+import json
+import re
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -22,13 +27,24 @@ from benchmarks.record import record
 from lhdlib.workspace import ROOT
 
 DELAY_S = (3.0, 25.0)  # from a start to its kill: from before the first notebook to a notebook or two later
+#: What two undisturbed runs differ in: durations, and the sums of model files, which hold the time (weights count).
+NOT_COMPARED = re.compile(r"seconds|.*\.keras")
 
 
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    """Start a smoke run whose results and figures lie in `folder`."""
+    """Start a smoke run whose results, figures and messages (``out``, ``err``) lie in `folder`."""
     places = ["--profile", "smoke", "--results", str(folder / "results"), "--figures", str(folder / "figures")]
     command = [sys.executable, "-m", "lhdlib.run", *places, *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
+        return subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=err)
+
+
+def running(folder: Path) -> str:
+    """What the run in `folder` says that it is at: a notebook's name, or what lies between notebooks."""
+    last = (folder / "out").read_text().splitlines()[-1:]
+    found = re.match(r"(\w+): runs ", *last) if last else None
+    return found[1] if found else "between notebooks" if last else "before the first notebook"
 
 
 def kill(process: subprocess.Popen) -> None:
@@ -40,41 +56,65 @@ def kill(process: subprocess.Popen) -> None:
         except psutil.NoSuchProcess:
             continue
     psutil.wait_procs(family)
-    process.communicate()
+    process.wait()
 
 
-def disturbed(folder: Path, kills: int, rng: np.random.Generator, *arguments: str) -> int:
-    """Kill and resume a run until it finishes, at most `kills` times; returns how often it was killed.
+def at_random(rng: np.random.Generator, kills: int) -> Iterator[Callable[[], bool]]:
+    """Moments for `disturbed`: each `DELAY_S` after it was asked for, that is, after a start."""
+    for _ in range(kills):
+        deadline = time.monotonic() + rng.uniform(*DELAY_S)
+        yield lambda deadline=deadline: time.monotonic() >= deadline
+
+
+def disturbed(folder: Path, moments: Iterator[Callable[[], bool]], *arguments: str) -> list[str]:
+    """Run to the end, with a kill and a new start whenever the next of the moments has come.
+
+    Parameters
+    ----------
+    folder : Path
+    moments : iterator of callables
+        One is taken after each start, and says whether its moment has come; when they are used up nothing is killed.
+    arguments : str
+        Of the run.
+
+    Returns
+    -------
+    list of str
+        What was `running` at each kill.
 
     Raises
     ------
     RuntimeError
-        When a resumed run fails.
+        When a run fails.
     """
-    done = 0
+    killed: list[str] = []
     while True:
         process = start(folder, *arguments)
-        deadline = time.monotonic() + rng.uniform(*DELAY_S) if done < kills else np.inf
-        while process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
+        come = next(moments, bool)  # `bool()` is False: never
+        while process.poll() is None and not come():
+            time.sleep(0.02)
         if process.poll() is None:
             kill(process)
-            done += 1
+            killed.append(running(folder))
             continue
         if process.returncode != 0:
-            raise RuntimeError(f"after {done} kills the run ended with {process.returncode}: {process.stderr.read()}")
-        return done
+            said = (folder / "err").read_text().splitlines()[-1:]
+            raise RuntimeError(f"after {len(killed)} kills the run ended with {process.returncode}: {' '.join(said)}")
+        return killed
 
 
 def content(folder: Path) -> dict[str, str]:
-    """SHA-256 of what a run computed: tables, figures, arrays, trained models; not its times and paths."""
-    kinds = {".csv", ".md", ".png", ".pdf", ".npy", ".npz", ".keras"}
-    files = [path for path in folder.rglob("*") if path.suffix in kinds and path.name != "README.md"]
+    """SHA-256 of what a run computed: tables, figures, arrays, result files, trained models; not its times."""
+    kinds = {".csv", ".md", ".png", ".pdf", ".npy", ".npz", ".json", ".keras"}
+    times = {"README.md", "timings.json"}
+    files = [path for path in folder.rglob("[!.]*") if path.suffix in kinds and path.name not in times]
     return {str(path.relative_to(folder)): _digest(path) for path in files}
 
 
 def _digest(path: Path) -> str:
     digest = hashlib.sha256()
+    if path.suffix == ".json":
+        return hashlib.sha256(json.dumps(_compared(json.loads(path.read_text()))).encode()).hexdigest()
     if path.suffix != ".keras":
         digest.update(path.read_bytes())
         return digest.hexdigest()
@@ -89,6 +129,14 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _compared(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_compared(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _compared(item) for name, item in value.items() if not NOT_COMPARED.fullmatch(name)}
+    return value
+
+
 def main() -> None:
     """Kill, resume, compare, record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -97,19 +145,22 @@ def main() -> None:
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
     with tempfile.TemporaryDirectory() as place:
-        disturbed(Path(place) / "undisturbed", 0, rng)
+        disturbed(Path(place) / "undisturbed", iter(()))
         wanted = content(Path(place) / "undisturbed")
-        killed = rounds = 0
+        killed: list[str] = []
         differing: set[str] = set()
-        while killed < args.kills:
+        rounds = 0
+        while len(killed) < args.kills:
             folder = Path(place) / f"round{rounds}"
-            killed += disturbed(folder, args.kills - killed, rng)
+            killed += disturbed(folder, at_random(rng, args.kills - len(killed)))
             rounds += 1
             found = content(folder)
             differing |= {name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name)}
-            print(f"{killed} kills, {rounds} finished runs, {len(differing)} files differ", flush=True)
+            print(f"{len(killed)} kills, {rounds} finished runs, {len(differing)} files differ", flush=True)
     lines = [
-        f"- kills: {killed}, in {rounds} runs, {DELAY_S[0]:.0f} to {DELAY_S[1]:.0f} s after a start",
+        f"- kills: {len(killed)}, in {rounds} runs, {DELAY_S[0]:.0f} to {DELAY_S[1]:.0f} s after a start",
+        "- killed while this ran: "
+        + ", ".join(f"{name} {times}" for name, times in sorted(collections.Counter(killed).items())),
         f"- files compared in each run: {len(wanted)}",
         f"- files that differ from the undisturbed run: {len(differing)}",
         *(f"  - {name}" for name in sorted(differing)),

@@ -7,27 +7,44 @@ import signal
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 from benchmarks import kill_and_resume
 from lhdlib.workspace import ROOT
 
 
-def test_killed_while_training_and_resumed(smoke, tmp_path, monkeypatch):
+def test_killed_while_it_starts_trains_or_draws_and_resumed(smoke, tmp_path):
+    """Events and not times, so that fast and slow machines are killed at the same places."""
     wanted = kill_and_resume.content(smoke.results.parent)
-    kill_and_resume.disturbed(tmp_path, 0, None, "--only", "01")
-    monkeypatch.setattr(kill_and_resume, "DELAY_S", (6.0, 16.0))  # while it imports, trains or draws
-    kills = kill_and_resume.disturbed(tmp_path, 2, np.random.default_rng(0), "--only", "03")
-    assert kills == 2
+    kill_and_resume.disturbed(tmp_path, iter(()), "--only", "01")
+    moments = [
+        lambda: kill_and_resume.running(tmp_path) == "03_pretrain",
+        lambda: any((tmp_path / "results" / "03").glob("*/*.*")),  # the first checkpoint, until the encoder is done
+        lambda: (tmp_path / "figures" / "fig05_pretraining.png").exists(),
+    ]
+    assert kill_and_resume.disturbed(tmp_path, iter(moments), "--only", "03") == ["03_pretrain"] * 3
     found = kill_and_resume.content(tmp_path)
-    assert any(name.endswith("encoder.keras") for name in found) and any("fig05" in name for name in found)
+    for name in ("results/03/w0.0001_dr0/encoder.keras", "figures/fig05_pretraining.png", "results/01/dataset.json"):
+        assert name in found
     assert {name: found[name] for name in found if found[name] != wanted[name]} == {}
+
+
+def test_a_changed_result_is_seen_and_a_duration_is_not(tmp_path):
+    def content(value):
+        (tmp_path / "a.json").write_text(json.dumps(value))
+        return kill_and_resume.content(tmp_path)
+
+    first = {"parts": [{"seconds": 1.5, "auc": 0.8}], "encoder.keras": "sum", "history.csv": "sum"}
+    wanted = content(first)
+    assert wanted.keys() == {"a.json"}
+    assert content(first | {"encoder.keras": "other", "parts": [{"seconds": 2, "auc": 0.8}]}) == wanted
+    for changed in ({"history.csv": "other"}, {"parts": [{"seconds": 1.5, "auc": 0.81}]}, {"more": 1}):
+        assert content(first | changed) != wanted
 
 
 def test_a_run_that_fails_is_no_success(tmp_path):
     with pytest.raises(RuntimeError, match="after 0 kills the run ended with 2: Error: Notebook 03 reads"):
-        kill_and_resume.disturbed(tmp_path, 0, None, "--only", "03")
+        kill_and_resume.disturbed(tmp_path, iter(()), "--only", "03")
 
 
 @pytest.fixture
