@@ -86,7 +86,7 @@ def differences(size: int = 64, batch: int = 8) -> dict[str, float]:
     """Relative differences between the sides' ResNets in training mode, given the same weights and views.
 
     Of the pooled features, and of the norms of the gradients of `bare_step` by each weight. The gradients themselves
-    differ by some per cent: rounding turns a few of the many ReLUs over.
+    differ by some per cent, as either network's own do when the views change in the seventh digit.
     """
     chosen = settings(size, batch)
     network, theirs = our_step(chosen)[0], bare_step(chosen)[0]
