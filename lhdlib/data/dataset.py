@@ -524,7 +524,9 @@ def _write_slice(task: tuple) -> str:
     return ""
 
 
-def write_store(archive: Path, slices: pd.DataFrame, path: Path, settings: profiles.Data) -> pd.DataFrame:
+def write_store(
+    archive: Path, slices: pd.DataFrame, path: Path, settings: profiles.Data, workers: int | None = None
+) -> pd.DataFrame:
     """Write the slice store: each process writes what it reads, and holds one slice at a time.
 
     Parameters
@@ -535,6 +537,8 @@ def write_store(archive: Path, slices: pd.DataFrame, path: Path, settings: profi
     path : Path
         Becomes an ``.npy`` file of shape (N, W, W), float16; unreadable slices are zero.
     settings : profiles.Data
+    workers : int, optional
+        Processes; the number of cores when None, and this one alone when 1.
 
     Returns
     -------
@@ -547,8 +551,16 @@ def write_store(archive: Path, slices: pd.DataFrame, path: Path, settings: profi
     del store
     columns = zip(slices.path, slices.row_spacing, slices.column_spacing, strict=True)
     tasks = ((path, start + row * step, archive / p, spacing, settings) for row, (p, *spacing) in enumerate(columns))
-    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn"), initializer=_one_thread) as pool:
-        results = progress_bar(in_order(pool, _write_slice, tasks), total=len(slices), desc="slice store")
-        reasons = {row: reason for row, reason in enumerate(results) if reason}
+
+    def unread(results: Iterator[str]) -> dict[int, str]:
+        bar = progress_bar(results, total=len(slices), desc="slice store")
+        return {row: reason for row, reason in enumerate(bar) if reason}
+
+    if workers == 1:
+        with threadpool_limits(1):
+            reasons = unread(map(_write_slice, tasks))
+    else:
+        with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn"), initializer=_one_thread) as pool:
+            reasons = unread(in_order(pool, _write_slice, tasks))
     failed = slices.iloc[list(reasons)][["path", "patient"]]
     return failed.assign(reason=list(reasons.values())).reset_index(drop=True)

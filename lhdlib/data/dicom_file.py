@@ -120,7 +120,7 @@ class _Unusual(ValueError):
     """A value that pydicom must look at."""
 
 
-class Header(dict):
+class _Header(dict):
     """Attributes of a file by keyword, None where absent; the file is left standing at its pixel data.
 
     Each is decoded when it is first asked for. Values are those of pydicom, whose own reading (`dataset`) takes three
@@ -316,7 +316,7 @@ def pixel_hash(path: str) -> str:
 
 
 @contextmanager
-def _parsed(path: str | Path) -> Iterator[tuple[Header, BinaryIO]]:
+def _parsed(path: str | Path) -> Iterator[tuple[_Header, BinaryIO]]:
     """Header of a DICOM file, and the file, standing at its pixel data; whatever fails becomes `_Rejected`."""
     try:
         status = os.stat(path)
@@ -328,10 +328,10 @@ def _parsed(path: str | Path) -> Iterator[tuple[Header, BinaryIO]]:
             warnings.simplefilter("ignore")  # of malformed but readable values; files are listed where they fail
             _check_start(file)
             try:
-                header = Header(file)
+                header = _Header(file)
             except _Deflated:
                 file = _inflated(file)
-                header = Header(file)
+                header = _Header(file)
                 header["TransferSyntaxUID"] = DeflatedExplicitVRLittleEndian
             yield header, file
     except (_Rejected, decoder.DecodeError):
@@ -382,7 +382,7 @@ def _pixel_data(file: BinaryIO, little_endian: bool) -> pydicom.DataElement:
     return element
 
 
-def _fill(record: dict[str, Any], header: Header, file: BinaryIO) -> None:
+def _fill(record: dict[str, Any], header: _Header, file: BinaryIO) -> None:
     if header["MediaStorageSOPClassUID"] == "1.2.840.10008.1.3.10":
         raise _Rejected("DICOMDIR")
     if header["Rows"] is None:
@@ -427,7 +427,7 @@ def _fill(record: dict[str, Any], header: Header, file: BinaryIO) -> None:
     }
 
 
-def _number(header: Header, keyword: str) -> float | None:
+def _number(header: _Header, keyword: str) -> float | None:
     """A finite number, or None when the attribute is absent or empty."""
     value = header[keyword]
     if value is None or value == "":
@@ -438,7 +438,7 @@ def _number(header: Header, keyword: str) -> float | None:
     return number
 
 
-def _whole(header: Header, keyword: str) -> int:
+def _whole(header: _Header, keyword: str) -> int:
     """A number of 32 bits, as the format has it; 0 when the attribute is absent or empty."""
     number = int(header[keyword] or 0)
     if abs(number) >= 2**31:
@@ -446,7 +446,7 @@ def _whole(header: Header, keyword: str) -> int:
     return number
 
 
-def _exclude_by_kind(header: Header, path: str) -> None:
+def _exclude_by_kind(header: _Header, path: str) -> None:
     kinds = {str(kind).upper() for kind in _values(header, "ImageType")}
     place = path.rpartition("/")[0]
     series = f"{_text(header, 'SeriesDescription')} {place.rpartition('/')[2]}".lower()
@@ -466,7 +466,7 @@ def _other_region(name: str) -> bool:
     return bool(OTHER_REGION.search(name)) and not LUMBAR_REGION.search(name)
 
 
-def _check_image(header: Header) -> None:
+def _check_image(header: _Header) -> None:
     if int(header["NumberOfFrames"] or 1) != 1:
         raise _Rejected("multi-frame")
     if int(header["SamplesPerPixel"] or 1) != 1 or "MONOCHROME" not in str(header["PhotometricInterpretation"]):
@@ -489,7 +489,7 @@ def _decodable(syntax: str) -> bool:
         return False
 
 
-def _geometry(header: Header) -> tuple[list[list[float]], list[float], list[float]]:
+def _geometry(header: _Header) -> tuple[list[list[float]], list[float], list[float]]:
     """Directions of rows and columns, orthonormal; position of the first pixel; spacing between rows, and columns."""
     try:
         counts = {"ImageOrientationPatient": 6, "ImagePositionPatient": 3, "PixelSpacing": 2}
@@ -519,7 +519,7 @@ def _cross(a: list[float], b: list[float]) -> list[float]:
     return [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
 
 
-def _weighting(header: Header) -> str:
+def _weighting(header: _Header) -> str:
     """T1 or T2 spin echo, from echo and repetition time; the description counts only where one of them is absent."""
     sequence = {str(value).upper() for value in _values(header, "ScanningSequence")}
     description = _text(header, "SeriesDescription").lower()
@@ -543,11 +543,11 @@ def _weighting(header: Header) -> str:
     return found[0]
 
 
-def _values(header: Header, keyword: str) -> list:
+def _values(header: _Header, keyword: str) -> list:
     """An attribute's values, be they none, one or many."""
     value = header[keyword]
     return [value] if isinstance(value, str | bytes) else list(value or [])
 
 
-def _text(header: Header, keyword: str) -> str:
+def _text(header: _Header, keyword: str) -> str:
     return str(header[keyword] or "")

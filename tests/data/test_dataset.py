@@ -352,6 +352,12 @@ def test_a_changed_profile_is_built_again(values, copy, builds):
     assert data.info["counts"]["test samples"] == 2 * changed.data.test_per_class
 
 
+def test_one_process_writes_the_store_that_several_write(built, archive, tmp_path):
+    failed = dataset.write_store(archive.folder, built.data.slices, tmp_path / "store.npy", PROFILE.data, workers=1)
+    np.testing.assert_array_equal(np.load(tmp_path / "store.npy"), built.data.images)
+    assert len(failed) == 1 and failed.reason[0].startswith("pixels unreadable")
+
+
 # --- what fails leaves the earlier dataset as it was ----------------------------------------------------------------
 
 
