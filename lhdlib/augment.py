@@ -4,6 +4,9 @@ pre-training stage", constraints (1)-(6), Eq. 9-15), and the crop of the fine-tu
 Geometry is drawn with NumPy (rejection sampling, vectorised over the views still waiting) and applied by one affine
 warp in TensorFlow. Coordinates are continuous: an image covers [0, W] x [0, H], x to the right, y downwards, the
 centre of pixel (row i, column j) is (j + 0.5, i + 0.5).
+
+A batch's random numbers come from one generator, seeded by (seed, step): a view depends on its place in the batch, not
+on its image alone.
 """
 
 import functools

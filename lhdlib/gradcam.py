@@ -1,10 +1,12 @@
 """The paper's heatmaps (section "Generation of heatmaps", Eq. 16-20) and classic Grad-CAM (Eq. 7 and 8)."""
 
+import functools
 from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
+from threadpoolctl import ThreadpoolController
 
 from lhdlib.model import forward
 
@@ -180,8 +182,14 @@ def explain(
         slices, place = np.unique(chosen, return_inverse=True)
         outputs = compute(tf.constant(images[slices][..., None].astype(np.float32)))
         features, feature_maps = (o.numpy()[place.reshape(chosen.shape)] for o in outputs)
-        gradients = _channel_gradients(extractor, feature_maps, weights)
-        logits = (features * weights).sum(axis=(-2, -1)) + bias
-        raw, channel_weights = raw_heatmaps(feature_maps, gradients)
-        found.append((raw, raw_classic(feature_maps, gradients), channel_weights, logits))
+        with _threads().limit(limits=1):  # small products, whose threads would wait for TensorFlow's
+            gradients = _channel_gradients(extractor, feature_maps, weights)
+            logits = (features * weights).sum(axis=(-2, -1)) + bias
+            raw, channel_weights = raw_heatmaps(feature_maps, gradients)
+            found.append((raw, raw_classic(feature_maps, gradients), channel_weights, logits))
     return Explained(*(np.concatenate(column) for column in zip(*found, strict=True)))
+
+
+@functools.cache  # looking for the libraries takes longer than the heatmaps of a batch
+def _threads() -> ThreadpoolController:
+    return ThreadpoolController()

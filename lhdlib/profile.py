@@ -67,7 +67,7 @@ class Pretrain:
     patience: int  #: epochs without a better validation accuracy before training ends
     same_patient_negatives: bool  #: False masks other slices of the same patient out of Eq. 5's denominator
     jit: bool  #: compile the training step with XLA (accelerators)
-    precision: Literal["float32", "mixed_bfloat16"]  #: of the training step's feature maps; weights stay in float32
+    precision: Literal["float32", "mixed_bfloat16"]  #: of the training step's feature maps; all else is float32
 
 
 @dataclass(frozen=True)

@@ -148,9 +148,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         space = workspace.open_workspace(args.profile, args.data, args.seed, args.results, args.figures)
-        with locked(space.results):
+        with locked(space.results, space.figures):
             table = sensitivity(space)
-        path = publish.save_table(table, "sensitivity", space.figures, space.stamp(), CAPTION)
+            path = publish.save_table(table, "sensitivity", space.figures, space.stamp(), CAPTION)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
