@@ -116,7 +116,7 @@ def test_the_allowances_are_those_stated():
     assert verdicts(results(-0.03))[4] == claims.FAILS and rows.iloc[4].endswith("above 0")
     assert verdicts(results(0.15))[6] == claims.FAILS and rows.iloc[6].endswith("above 0.2")
     assert verdicts(results(balance=0.085))[8] == claims.HOLDS and rows.iloc[8].endswith("within ±0.1")
-    assert rows.iloc[6].endswith(f"above {localise.MARGIN:g}")
+    assert claims.CLEARLY == localise.MARGIN and rows.iloc[6].endswith(f"above {localise.MARGIN:g}")
 
 
 def test_stricter_readings_stand_last_and_say_so():
