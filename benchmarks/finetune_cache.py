@@ -1,8 +1,9 @@
 """Fine-tuning on the features of crops computed once, beside computing them anew in every epoch.
 
-Both train linear units as the experiments do: at the paper's five label counts and with shuffled labels, several seeds
-each, on the same random slices, with a profile's encoder. Features computed once serve all of them; recomputing has
-the crops of each training to itself. It is timed for a few epochs of each label count and multiplied.
+Both train linear units as notebooks 04 and 06 do: at the paper's five label counts, and the two controls that use the
+same features (shuffled labels, standardised features), several seeds each, on the same random slices, with a profile's
+encoder. Features computed once serve all of them; recomputing has the crops of each training to itself. It is timed for
+a few epochs of each label count and multiplied.
 """
 
 import time
@@ -15,7 +16,7 @@ from scipy import ndimage
 from benchmarks.record import record
 from benchmarks.side_by_side import compare, options
 from lhdlib import augment, paper, profile
-from lhdlib.model import encoder, finetune
+from lhdlib.model import controls, encoder, finetune
 from lhdlib.profile import Finetune
 from lhdlib.progress import progress_bar
 
@@ -96,7 +97,7 @@ def main() -> None:
     counts = [round(args.samples * count / paper.LABEL_COUNTS[-1]) for count in paper.LABEL_COUNTS]
     epochs, draws, seeds = settings.finetune.epochs, settings.finetune.draws, list(range(settings.finetune.seeds))
     shuffled = np.stack([rng.permutation(labels) for _ in seeds])
-    trainings = len(counts) * len(seeds) + len(seeds)
+    trainings = (len(counts) + 2) * len(seeds)
 
     def tuned(epochs):
         return settings.replace(finetune={"epochs": epochs, "lr": 1e-2}).finetune
@@ -111,6 +112,8 @@ def main() -> None:
         for count in counts:
             finetune.train_linear(features, labels[:count], tuned(epochs), seeds, np.arange(count))
         finetune.train_linear(features, shuffled, tuned(epochs), seeds)
+        scaled = controls.standardised({"train": features, "validation": features[0], "test": features[0]})
+        finetune.train_linear(scaled["train"], labels, tuned(epochs), seeds)
 
     def recomputing(count):
         timed = train_recomputing(extractor, images, rows[:count], labels, tuned(args.epochs + 1), 0)[1]
@@ -128,13 +131,13 @@ def main() -> None:
         train_all(shared)
         trained = time.perf_counter() - start
         each = [recomputing(count) for count in counts]
-        recomputed = len(seeds) * (sum(each) + each[-1])
+        recomputed = len(seeds) * (sum(each) + 2 * each[-1])
         totals = epochs * per_draw + trained, draws * per_draw + trained, recomputed
         for name, total in zip(names, totals, strict=True):
             seconds[name][number] = total
     lines = [
         f"- profile {args.profile}: {trainings} trainings of {epochs} epochs, with {counts} labels and {len(seeds)} "
-        f"seeds each, and with {counts[-1]} shuffled labels and the same seeds",
+        f"seeds each, and with the same seeds {counts[-1]} shuffled labels, and {counts[-1]} on standardised features",
         f"- largest difference between the weights of the exact mode and of recomputing (4 epochs): {apart:.1e}",
         f"- {args.rounds} alternating rounds; recomputing is timed for {args.epochs} epochs of one seed at each label "
         f"count, the features of crops for {args.draws} draws, and multiplied; training on features is timed whole",
