@@ -44,10 +44,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--base", required=True, metavar="COMMIT", help="what the present commit is compared with")
     parser.add_argument("--profile", default="demo")
+    parser.add_argument("--place", type=Path, metavar="DIR", help="where both clones stay; none of them when left out")
     parser.add_argument("--dry-run", action="store_true", help="print, do not append to RESULTS.md")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        before, now = checkout(args.base, Path(place) / "before"), checkout("HEAD", Path(place) / "now")
+    with tempfile.TemporaryDirectory() as temporary:
+        place = args.place or Path(temporary)
+        before, now = checkout(args.base, place / "before"), checkout("HEAD", place / "now")
         notebooks = sorted((now / "notebooks").glob("0*.ipynb"))
         found = []
         for notebook in progress_bar(notebooks, desc="notebooks"):

@@ -1,8 +1,8 @@
 """Reading DICOM headers into a table, and slices into the pixel store, beside pydicom and SimpleITK loops.
 
 Axial and sagittal T1 and T2 slices of 320 x 320 (0.28 MB), uncompressed and with private elements as large as the
-archive's, from the page cache. All sides resample and scale with `dataset.preprocess`: the reading differs. Needs 8 GB
-in the temporary folder, and the extra ``[bench]``.
+archive's, from the page cache. All sides resample and scale with `resampling.preprocess`: the reading differs. Needs
+8 GB in the temporary folder, and the extra ``[bench]``.
 """
 
 import os
@@ -94,11 +94,13 @@ def store_with_lhdlib(folder: Path, slices: "pd.DataFrame", settings: "profile.D
 
 
 def store_in_one_process(folder: Path, slices: "pd.DataFrame", settings: "profile.Data") -> np.ndarray:
-    """`dataset.load_slice` in a loop: every check, no second process."""
-    from lhdlib.data import dataset
+    """`resampling.load_slice` in a loop: every check, no second process."""
+    from lhdlib.data import resampling
 
     spacing = zip(slices.row_spacing, slices.column_spacing, strict=True)
-    return np.stack([dataset.load_slice((folder / p, s, settings)) for p, s in zip(slices.path, spacing, strict=True)])
+    return np.stack(
+        [resampling.load_slice((folder / p, s, settings)) for p, s in zip(slices.path, spacing, strict=True)]
+    )
 
 
 def store_with_pydicom(folder: Path, slices: "pd.DataFrame", settings: "profile.Data") -> np.ndarray:
@@ -123,13 +125,13 @@ def store_with_simpleitk(folder: Path, slices: "pd.DataFrame", settings: "profil
 
 
 def _store(read, folder, slices, settings):
-    from lhdlib.data import dataset
+    from lhdlib.data import resampling
 
     size, side, scaling = settings.image_size, settings.field_of_view_mm, settings.scaling
     images = np.empty((len(slices), size, size), np.float16)
     for row, path in enumerate(slices.path):
         pixels, spacing = read(folder / path)
-        images[row] = dataset.preprocess(pixels, spacing, size, side, scaling)
+        images[row] = resampling.preprocess(pixels, spacing, size, side, scaling)
     return images
 
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from benchmarks.record import record
 from lhdlib import augment, profile
-from lhdlib.data import dataset, dicom, phantom
+from lhdlib.data import dicom, phantom, resampling
 from lhdlib.model import encoder, pretrain
 
 
@@ -30,7 +30,7 @@ def main() -> None:
         spacing = zip(chosen.row_spacing, chosen.column_spacing, strict=True)
         images = np.stack(
             [
-                dataset.preprocess(dicom.read_pixels(archive / path), pair, size, settings.data.field_of_view_mm)
+                resampling.preprocess(dicom.read_pixels(archive / path), pair, size, settings.data.field_of_view_mm)
                 for path, pair in zip(chosen.path, spacing, strict=True)
             ]
         )

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from threadpoolctl import ThreadpoolController
 
 from lhdlib import workspace
-from lhdlib.data import dataset, dicom, discs, reports
+from lhdlib.data import dataset, dicom, discs, reports, resampling
 from lhdlib.errors import UserError
 from lhdlib.pictures import grey, image_html, write
 from lhdlib.review import marked_note
@@ -101,7 +101,7 @@ class Catalogue:
         self.acquired = lru_cache(maxsize=CACHE)(self._acquired)
 
     def _acquired(self, row: int, size: int, field_of_view_mm: float) -> np.ndarray:
-        """Slice `row` as the archive has it, see `dataset.preprocess`; shape (size, size), uint8.
+        """Slice `row` as the archive has it, see `resampling.preprocess`; shape (size, size), uint8.
 
         Raises
         ------
@@ -112,7 +112,9 @@ class Catalogue:
         try:
             with self._threads.limit(limits=1):
                 pixels = dicom.read_pixels(self.archive / one.path)
-                return grey(dataset.preprocess(pixels, (one.row_spacing, one.column_spacing), size, field_of_view_mm))
+                return grey(
+                    resampling.preprocess(pixels, (one.row_spacing, one.column_spacing), size, field_of_view_mm)
+                )
         except ValueError as error:
             raise UserError(f"{one.path} cannot be shown ({error}): put the file back into {self.archive}.") from error
 

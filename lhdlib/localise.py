@@ -17,7 +17,7 @@ from scipy import ndimage, special, stats
 
 from lhdlib import gradcam
 from lhdlib import profile as profiles
-from lhdlib.data import dataset, phantom
+from lhdlib.data import phantom, resampling
 from lhdlib.errors import UserError
 from lhdlib.evaluate import Estimate, patient_mean
 from lhdlib.model import forward
@@ -79,7 +79,7 @@ def lesion_cover(
         if mask is None or mask.shape != (slice_.rows, slice_.columns):
             raise UserError(f"The truth has no mask that fits {slice_.path}: it belongs to another archive; remove it.")
         spacing = (slice_.row_spacing, slice_.column_spacing)
-        found[slice_.Index] = dataset.resample(mask, spacing, settings.image_size, settings.field_of_view_mm)
+        found[slice_.Index] = resampling.resample(mask, spacing, settings.image_size, settings.field_of_view_mm)
     return np.stack([[found[row] for row in sample] for sample in rows])
 
 
@@ -177,7 +177,7 @@ def compared_maps(
     (u, v), size = maps.shape[2:], cover.shape[-1]
     rng = np.random.default_rng([seed, 51])
     y, x = ((np.arange(n) - (n - 1) / 2) / n for n in (u, v))
-    rows, columns = (dataset.area_weights(size, 0, size, n) for n in (u, v))
+    rows, columns = (resampling.area_weights(size, 0, size, n) for n in (u, v))
     coarse = {
         "paper": maps[None],
         "classic": classic[None],
@@ -615,7 +615,7 @@ def tissue_heat(
             continue
         kept.append(number)
         grid = (slice_.row_spacing, slice_.column_spacing), settings.image_size, settings.field_of_view_mm
-        covers.append([dataset.resample(labels == value, *grid) for value in TISSUES])
+        covers.append([resampling.resample(labels == value, *grid) for value in TISSUES])
     columns = ["tissue", "heat", "low", "high", "area", "discs"]
     if not kept:
         return pd.DataFrame(columns=columns), unusable

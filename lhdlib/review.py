@@ -14,7 +14,7 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from lhdlib import workspace
-from lhdlib.data import dataset, dicom, discs, overrides, reports, sagittal
+from lhdlib.data import dataset, dicom, discs, overrides, reports, resampling, sagittal
 from lhdlib.errors import UserError
 from lhdlib.pictures import image_html
 from lhdlib.workspace import Workspace
@@ -159,7 +159,7 @@ class Review(JudgedDiscs):
         for path in paths[min(starts) : max(starts) + 3]:
             spacing = tuple(table.loc[path, ["row_spacing", "column_spacing"]])
             try:
-                image = dataset.preprocess(dicom.read_pixels(self.archive / path), spacing, PANEL, FIELD_MM)
+                image = resampling.preprocess(dicom.read_pixels(self.archive / path), spacing, PANEL, FIELD_MM)
             except ValueError as error:
                 raise UserError(f"{self.archive / path} cannot be shown ({error}): put the file back.") from error
             images.append(np.clip(image, 0, 1))
@@ -208,7 +208,7 @@ def draw_slabs(
     """
     extent = np.array(view.pixels.shape) * view.spacing
     height, width = np.round(extent * size / extent.max()).astype(int)
-    grey = np.clip(view.pixels / max(np.percentile(view.pixels, dataset.SCALE_PERCENTILE), 1e-6), 0, 1) ** GAMMA
+    grey = np.clip(view.pixels / max(np.percentile(view.pixels, resampling.SCALE_PERCENTILE), 1e-6), 0, 1) ** GAMMA
     picture = Image.fromarray((grey * 255).astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)
     picture = picture.convert("RGB")
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size // 32)

@@ -22,7 +22,7 @@ from scipy.special import expit
 
 from lhdlib import atlas, gradcam, stale, workspace
 from lhdlib import profile as profiles
-from lhdlib.data import dataset, dicom, discs, sagittal
+from lhdlib.data import dataset, dicom, discs, resampling, sagittal
 from lhdlib.errors import UserError
 from lhdlib.model import encoder
 from lhdlib.reading import SLICES, Reading, draw_place
@@ -223,7 +223,7 @@ def _load(slices: pd.DataFrame, folder: Path, settings: profiles.Data) -> tuple[
     """The study's slice store, float16 as the dataset's, and which slices could not be read."""
     images, failed = np.zeros((len(slices), settings.image_size, settings.image_size), np.float16), []
     for row, one in enumerate(slices.itertuples()):
-        found = dataset.load_slice((folder / one.path, (one.row_spacing, one.column_spacing), settings))
+        found = resampling.load_slice((folder / one.path, (one.row_spacing, one.column_spacing), settings))
         if isinstance(found, str):
             failed.append((one.path, found))
         else:

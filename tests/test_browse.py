@@ -14,7 +14,7 @@ from ipywidgets.widgets import widget
 from PIL import Image
 
 from lhdlib import browse, workspace
-from lhdlib.data import dataset
+from lhdlib.data import resampling
 from tests.test_review import SETTINGS, built  # noqa: F401  (a fixture)
 
 PANEL, TILE, GAP = browse.PANEL, browse.TILE, browse.GAP
@@ -98,7 +98,7 @@ def test_what_is_shown_is_the_store_and_the_file(built):  # noqa: F811
         if value in (1, view.slider.max):
             image = pydicom.dcmread(built.archive / path)
             spacing = tuple(map(float, image.PixelSpacing))
-            wanted = dataset.preprocess(image.pixel_array, spacing, PANEL, 0).clip(0, 1) * 255
+            wanted = resampling.preprocess(image.pixel_array, spacing, PANEL, 0).clip(0, 1) * 255
             edge = round(PANEL * (1 - FIELD / (image.Rows * spacing[0])) / 2)  # inside the frame, which is drawn over
             inner = slice(edge + 4, PANEL - edge - 4)
             assert (np.abs(pixels[inner, inner, 0] - wanted[inner, inner]) <= 1).all()

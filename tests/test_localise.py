@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import stats
 
 from lhdlib import figures_localise, gradcam, localise
-from lhdlib.data import dataset
+from lhdlib.data import resampling
 from lhdlib.errors import UserError
 
 SETTINGS = SimpleNamespace(image_size=16, field_of_view_mm=11.0)
@@ -56,7 +56,7 @@ def test_masks_are_resampled_as_their_slices():
     found = localise.lesion_cover(masks, slices, np.array([[2, 0, 1], [0, 0, 2]]), SETTINGS)
     assert found.shape == (2, 3, 16, 16) and found.min() >= 0 and found.max() <= 1 + 1e-6
     for place, row in (((0, 0), 2), ((0, 1), 0), ((1, 2), 2)):
-        reference = dataset.preprocess(masks[f"1.2.{row}"].astype(float), (0.5, 0.5), 16, 11.0)
+        reference = resampling.preprocess(masks[f"1.2.{row}"].astype(float), (0.5, 0.5), 16, 11.0)
         scale = found[place].max() / reference.max()
         np.testing.assert_allclose(found[place], reference * scale, atol=1e-6)
 

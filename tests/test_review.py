@@ -11,7 +11,7 @@ from ipywidgets.widgets import widget
 
 from lhdlib import profile as profiles
 from lhdlib import review, viewer
-from lhdlib.data import dataset, dicom, discs, overrides, phantom, reports, sagittal
+from lhdlib.data import dataset, dicom, discs, overrides, phantom, reports, resampling, sagittal
 from lhdlib.errors import UserError
 from lhdlib.workspace import Workspace
 from tests.data.test_dataset import InProcess, write_notes
@@ -227,7 +227,7 @@ def test_the_picture_shows_the_samples_slices_and_the_slabs(built):
             x, y = (2 + number % 2) * PANEL, number // 2 * PANEL
             spacing = tuple(tables.loc[path, ["row_spacing", "column_spacing"]])
             pixels = dicom.read_pixels(built.archive / path)
-            image = np.clip(dataset.preprocess(pixels, spacing, PANEL, review.FIELD_MM), 0, 1)
+            image = np.clip(resampling.preprocess(pixels, spacing, PANEL, review.FIELD_MM), 0, 1)
             panel = picture[y + 40 : y + PANEL, x : x + PANEL, 0].astype(int)
             assert np.abs(panel - (image[40:] * 255).astype(int)).max() <= 1
         left, shown = picture[:, : 2 * PANEL], view.review.view(row)

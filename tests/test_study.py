@@ -12,7 +12,7 @@ import pytest
 from scipy.special import expit
 
 from lhdlib import gradcam, profile, reading, study, workspace
-from lhdlib.data import dataset, dicom
+from lhdlib.data import dataset, dicom, resampling
 from lhdlib.errors import UserError
 from lhdlib.model import encoder
 from tests.data import trees
@@ -74,7 +74,7 @@ def test_the_probability_is_the_linear_unit_on_three_preprocessed_slices(tree, r
     data = PROFILE.data
     paths = [study_folder(tree) / "T2_TSE_TRA_384_0004" / f"T2_TSE_TRA__{n:04d}_001.ima" for n in (12, 13, 14)]
     slices = [
-        dataset.preprocess(dicom.read_pixels(path), (0.6875, 0.6875), data.image_size, data.field_of_view_mm)
+        resampling.preprocess(dicom.read_pixels(path), (0.6875, 0.6875), data.image_size, data.field_of_view_mm)
         for path in paths
     ]
     features = run.extractor(np.float32(np.float16(slices))[..., None], training=False)[0].numpy()

@@ -17,7 +17,7 @@ from pydicom.uid import JPEG2000Lossless, generate_uid
 
 from lhdlib import profile as profiles
 from lhdlib import workspace
-from lhdlib.data import dataset, dicom
+from lhdlib.data import dataset, dicom, resampling
 from lhdlib.errors import UserError
 from tests.data import trees
 
@@ -466,7 +466,7 @@ def test_area_weights_share_out_each_pixel_once():
         length, size = (int(n) for n in rng.integers(1, 40, 2))
         start = rng.uniform(-10, length - 0.5)
         stop = start + rng.uniform(0.5, 2 * length)
-        weights = dataset.area_weights(length, start, stop, size)
+        weights = resampling.area_weights(length, start, stop, size)
         pixel = (stop - start) / size
         edges = np.linspace(start, stop, size + 1)
         inside = np.clip(np.minimum(edges[1:], length) - np.maximum(edges[:-1], 0), 0, None) / pixel
@@ -488,14 +488,14 @@ def test_area_resampling_against_loops():
                 low = (length * step - side) / 2 + new * side / size
                 overlap *= max(0, min(low + side / size, (old + 1) * step) - max(low, old * step)) * size / side
             wanted[i, j] += overlap * pixels[k, m]
-        found = dataset.resample(pixels, tuple(spacing), size, side)
+        found = resampling.resample(pixels, tuple(spacing), size, side)
         assert np.allclose(found, wanted, atol=1e-4)
         assert np.allclose(by_integration(pixels, spacing, size, side), wanted, atol=1e-9)
 
 
 def test_a_narrow_slice_is_padded_about_its_centre():
     """320 x 310 at 0.6875 mm becomes 300 x 300: five columns of zeros on either side, 4.7 new ones."""
-    image = dataset.preprocess(np.full((320, 310), 700), (0.6875, 0.6875), 300, 0)
+    image = resampling.preprocess(np.full((320, 310), 700), (0.6875, 0.6875), 300, 0)
     assert image.shape == (300, 300)
     assert (image[:, :4] == 0).all() and (image[:, -4:] == 0).all()
     assert np.allclose(image[:, 5:-5], 1, atol=1e-5) and np.allclose(image[:, 4], 0.3125, atol=1e-4)
@@ -504,17 +504,17 @@ def test_a_narrow_slice_is_padded_about_its_centre():
 
 @pytest.mark.parametrize("field_of_view", [0, 110.0])
 def test_constant_and_zero_slices(field_of_view):
-    ones = dataset.preprocess(np.full((320, 320), 1234), (0.6875, 0.6875), 300, field_of_view)
+    ones = resampling.preprocess(np.full((320, 320), 1234), (0.6875, 0.6875), 300, field_of_view)
     assert np.allclose(ones, 1, atol=1e-5)
-    zeros = dataset.preprocess(np.zeros((320, 320)), (0.6875, 0.6875), 300, field_of_view)
+    zeros = resampling.preprocess(np.zeros((320, 320)), (0.6875, 0.6875), 300, field_of_view)
     assert (zeros == 0).all()
 
 
 def test_the_scale_is_the_995th_percentile_of_the_new_image():
     pixels = np.random.default_rng(2).gamma(2, 300, (320, 320))
-    image = dataset.preprocess(pixels, (0.6875, 0.6875), 64, 110.0)
+    image = resampling.preprocess(pixels, (0.6875, 0.6875), 64, 110.0)
     assert np.isclose(np.percentile(image, 99.5), 1, atol=1e-5) and (image > 1).sum() == 21  # 0.5 % of 4096
-    assert np.allclose(image, dataset.preprocess(17 * pixels, (0.6875, 0.6875), 64, 110.0), rtol=1e-4)
+    assert np.allclose(image, resampling.preprocess(17 * pixels, (0.6875, 0.6875), 64, 110.0), rtol=1e-4)
 
 
 def test_the_percentile_is_that_of_numpy_to_the_bit():
@@ -522,28 +522,28 @@ def test_the_percentile_is_that_of_numpy_to_the_bit():
     draws = (rng.standard_normal, functools.partial(rng.gamma, 2, 300), functools.partial(rng.integers, 0, 9))
     for number in range(600):
         image = draws[number % 3](size=rng.integers(2, 320, 2)).astype(np.float32)
-        found, wanted = dataset._percentile(image), np.percentile(image, dataset.SCALE_PERCENTILE)
+        found, wanted = resampling._percentile(image), np.percentile(image, resampling.SCALE_PERCENTILE)
         assert found == wanted and found.dtype == wanted.dtype
     image[0, 0] = np.nan
-    assert np.isnan(dataset._percentile(image))
+    assert np.isnan(resampling._percentile(image))
 
 
 def test_other_scalings():
     pixels = np.random.default_rng(3).gamma(2, 300, (320, 320))
-    make = functools.partial(dataset.preprocess, pixels, (0.6875, 0.6875), 64, 110.0)
+    make = functools.partial(resampling.preprocess, pixels, (0.6875, 0.6875), 64, 110.0)
     assert make("maximum").max() == 1 and make("maximum").min() > 0
     assert np.allclose([make("standard").mean(), make("standard").std()], [0, 1], atol=1e-5)
     for one in ("maximum", "standard"):
         assert np.corrcoef(make(one).ravel(), make().ravel())[0, 1] > 1 - 1e-9
-    assert (dataset.preprocess(np.zeros((320, 320)), (0.6875, 0.6875), 64, 110.0, "standard") == 0).all()
+    assert (resampling.preprocess(np.zeros((320, 320)), (0.6875, 0.6875), 64, 110.0, "standard") == 0).all()
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
 def test_a_slice_without_a_finite_scale_is_listed_not_stored(bad, monkeypatch, tmp_path):
     pixels = np.zeros((320, 320), np.float32)
     pixels[100, 100] = bad
-    monkeypatch.setattr(dicom, "read_pixels", lambda _: pixels)
-    assert str(dataset.load_slice(("a.ima", (0.6875, 0.6875), PROFILE.data))).startswith("pixels un")
+    monkeypatch.setattr(resampling.dicom_file, "read_pixels", lambda _: pixels)
+    assert str(resampling.load_slice(("a.ima", (0.6875, 0.6875), PROFILE.data))).startswith("pixels un")
 
 
 # --- labels, splits, names ------------------------------------------------------------------------------------------
