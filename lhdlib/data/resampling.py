@@ -75,14 +75,26 @@ def _percentile(image: np.ndarray) -> np.float32:
 def resample(pixels: np.ndarray, spacing: tuple[float, float], size: int, field_of_view_mm: float) -> np.ndarray:
     """The geometry of `preprocess` without its scaling: what is drawn on a slice goes the same way as the slice.
 
-    Parameters and result as of `preprocess`; a mask becomes the share of each new pixel that it covers.
+    Parameters and result as of `preprocess`; a mask becomes the share of each new pixel that it covers. No matrix
+    product: its order of summation differs between processors, and so would the last digit of the store.
     """
     extents = np.array(pixels.shape) * spacing
     side = field_of_view_mm or extents.max()
     halves = side / 2 / np.array(spacing)
     centers = np.array(pixels.shape) / 2
-    rows, columns = (area_weights(n, c - h, c + h, size) for n, c, h in zip(pixels.shape, centers, halves, strict=True))
-    return rows @ pixels.astype(np.float32) @ columns.T
+    rows, columns = (_band(n, c - h, c + h, size) for n, c, h in zip(pixels.shape, centers, halves, strict=True))
+    pixels = pixels.astype(np.float32)
+    pixels = sum(weights[:, None] * pixels[places] for places, weights in rows)
+    return sum(weights * pixels[:, places] for places, weights in columns)
+
+
+@functools.lru_cache(maxsize=64)
+def _band(length: int, start: float, stop: float, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What `area_weights` has besides zeros: for each new pixel an old one and its weight, as often as needed."""
+    weights = area_weights(length, start, stop, size)
+    first, count = (weights > 0).argmax(axis=1), (weights > 0).sum(axis=1)
+    places = [np.minimum(first + k, length - 1) for k in range(max(count.max(), 1))]
+    return [(place, weights[np.arange(size), place] * (k < count)) for k, place in enumerate(places)]
 
 
 def one_thread() -> None:

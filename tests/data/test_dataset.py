@@ -2,8 +2,12 @@
 
 import functools
 import json
+import os
+import platform
 import re
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -491,6 +495,39 @@ def test_area_resampling_against_loops():
         found = resampling.resample(pixels, tuple(spacing), size, side)
         assert np.allclose(found, wanted, atol=1e-4)
         assert np.allclose(by_integration(pixels, spacing, size, side), wanted, atol=1e-9)
+
+
+def test_resampling_is_the_product_with_the_weights():
+    rng = np.random.default_rng(4)
+    for _ in range(100):
+        shape, size, side = rng.integers(2, 60, 2), int(rng.integers(1, 40)), rng.uniform(2, 60)
+        pixels, spacing = rng.uniform(0, 9, shape), rng.uniform(0.4, 1.2, 2)
+        edges = [(n / 2 - side / 2 / step, n / 2 + side / 2 / step) for n, step in zip(shape, spacing, strict=True)]
+        rows, columns = (resampling.area_weights(int(n), *e, size) for n, e in zip(shape, edges, strict=True))
+        found = resampling.resample(pixels, tuple(spacing), size, side)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, rows.astype(float) @ pixels @ columns.T.astype(float), rtol=1e-5, atol=1e-5)
+
+
+def test_another_processor_makes_the_same_store():
+    """OpenBLAS takes other kernels when it is told of another core; matrix products then differ in the last digit."""
+    code = """
+import hashlib
+import numpy as np
+from lhdlib.data import resampling
+pixels = np.random.default_rng(0).gamma(2, 300, (320, 310))
+image = resampling.preprocess(pixels, (0.6875, 0.6875), 64, 110.0)
+print(hashlib.sha256(image.tobytes()).hexdigest(), hashlib.sha256((image @ image).tobytes()).hexdigest())
+"""
+    found = []
+    for core in ("Sandybridge", "Nehalem"):
+        environment = os.environ | {"OPENBLAS_CORETYPE": core}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+        found.append(done.stdout.split())
+    stores, products = (set(column) for column in zip(*found, strict=True))
+    assert len(stores) == 1
+    if platform.machine() == "x86_64":
+        assert len(products) > 1  # the cores were taken
 
 
 def test_a_narrow_slice_is_padded_about_its_centre():
