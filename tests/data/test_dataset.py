@@ -520,14 +520,14 @@ image = resampling.preprocess(pixels, (0.6875, 0.6875), 64, 110.0)
 print(hashlib.sha256(image.tobytes()).hexdigest(), hashlib.sha256((image @ image).tobytes()).hexdigest())
 """
     found = []
-    for core in ("Sandybridge", "Nehalem"):
-        environment = os.environ | {"OPENBLAS_CORETYPE": core}
+    for core in ({}, {"OPENBLAS_CORETYPE": "Nehalem"}):
+        environment = os.environ | core
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
         found.append(done.stdout.split())
     stores, products = (set(column) for column in zip(*found, strict=True))
     assert len(stores) == 1
     if platform.machine() == "x86_64":
-        assert len(products) > 1  # the cores were taken
+        assert len(products) > 1  # the other core was taken
 
 
 def test_a_narrow_slice_is_padded_about_its_centre():
