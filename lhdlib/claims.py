@@ -177,7 +177,7 @@ CLAIMS = (
         stricter=True,
     ),
     Claim(
-        "They do so as well when each cell is drawn where it looks, half a cell further up and left",
+        "Heatmaps show where the disc is abnormal also with cells drawn where they look, half a cell up and left",
         HEAT,
         "–",
         f"pointing game of the aligned maps minus that of random maps, patients resampled; must lie above {CLEARLY:g}",
