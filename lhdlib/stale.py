@@ -1,7 +1,8 @@
 """What is up to date, decided by content with doit.
 
-A notebook is stale when it has not finished, or a file of the package that it imports, its own cells, a parameter, a
-result of an earlier notebook or an installed version changed, or one of its outputs is gone.
+A notebook is stale when it has not finished, or a module of the package that it imports, its own cells, a parameter, a
+result of an earlier notebook or an installed version changed, or one of its outputs is gone. A module has changed when
+what it computes has: comments and docstrings do not count (`workspace.syntax_key`).
 """
 
 import ast
@@ -145,47 +146,27 @@ def shown(path: str | Path) -> str:
     return os.path.relpath(path, ROOT) if Path(path).is_relative_to(ROOT) else str(path)
 
 
-def module_files(source: str, package: Path = ROOT / "lhdlib") -> set[Path]:
+def module_files(source: str, package: Path = workspace.PACKAGE) -> set[Path]:
     """Files of `package` (its folder) that Python source imports by absolute name, directly or through each other."""
-    found: set[Path] = set()
+    found: set[str] = set()
     pending = [ast.parse(source)]
     while pending:
-        for name in _imported(pending.pop()):
-            new = _files_of(name, package) - found
-            found |= new
-            pending += [ast.parse(path.read_text(encoding="utf-8"), path) for path in new]
-    return found
-
-
-def _imported(tree: ast.AST) -> set[str]:
-    """Dotted names that may be modules: ``from a import b`` gives both ``a`` and ``a.b``."""
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
-
-
-def _files_of(name: str, package: Path) -> set[Path]:
-    first, *rest = name.split(".")
-    if first != package.name:
-        return set()
-    folders = [package.joinpath(*rest[:depth]) for depth in range(len(rest) + 1)]
-    candidates = [folder / "__init__.py" for folder in folders] + [folders[-1].with_suffix(".py")]
-    return {path for path in candidates if path.is_file()}
+        new = workspace.imported(pending.pop(), package) - found
+        found |= new
+        paths = (workspace.module_path(name, package) for name in new)
+        pending += [ast.parse(path.read_text(encoding="utf-8"), path) for path in paths]
+    return {workspace.module_path(name, package) for name in found}
 
 
 def _task(plan: Plan, number: str, saved: Mapping[str, Any]) -> Task:
     cells = nbformat.read(plan.source(number), as_version=4).cells
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     modules = module_files(re.sub(r"^\s*[%!].*$", "", code, flags=re.M))  # without notebook magic
-    settings = _settings(plan, number, cells)
+    settings = _settings(plan, number, cells) | {shown(path): workspace.syntax_key(path) for path in modules}
     task = Task(
         number,
         None,
-        file_dep=[*modules, *map(plan.outputs, plan.upstream[number])],
+        file_dep=list(map(plan.outputs, plan.upstream[number])),
         targets=saved.get("targets", []),
         uptodate=[saved.get("settings") == settings],
     )

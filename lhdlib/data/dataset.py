@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from lhdlib import profile as profiles
 from lhdlib import workspace
-from lhdlib.data import decoder, dicom, dicom_file, discs, overrides, reports, resampling
+from lhdlib.data import dicom, discs, overrides, reports, resampling
 from lhdlib.data.parallel import in_order
 from lhdlib.errors import UserError
 from lhdlib.progress import progress_bar
@@ -89,9 +89,7 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
     notes_path = find_notes(archive)
     verdicts_path = notes_path.with_name(overrides.NAME)
     inputs = [notes_path] + [verdicts_path] * verdicts_path.is_file()
-    modules = decoder, dicom, dicom_file, discs, overrides, reports, resampling
-    code = [Path(m.__file__) for m in modules] + [Path(__file__)]
-    key = workspace.content_key(profile.data, seed, listing(archive), *inputs, *code)
+    key = workspace.content_key(profile.data, seed, listing(archive), *inputs, workspace.code_key(__name__))
     if _stored_key(folder) == key:
         return load_dataset(folder)
 

@@ -51,10 +51,11 @@ def train_autoencoder(
     path : Path
         The ``.keras`` file written; its key lies beside it.
     data_key : str
-        Fingerprint of the dataset.
+        Fingerprint of the slices and of what is held out.
     """
     settings = profile.autoencoder
-    key = workspace.content_key(settings, profile.encoder.dim, images.shape[1], seed, data_key, Path(__file__))
+    code = workspace.code_key(__name__)
+    key = workspace.content_key(settings, profile.encoder.dim, images.shape[1], seed, data_key, code)
     stored = workspace.load_model(path, key)
     if stored is not None:
         return stored

@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from lhdlib import augment, workspace
 from lhdlib.data.dataset import Dataset
-from lhdlib.model import forward
 from lhdlib.model.forward import inference
 from lhdlib.profile import Finetune
 from lhdlib.progress import progress_bar
@@ -186,9 +185,9 @@ def dataset_features(
             found |= draw(rows) if part == "train" else {part: extract(extractor, data.images, rows)}
         return found
 
-    code = [Path(augment.__file__), Path(forward.__file__), Path(__file__)]
+    code = workspace.code_key(__name__)
     key = workspace.content_key(
-        extractor_key, data.info["fingerprint"], data.info["splits"], split, settings.draws, seed, *code
+        extractor_key, data.info["fingerprint"], data.info["splits"], split, settings.draws, seed, code
     )
     if large and _mapped(apart) is None:
         path.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ import tensorflow as tf
 from lhdlib import augment, workspace
 from lhdlib.data.dataset import Dataset
 from lhdlib.errors import UserError
-from lhdlib.model import distribute, forward, losses, norm
+from lhdlib.model import distribute, forward, losses
 from lhdlib.model import encoder as networks
 from lhdlib.profile import Pretrain, Profile
 from lhdlib.progress import progress_bar
@@ -119,7 +119,7 @@ def pretrain(
     folder : Path
         Gets ``encoder.keras``, ``history.csv`` and, while training, ``checkpoint.npz``.
     data_key : str
-        Fingerprint of the dataset.
+        Fingerprint of the slices and of what is held out.
 
     Returns
     -------
@@ -141,9 +141,9 @@ def pretrain(
             f"Pre-training needs at least {settings.batch} slices, {len(train_rows)} were found: add studies, or lower "
             f"'batch' in [pretrain] of profile {profile.name!r}."
         )
-    code = [Path(m.__file__) for m in (augment, distribute, forward, losses, networks, norm)] + [Path(__file__)]
+    code = workspace.code_key(__name__)
     key = workspace.content_key(
-        profile.views, profile.encoder, settings, images.shape[1], seed, data_key, [len(train_rows)], *code
+        profile.views, profile.encoder, settings, images.shape[1], seed, data_key, [len(train_rows)], code
     )
     finished = workspace.load_model(folder / "encoder.keras", key)
     distribute.same(finished is None, folder)

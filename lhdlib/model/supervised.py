@@ -9,7 +9,7 @@ import tensorflow as tf
 from lhdlib import augment, workspace
 from lhdlib.data.dataset import Dataset
 from lhdlib.model import encoder as networks
-from lhdlib.model import forward, norm
+from lhdlib.model import forward
 from lhdlib.profile import Profile
 from lhdlib.progress import progress_bar
 
@@ -107,6 +107,5 @@ def baseline(data: Dataset, split: str, profile: Profile, seed: int, path: Path)
             found[f"{part}_logits"] = supervised_logits(model, data.images, rows)[None]
         return found
 
-    code = [Path(m.__file__) for m in (augment, forward, networks, norm)] + [Path(__file__)]
     settings = profile.supervised, profile.encoder, split, seed, data.info["fingerprint"], data.info["splits"]
-    return workspace.cached(path, workspace.content_key(*settings, *code), compute)
+    return workspace.cached(path, workspace.content_key(*settings, workspace.code_key(__name__)), compute)
