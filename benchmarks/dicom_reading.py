@@ -84,11 +84,11 @@ def write_tree(folder: Path, files: int) -> None:
 
 def store_with_lhdlib(folder: Path, slices: "pd.DataFrame", settings: "profile.Data") -> np.ndarray:
     """As a run does it: `dataset.write_store` in as many processes as there are cores, their start included."""
-    from lhdlib.data import dataset
+    from lhdlib.data import store
 
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "store.npy"
-        failed = dataset.write_store(folder, slices, path, settings)
+        failed = store.write_store(folder, slices, path, settings)
         assert failed.empty, failed
         return np.load(path)
 
@@ -157,7 +157,8 @@ def headers_with_simpleitk(paths: list[Path]) -> list[list]:
 
 def compare_headers(folder: Path, rounds: int) -> list[str]:
     """Index the files below a folder in every way, after a check that all find the same positions and echo times."""
-    from lhdlib.data import dicom, dicom_file
+    from lhdlib.data import dicom
+    from lhdlib.data.dicom_file.header import TAGS
 
     paths = sorted(folder.rglob("*.ima"))
     slices, _ = dicom.index_tree(folder, 1)
@@ -165,7 +166,7 @@ def compare_headers(folder: Path, rounds: int) -> list[str]:
     for found in (headers_with_pydicom(axial, FEW), headers_with_simpleitk(axial)):
         flat = [[*position, echo] for position, echo in found]
         np.testing.assert_allclose(np.array(flat, float), slices[["x", "y", "z", "echo_time"]], atol=1e-9)
-    keywords = [pydicom.datadict.keyword_for_tag(tag) for tag in dicom_file.TAGS]
+    keywords = [pydicom.datadict.keyword_for_tag(tag) for tag in TAGS]
     ways = {
         f"index_tree, {os.cpu_count()} processes": lambda: dicom.index_tree(folder),
         "index_tree, one process": lambda: dicom.index_tree(folder, 1),

@@ -52,7 +52,8 @@ def _work(stage, folder, settings):
     """Index and store in one process at all sizes: a run starts more of them from some size on."""
     import pandas as pd
 
-    from lhdlib.data import dataset, dicom, discs
+    from lhdlib.data import dicom, discs
+    from lhdlib.data.store import write_store
 
     archive, table, store = folder / "archive", folder / "slices.csv", folder / "store.npy"
     if stage == "index":
@@ -60,7 +61,7 @@ def _work(stage, folder, settings):
     if stage in ("store", "discs"):
         slices = pd.read_csv(table, dtype={"patient": str})
         if stage == "store":
-            return lambda: dataset.write_store(archive, slices, store, settings.data, 1)
+            return lambda: write_store(archive, slices, store, settings.data, 1)
         return lambda: discs.disc_samples(discs.group_discs(slices))
     return _network(stage, np.load(store, mmap_mode="r"), settings)
 
@@ -127,26 +128,26 @@ def draw(found: "pd.DataFrame", path: Path) -> None:
     """Time, beside a line of slope 1, and memory against patients."""
     from matplotlib.figure import Figure
 
-    from lhdlib import figure_style
+    from lhdlib.figures import style
 
-    colors = (figure_style.BLUE, figure_style.VERMILION, "black", figure_style.GREEN, figure_style.ORANGE)
+    colors = (style.BLUE, style.VERMILION, "black", style.GREEN, style.ORANGE)
     ticks = sorted(set(found.patients))
-    with figure_style.style():
-        fig = Figure(figsize=(figure_style.PAGE * figure_style.MM, 75 * figure_style.MM), layout="constrained")
+    with style.style():
+        fig = Figure(figsize=(style.PAGE * style.MM, 75 * style.MM), layout="constrained")
         time_axes, memory_axes = fig.subplots(1, 2)
         for (stage, table), color, marker in zip(found.groupby("stage", sort=False), colors, "osv^D", strict=True):
             line = {"color": color, "marker": marker, "ms": 4, "label": stage}
             time_axes.loglog(table.patients, table.seconds, **line)
             memory_axes.semilogx(table.patients, table.MiB, **line)
         guide = found.seconds.min() / 2 * np.array(ticks) / ticks[0]
-        time_axes.loglog(ticks, guide, color=figure_style.GREY, ls="--", lw=0.8, label="slope 1")
+        time_axes.loglog(ticks, guide, color=style.GREY, ls="--", lw=0.8, label="slope 1")
         time_axes.set(xlabel="patients", ylabel="time, s")
         memory_axes.set(xlabel="patients", ylabel="peak memory, MiB", ylim=(0, None))
         for ax in (time_axes, memory_axes):
             ax.set_xticks(ticks, ticks)
             ax.minorticks_off()
         fig.legend(*time_axes.get_legend_handles_labels(), loc="outside upper center", ncols=6)
-        fig.savefig(path, dpi=figure_style.DPI, metadata={"Software": None})
+        fig.savefig(path, dpi=style.DPI, metadata={"Software": None})
 
 
 def projected(found: "pd.DataFrame", repeats: int) -> list[str]:

@@ -4,7 +4,7 @@ All sides start from the same rows of a slice store and give each disc's classic
 paper's heatmaps. The discs share no slice; where they do, as the two samples of a disc with four slices, `explain` is
 faster still. A compiled tape differentiates the layers behind the feature map alone: it, too, is one forward pass and
 little more, where a closed form can save nothing. There `explain` gains by the forward pass itself, which has batch
-normalisation folded into the convolutions (`lhdlib.model.forward`). Needs the extra ``[bench]``.
+normalisation folded into the convolutions (`lhdlib.model.inference`). Needs the extra ``[bench]``.
 """
 
 from collections.abc import Iterator

@@ -24,7 +24,7 @@ import numpy as np
 import psutil
 
 from benchmarks.record import record
-from lhdlib.workspace import ROOT
+from lhdlib.run.workspace import ROOT
 
 DELAY_S = (3.0, 25.0)  # from a start to its kill: from before the first notebook to a notebook or two later
 #: What two undisturbed runs differ in: durations, and the sums of model files, which hold the time (weights count).
@@ -34,7 +34,7 @@ NOT_COMPARED = re.compile(r"seconds|.*\.keras")
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
     """Start a smoke run whose results, figures and messages (``out``, ``err``) lie in `folder`."""
     places = ["--profile", "smoke", "--results", str(folder / "results"), "--figures", str(folder / "figures")]
-    command = [sys.executable, "-m", "lhdlib.run", *places, *arguments]
+    command = [sys.executable, "-m", "lhdlib.run.notebooks", *places, *arguments]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
         return subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=err)

@@ -15,8 +15,9 @@ import tensorflow as tf
 
 from benchmarks.record import record
 from lhdlib import augment, profile
-from lhdlib.data import dicom, phantom, resampling
+from lhdlib.data import dicom, resampling
 from lhdlib.model import encoder, pretrain
+from lhdlib.phantom.archive import write_phantom
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     settings = profile.load("paper")
     size, batch = settings.data.image_size, settings.pretrain.batch
     with tempfile.TemporaryDirectory() as folder:
-        archive = phantom.write_phantom(Path(folder) / "phantom", 2)
+        archive = write_phantom(Path(folder) / "phantom", 2)
         slices, _ = dicom.index_tree(archive)
         chosen = slices.head(batch)
         spacing = zip(chosen.row_spacing, chosen.column_spacing, strict=True)

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from benchmarks.record import record
-from lhdlib import figure_style
-from lhdlib.data import dicom, phantom
+from lhdlib.data import dicom
+from lhdlib.figures import style
+from lhdlib.phantom.archive import write_phantom
 
 OUTPUT = Path(__file__).resolve().parents[1] / "docs" / "phantom_and_real.png"
 GREY = np.linspace(0, 1.25, 26)
@@ -44,7 +45,7 @@ def main() -> None:
     args = parser.parse_args()
     real = [imread(path) for path in sorted(args.real.glob("*.png"))]
     with tempfile.TemporaryDirectory() as folder:
-        archive = phantom.write_phantom(Path(folder) / "phantom", 12)
+        archive = write_phantom(Path(folder) / "phantom", 12)
         slices, _ = dicom.index_tree(archive)
         made = [dicom.read_pixels(archive / path) for path in slices.path]
     found = {"phantom": [statistics(i) for i in made], "real": [statistics(i) for i in real]}
@@ -62,9 +63,9 @@ def main() -> None:
 def draw(made: list, real: list | None, found: dict, path: Path) -> None:
     """Slices above, statistics (line: mean over slices; band: standard deviation) below."""
     rows = [("phantom", made)] + ([("real", real)] if real else [])
-    with figure_style.style():
+    with style.style():
         heights = [30] * len(rows) + [62]  # mm
-        size = (figure_style.PAGE * figure_style.MM, (sum(heights) + 8) * figure_style.MM)
+        size = (style.PAGE * style.MM, (sum(heights) + 8) * style.MM)
         fig = Figure(figsize=size, layout="constrained")
         parts = fig.subfigures(len(rows) + 1, 1, height_ratios=heights)
         for (side, images), part in zip(rows, parts, strict=False):
@@ -76,7 +77,7 @@ def draw(made: list, real: list | None, found: dict, path: Path) -> None:
         for ax, name in zip(parts[-1].subplots(1, 3), found["real"][0], strict=True):
             edges = {"grey level": GREY, "radius, mm": RINGS_MM}.get(name, GREY / 2)
             middle = (edges[1:] + edges[:-1]) / 2
-            for side, color, ls in (("phantom", figure_style.VERMILION, "--"), ("real", figure_style.BLUE, "-")):
+            for side, color, ls in (("phantom", style.VERMILION, "--"), ("real", style.BLUE, "-")):
                 curves = np.array([row[name] for row in found[side]])
                 mean, sd = curves.mean(axis=0), curves.std(axis=0)
                 ax.plot(middle, mean, color=color, ls=ls, label=f"{side}, {len(curves)} slices")
@@ -86,9 +87,9 @@ def draw(made: list, real: list | None, found: dict, path: Path) -> None:
                 ax.set_yscale("log")
         parts[-1].axes[0].legend(loc="lower left")
         data = "phantom (synthetic images, no evidence about patients); real axial slices of doi:10.17632/k57fr854j2"
-        fig.supxlabel(f"Data: {data}", x=0.01, ha="left", fontsize=figure_style.SMALL, color="0.25")
+        fig.supxlabel(f"Data: {data}", x=0.01, ha="left", fontsize=style.SMALL, color="0.25")
         path.parent.mkdir(parents=True, exist_ok=True)
-        fig.savefig(path, dpi=figure_style.DPI, metadata={"Software": None})
+        fig.savefig(path, dpi=style.DPI, metadata={"Software": None})
 
 
 if __name__ == "__main__":

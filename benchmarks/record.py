@@ -4,7 +4,7 @@ import os
 import platform
 from pathlib import Path
 
-from lhdlib import workspace
+from lhdlib.run import workspace
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

@@ -17,7 +17,8 @@ import numpy as np
 from playwright.sync_api import Locator, sync_playwright
 
 from benchmarks.record import record
-from lhdlib import viewer, workspace
+from lhdlib.run import workspace
+from lhdlib.show import viewer
 from tests.browser import lab
 
 REST_S = 0.5  # between moves, so that the sagittal view follows each

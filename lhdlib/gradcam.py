@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from threadpoolctl import ThreadpoolController
 
-from lhdlib.model import forward
+from lhdlib.model import inference
 
 
 class Explained(NamedTuple):
@@ -175,7 +175,7 @@ def explain(
     -------
     Explained
     """
-    compute = forward.inference(extractor)
+    compute = inference.forward(extractor)
     found = []
     for start in range(0, len(rows), batch):
         chosen = rows[start : start + batch]

@@ -14,9 +14,11 @@ import nbformat
 import pytest
 import yaml
 
-from lhdlib import __version__, paper, report, run
+from lhdlib import __version__, paper
 from lhdlib import profile as profiles
-from lhdlib.workspace import ROOT
+from lhdlib.figures import gallery
+from lhdlib.run import notebooks
+from lhdlib.run.workspace import ROOT
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -58,15 +60,15 @@ def test_both_commands_are_there():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_runner_understands(command):
-    arguments = run._arguments(shlex.split(command)[1:])
+    arguments = notebooks._arguments(shlex.split(command)[1:])
     assert arguments.profile in profiles.names()
     for number in filter(None, (arguments.only, arguments.first)):
-        assert number in run.UPSTREAM
+        assert number in notebooks.UPSTREAM
 
 
 def test_an_invented_option_would_be_noticed():
     with pytest.raises(SystemExit):
-        run._arguments(["--invented"])
+        notebooks._arguments(["--invented"])
 
 
 def test_modules_to_start_exist():
@@ -96,7 +98,7 @@ def test_nobody_can_take_it_for_medicine_or_the_phantom_for_patients():
     assert re.search(r"not for clinical use", opening, re.I)
     demo = section("What the demo shows")
     assert "phantom" in demo and re.search(r"no evidence about patients", demo)
-    assert "no evidence about patients" in report.WARNING and "phantom" in report.WARNING
+    assert "no evidence about patients" in gallery.WARNING and "phantom" in gallery.WARNING
 
 
 def test_every_choice_is_listed():

@@ -9,6 +9,7 @@ from sklearn import metrics
 from sklearn.calibration import calibration_curve
 
 from lhdlib import evaluate
+from lhdlib.evidence import operating
 
 Z = stats.norm.ppf(0.975)
 MISSED = Z**2 / (10 + Z**2)  # Wilson's upper limit for none of ten
@@ -450,7 +451,7 @@ def test_patients_in_both_sets_are_drawn_for_both():
 def test_roc_curve_is_scikit_learns_within_its_band():
     labels, logits, patients = clustered(np.random.default_rng(24), seeds=2)
     logits = np.round(logits, 1)  # ties
-    band = evaluate.roc_band(labels, logits, patients, draws=400)
+    band = operating.roc_band(labels, logits, patients, draws=400)
     curves = [metrics.roc_curve(labels, row, drop_intermediate=False)[:2] for row in logits]
     assert band.tpr.to_numpy() == pytest.approx(np.mean([np.interp(band.fpr, *curve) for curve in curves], axis=0))
     assert (band.low <= band.high).all() and (np.diff(band.tpr) >= 0).all()
@@ -463,7 +464,7 @@ def test_thresholds_reach_their_aim_and_no_more_than_they_must(seed):
     labels, _ = draw(seed, 30)
     logits = np.round(np.random.default_rng([seed, 25]).normal(labels, 1.0, (2, 30)), 1)
     for aim, other in (("TPR", "TNR"), ("TNR", "TPR")):
-        for row, cut in zip(logits, evaluate.thresholds(labels, logits, aim), strict=True):
+        for row, cut in zip(logits, operating.thresholds(labels, logits, aim), strict=True):
             found = evaluate.binary_metrics(labels, row, cut)
             tried = [evaluate.binary_metrics(labels, row, t) for t in (*np.unique(row), row.max() + 1)]
             best = max(m[other].value for m in tried if m[aim].value >= 0.9 - 1e-9)
@@ -473,8 +474,8 @@ def test_thresholds_reach_their_aim_and_no_more_than_they_must(seed):
 def test_operating_points_are_chosen_without_the_test_discs():
     labels, logits, patients = clustered(np.random.default_rng(26), seeds=2)
     result = {"validation_labels": labels, "validation_logits": logits, "test_labels": labels, "test_logits": logits}
-    same = evaluate.operating_points(result, patients)
-    shifted = evaluate.operating_points(result | {"test_logits": logits + 0.4}, patients)
+    same = operating.operating_points(result, patients)
+    shifted = operating.operating_points(result | {"test_logits": logits + 0.4}, patients)
     for aim, other in (("TPR", "TNR"), ("TNR", "TPR")):
         assert same[aim]["thresholds"] == shifted[aim]["thresholds"]
         assert same[aim]["test"][aim]["mean"] == pytest.approx(same[aim]["validation"][aim], abs=1e-12)
@@ -491,12 +492,12 @@ def calibrated(seed: int, n: int = 400):
 
 def test_calibration_equals_scikit_learn():
     labels, logits, patients = calibrated(0)
-    found = evaluate.calibration(labels, logits, patients)
+    found = operating.calibration(labels, logits, patients)
     chances = special.expit(logits[0])
-    observed, predicted = calibration_curve(labels, chances, n_bins=evaluate.BINS, strategy="quantile")
+    observed, predicted = calibration_curve(labels, chances, n_bins=operating.BINS, strategy="quantile")
     assert found.curve.observed.to_numpy() == pytest.approx(observed)
     assert found.curve.predicted.to_numpy() == pytest.approx(predicted)
-    assert found.curve.discs.tolist() == [400 // evaluate.BINS] * evaluate.BINS
+    assert found.curve.discs.tolist() == [400 // operating.BINS] * operating.BINS
     assert found.brier.value == pytest.approx(np.mean((chances - labels) ** 2))
     assert found.ece.value == pytest.approx(np.mean(np.abs(observed - predicted)))  # bins of one size
     assert ((found.curve.low < found.curve.observed) & (found.curve.observed < found.curve.high)).all()
@@ -506,7 +507,7 @@ def test_overconfidence_is_told_from_chance():
     found = []
     for seed in range(10):
         labels, logits, patients = calibrated(seed)
-        honest, loud = (evaluate.calibration(labels, scale * logits, patients) for scale in (1, 4))
+        honest, loud = (operating.calibration(labels, scale * logits, patients) for scale in (1, 4))
         assert loud.ece.low > loud.ece_by_chance and loud.brier.value > honest.brier.value
         assert 0 <= honest.ece.low <= honest.ece.value <= honest.ece.high
         found.append((honest.ece.low, honest.ece.value, honest.ece_by_chance))
@@ -517,6 +518,6 @@ def test_overconfidence_is_told_from_chance():
 
 def test_a_bin_without_exceptions_is_not_certain():
     labels, patients = np.repeat([0, 1], 40), np.arange(80)
-    curve = evaluate.calibration(labels, np.linspace(-9, 9, 80)[None], patients).curve
+    curve = operating.calibration(labels, np.linspace(-9, 9, 80)[None], patients).curve
     assert curve.observed.isin([0, 1]).all()
     assert (curve.high - curve.low).min() > 0.2

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from benchmarks import kill_and_resume
-from lhdlib.workspace import ROOT
+from lhdlib.run.workspace import ROOT
 
 
 def test_killed_while_it_starts_trains_or_draws_and_resumed(smoke, tmp_path):
@@ -84,14 +84,14 @@ RUN = """
 import json, subprocess, sys
 from pathlib import Path
 from lhdlib import run
-from tests import test_run
+from tests.run import test_notebooks
 
 def earlier():
     return {path.name: path.read_text() for path in (place.results / "01").iterdir() if path.is_file()}
 
 run.DISK_GB["smoke"] = 0
-place = test_run.make_place(Path(sys.argv[1]))
-test_run.write_notebook(place.notebooks / "02_second.ipynb", test_run.SECOND + FILLING)
+place = test_notebooks.make_place(Path(sys.argv[1]))
+test_notebooks.write_notebook(place.notebooks / "02_second.ipynb", test_notebooks.SECOND + FILLING)
 codes, kept = [place.start()], earlier()
 subprocess.run(["mount", "-o", "remount,size=64m", sys.argv[1]], check=True)
 codes.append(place.start())

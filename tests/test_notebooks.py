@@ -11,7 +11,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from lhdlib import figures, stale, tables, workspace
+from lhdlib.figures import tables
+from lhdlib.figures.method import FIGURES
+from lhdlib.run import stale, workspace
 
 NAMES = (
     "01_build_dataset",
@@ -179,7 +181,7 @@ def test_paths_come_from_the_workspace(name):
 
 
 def test_every_figure_and_table_of_the_paper_is_saved_once():
-    for method, wanted in (("save_figure", figures.FIGURES), ("save_table", tables.TABLES)):
+    for method, wanted in (("save_figure", FIGURES), ("save_table", tables.TABLES)):
         saved = [call.args[1].value for name in NAMES for call in calls(name, method)]
         assert len(set(saved)) == len(saved) and set(wanted) <= set(saved)
 

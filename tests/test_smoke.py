@@ -16,9 +16,11 @@ import pydicom
 import pytest
 from PIL import Image
 
-from lhdlib import figures, report, run, tables, workspace
 from lhdlib.data import dataset
-from lhdlib.stale import UPSTREAM
+from lhdlib.figures import gallery, method, tables, words
+from lhdlib.files import read_json
+from lhdlib.run import notebooks, workspace
+from lhdlib.run.stale import UPSTREAM
 from tests.test_notebooks import NAMES
 
 BIGGEST = 2_000_000  # bytes of an executed notebook
@@ -55,18 +57,18 @@ def test_it_says_what_it_does(smoke):
     assert "Traceback" not in smoke.err and "Warning" not in smoke.err
 
 
-@pytest.mark.parametrize("name", figures.FIGURES)
+@pytest.mark.parametrize("name", method.FIGURES)
 def test_a_figure_is_drawn_and_says_on_which_data(smoke, name):
     with Image.open(smoke.figures / f"{name}.png") as image:
         stamp = json.loads(image.text["Comment"])
         grey = np.asarray(image.convert("L"), float)
     assert stamp["data"].startswith("phantom") and (stamp["profile"], stamp["seed"]) == ("smoke", 0)
-    assert stamp["fingerprint"] == workspace.read_json(smoke.results / "01" / "dataset.json")["fingerprint"]
+    assert stamp["fingerprint"] == read_json(smoke.results / "01" / "dataset.json")["fingerprint"]
     assert grey.std() > 10 and min(grey.shape) > 200
     assert (grey < 250).mean() > 0.02  # more than a frame and a footer
     pdf = (smoke.figures / f"{name}.pdf").read_bytes()
     assert pdf.startswith(b"%PDF") and b"no evidence about patients" in pdf
-    entry = workspace.read_json(smoke.figures / f"{name}.json")
+    entry = read_json(smoke.figures / f"{name}.json")
     assert entry["stamp"] == stamp and entry["caption"]
 
 
@@ -82,8 +84,8 @@ def test_a_table_has_the_papers_values_and_this_runs(smoke, name):
 
 def test_the_gallery_shows_all_and_warns(smoke):
     page = (smoke.figures / "README.md").read_text(encoding="utf-8")
-    assert report.WARNING in page and "not for clinical use" in page
-    for name in (*figures.FIGURES, *tables.TABLES):
+    assert gallery.WARNING in page and "not for clinical use" in page
+    for name in (*method.FIGURES, *tables.TABLES):
         assert f"### {name}\n" in page
     for sentence in ("Not drawn yet", "Drawn by another run", "No result yet"):
         assert sentence not in page
@@ -93,11 +95,11 @@ def test_the_gallery_shows_all_and_warns(smoke):
 
 
 def test_the_headline_is_whole(smoke):
-    headline = workspace.read_json(smoke.results / "04" / "headline.json")
+    headline = read_json(smoke.results / "04" / "headline.json")
     untrained = {"untrained weights", "untrained weights, calibrated"}
     assert headline["controls"].keys() == untrained | {"shuffled labels", "split by patient"}
     seeds = workspace.open_workspace("smoke").profile.finetune.seeds
-    assert headline["metrics"].keys() == headline["per_seed"].keys() == tables.METRICS.keys()
+    assert headline["metrics"].keys() == headline["per_seed"].keys() == words.METRICS.keys()
     for name, values in headline["per_seed"].items():
         assert len(values) == seeds
         assert headline["metrics"][name]["mean"] == pytest.approx(np.mean(values))
@@ -194,7 +196,7 @@ def start(tmp_path, capfd):
     def start(*arguments: str, results: Path = tmp_path / "results") -> tuple[int, str]:
         places = ["--profile", "smoke", "--results", str(results), "--figures", str(results / "figures")]
         with mock.patch.dict(os.environ):
-            code = run.main([*places, *arguments])
+            code = notebooks.main([*places, *arguments])
         return code, capfd.readouterr().err
 
     return start
@@ -306,7 +308,7 @@ def test_identifiers_in_headers_reach_no_result_and_change_none(smoke, archive, 
     results = tmp_path / "results"
     code, error = start("--only", "01", "--data", str(copy), results=results)
     assert code == 0, error
-    facts = [workspace.read_json(folder / "01" / "dataset.json") for folder in (results, smoke.results)]
+    facts = [read_json(folder / "01" / "dataset.json") for folder in (results, smoke.results)]
     assert facts[0]["fingerprint"] == facts[1]["fingerprint"] and facts[0]["counts"] == facts[1]["counts"]
     written = b"".join(path.read_bytes() for path in results.rglob("*") if path.is_file())
     assert b"0001" in written

@@ -1,1 +1,1 @@
-"""From DICOM studies and radiologists' notes to slices, discs and labels."""
+"""From the archive to the datasets: slices, discs, labels, splits."""

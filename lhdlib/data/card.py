@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from lhdlib import workspace
+from lhdlib import files
 from lhdlib.data import dicom
-from lhdlib.data.dataset import SPLITS, Dataset
+from lhdlib.data.dataset import Dataset
 from lhdlib.data.discs import LEVELS
+from lhdlib.data.splits import SPLITS
 from lhdlib.errors import UserError
 from lhdlib.progress import progress_bar
 
@@ -65,7 +66,7 @@ def flow(data: Dataset, folder: Path) -> pd.DataFrame:
     """
     text = dict.fromkeys(("patient", "study", "path", "reason", "flag"), str)
     rejected, slabs, aside = (
-        workspace.read_table(folder / f"{name}.csv", dtype=text) for name in ("rejected", "discs", "set_aside")
+        files.read_table(folder / f"{name}.csv", dtype=text) for name in ("rejected", "discs", "set_aside")
     )
     slices, place = _readable(data.slices), ["patient", "study", "level"]
     samples = data.samples.groupby(place).size().rename("samples").reset_index()
@@ -161,7 +162,7 @@ def distances(data: Dataset, folder: Path) -> dict[str, dict[str, np.ndarray]]:
     dict
         Name of the quantity -> weighting -> values; nan where a header states none.
     """
-    slabs = workspace.read_table(folder / "discs.csv", dtype={"patient": str, "study": str})
+    slabs = files.read_table(folder / "discs.csv", dtype={"patient": str, "study": str})
     columns = {
         "slice thickness": (_readable(data.slices), "thickness"),
         "distance between neighbouring slices of a slab": (slabs, "spacing"),
@@ -268,7 +269,7 @@ def _csv(table: pd.DataFrame) -> bytes:
 
 def write_manifest(path: Path, table: pd.DataFrame) -> None:
     """Write a `manifest` as CSV; equal tables, equal bytes."""
-    with workspace.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         temporary.write_bytes(_csv(table))
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lhdlib.data.dicom_file import COLUMNS, patient_of, pixel_hash, read_header, read_pixels, read_plane
+from lhdlib.data.dicom_file.pixels import pixel_hash, read_pixels
+from lhdlib.data.dicom_file.rules import COLUMNS, patient_of, read_header, read_plane
 from lhdlib.data.parallel import in_order
 from lhdlib.errors import UserError
 from lhdlib.progress import progress_bar

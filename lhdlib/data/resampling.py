@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from lhdlib import profile as profiles
-from lhdlib.data import dicom_file
+from lhdlib.data.dicom_file.pixels import read_pixels
 
 SCALE_PERCENTILE = 99.5  # becomes 1; the paper does not say how pixels become floats
 
@@ -108,7 +108,7 @@ def load_slice(task: tuple[Path, tuple[float, float], profiles.Data]) -> np.ndar
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             image = preprocess(
-                dicom_file.read_pixels(path), spacing, settings.image_size, settings.field_of_view_mm, settings.scaling
+                read_pixels(path), spacing, settings.image_size, settings.field_of_view_mm, settings.scaling
             ).astype(np.float16)
         return image if np.isfinite(image).all() else "pixels unusable: not finite at the scale of the others"
     except ValueError as error:  # says why and quotes nothing of the header; the slice is listed, not lost

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from lhdlib import workspace
+from lhdlib import cache
 from lhdlib.profile import Profile
 from lhdlib.progress import progress_bar
 
@@ -54,9 +54,9 @@ def train_autoencoder(
         Fingerprint of the slices and of what is held out.
     """
     settings = profile.autoencoder
-    code = workspace.code_key(__name__)
-    key = workspace.content_key(settings, profile.encoder.dim, images.shape[1], seed, data_key, code)
-    stored = workspace.load_model(path, key)
+    code = cache.code_key(__name__)
+    key = cache.content_key(settings, profile.encoder.dim, images.shape[1], seed, data_key, code)
+    stored = cache.load_model(path, key)
     if stored is not None:
         return stored
     model = build_autoencoder(images.shape[1], profile.encoder.dim, seed)
@@ -75,5 +75,5 @@ def train_autoencoder(
         chosen = np.sort(rng.choice(rows, settings.batch, replace=False))
         loss = step(tf.cast(images[chosen][..., None], tf.float32))
         bar.set_postfix(loss=f"{float(loss):.4f}", refresh=False)
-    workspace.save_model(path, model, key)
+    cache.save_model(path, model, key)
     return model

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from lhdlib import workspace
+from lhdlib import cache
 from lhdlib.data.dataset import Dataset
 from lhdlib.model import finetune
 from lhdlib.profile import Profile
@@ -69,7 +69,7 @@ def control_features(
     found = {}
     for name, model in models.items():
         weights = hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest()
-        key = workspace.content_key(name, weights, size, profile.encoder.dim, workspace.code_key(__name__))
+        key = cache.content_key(name, weights, size, profile.encoder.dim, cache.code_key(__name__))
         path = folder / f"features_{name.replace(' ', '_')}.npz"
         found[name] = finetune.dataset_features(model, data, split, profile.finetune, seed, path, key)
     return found

@@ -53,7 +53,7 @@ def strategy() -> tf.distribute.Strategy:
         except RuntimeError as error:
             raise UserError(
                 "TF_CONFIG names several workers, but this process has used TensorFlow already: train with "
-                "'python -m lhdlib.sweep' on each worker, or unset TF_CONFIG."
+                "'python -m lhdlib.run.sweep' on each worker, or unset TF_CONFIG."
             ) from error
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else tf.distribute.get_strategy()
@@ -108,19 +108,6 @@ def gather(rows: tf.Tensor) -> tf.Tensor:
     The gradient of a sum over the replicas flows back into each replica's own rows.
     """
     return rows if strategy().num_replicas_in_sync == 1 else tf.distribute.get_replica_context().all_gather(rows, 0)
-
-
-@keras.saving.register_keras_serializable(package="lhdlib")
-class Dropout(keras.layers.Dropout):
-    """``keras.layers.Dropout`` of (batch, d); several replicas draw the whole batch's mask and each takes its rows."""
-
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Drop in training; same shape and dtype."""
-        context = tf.distribute.get_replica_context()
-        if not training or self.rate == 0 or context.num_replicas_in_sync == 1:
-            return super().call(inputs, training=training)
-        whole = tf.ones(tf.shape(inputs) * [context.num_replicas_in_sync, 1], inputs.dtype)
-        return inputs * share(super().call(whole, training=True))
 
 
 @contextlib.contextmanager

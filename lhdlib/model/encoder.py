@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import keras
 from keras import layers
 
-from lhdlib.model.distribute import Dropout
-from lhdlib.model.norm import BatchNormalization
+from lhdlib.model.layers import BatchNormalization, Dropout
 from lhdlib.profile import Encoder
 
 EPSILON = 1.001e-5  # of the ResNet's batch normalisation, as in keras.applications

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lhdlib import augment, workspace
+from lhdlib import augment, cache, files
 from lhdlib.data.dataset import Dataset
-from lhdlib.model.forward import inference
+from lhdlib.model.inference import forward
 from lhdlib.profile import Finetune
 from lhdlib.progress import progress_bar
 
@@ -36,7 +36,7 @@ def extract(extractor: keras.Model, images: np.ndarray, rows: np.ndarray, batch:
     -------
     np.ndarray, shape (n, 3, d), float32
     """
-    return _features(inference(extractor), images, rows, None, batch)
+    return _features(forward(extractor), images, rows, None, batch)
 
 
 def extract_draws(
@@ -67,7 +67,7 @@ def extract_draws(
     out = np.empty(_shape(extractor, rows, draws), np.float32) if out is None else out
     for k in progress_bar(range(draws), desc="features of crops"):
         boxes = augment.finetune_crops(np.random.default_rng([seed, 3, k]), len(rows), images.shape[1])
-        out[k] = _features(inference(extractor), images, rows, boxes, batch)
+        out[k] = _features(forward(extractor), images, rows, boxes, batch)
     return out
 
 
@@ -173,8 +173,8 @@ def dataset_features(
         if not large:
             return {"train": extract_draws(extractor, data.images, rows, settings.draws, seed)}
         path.unlink(missing_ok=True)  # its key must not vouch for another draw's features
-        with workspace.replacing(apart) as temporary:
-            out = workspace.mapped(temporary, np.float32, shape)
+        with files.replacing(apart) as temporary:
+            out = files.mapped(temporary, np.float32, shape)
             extract_draws(extractor, data.images, rows, settings.draws, seed, out=out).flush()
         return {}
 
@@ -185,13 +185,13 @@ def dataset_features(
             found |= draw(rows) if part == "train" else {part: extract(extractor, data.images, rows)}
         return found
 
-    code = workspace.code_key(__name__)
-    key = workspace.content_key(
+    code = cache.code_key(__name__)
+    key = cache.content_key(
         extractor_key, data.info["fingerprint"], data.info["splits"], split, settings.draws, seed, code
     )
     if large and _mapped(apart) is None:
         path.unlink(missing_ok=True)
-    found = workspace.cached(path, key, compute)
+    found = cache.cached(path, key, compute)
     return found | {"train": _mapped(apart)} if large else found
 
 

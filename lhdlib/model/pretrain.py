@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from lhdlib import augment, workspace
+from lhdlib import augment, cache, files
 from lhdlib.data.dataset import Dataset
 from lhdlib.errors import UserError
-from lhdlib.model import distribute, forward, losses
+from lhdlib.model import distribute, inference, losses
 from lhdlib.model import encoder as networks
 from lhdlib.profile import Pretrain, Profile
 from lhdlib.progress import progress_bar
@@ -80,7 +80,7 @@ def batch_rows(rows: np.ndarray, batch: int, seed: int, step: int) -> np.ndarray
 
 def validation_accuracy(model: keras.Model, images: np.ndarray, rows: np.ndarray, profile: Profile) -> float:
     """Top-1 contrastive accuracy over all held-out slices at once, in inference mode."""
-    batch, compute = profile.pretrain.batch, forward.inference(model)
+    batch, compute = profile.pretrain.batch, inference.forward(model)
     features = []
     for start in range(0, len(rows), batch):
         chosen = images[rows[start : start + batch]][..., None]
@@ -141,14 +141,14 @@ def pretrain(
             f"Pre-training needs at least {settings.batch} slices, {len(train_rows)} were found: add studies, or lower "
             f"'batch' in [pretrain] of profile {profile.name!r}."
         )
-    code = workspace.code_key(__name__)
-    key = workspace.content_key(
+    code = cache.code_key(__name__)
+    key = cache.content_key(
         profile.views, profile.encoder, settings, images.shape[1], seed, data_key, [len(train_rows)], code
     )
-    finished = workspace.load_model(folder / "encoder.keras", key)
+    finished = cache.load_model(folder / "encoder.keras", key)
     distribute.same(finished is None, folder)
     if finished is not None:
-        return finished, workspace.read_table(folder / "history.csv")
+        return finished, files.read_table(folder / "history.csv")
 
     with strategy.scope():
         with networks.computed_in(settings.precision):
@@ -192,11 +192,11 @@ def pretrain(
     model.set_weights(state.best)
     history = pd.DataFrame(state.history)
     if distribute.is_chief():
-        workspace.write_table(folder / "history.csv", history)
-        workspace.save_model(folder / "encoder.keras", model, key)
+        files.write_table(folder / "history.csv", history)
+        cache.save_model(folder / "encoder.keras", model, key)
         state.path.unlink(missing_ok=True)
     distribute.from_chief(0)  # the others wait until all is written
-    return model, workspace.read_table(folder / "history.csv")
+    return model, files.read_table(folder / "history.csv")
 
 
 def training_folder(root: Path, settings: Pretrain) -> Path:
@@ -270,7 +270,7 @@ class _State:
         if not distribute.is_chief():
             return
         current = [np.asarray(v) for v in self._variables()]
-        with workspace.replacing(self.path) as temporary, open(temporary, "wb") as file:
+        with files.replacing(self.path) as temporary, open(temporary, "wb") as file:
             arrays = {f"v{i}": v for i, v in enumerate(current)} | {f"b{i}": v for i, v in enumerate(self.best)}
             np.savez(file, key=np.array(self.key), history=np.array(json.dumps(self.history)), **arrays)
             file.flush()

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lhdlib import augment, workspace
+from lhdlib import augment, cache
 from lhdlib.data.dataset import Dataset
 from lhdlib.model import encoder as networks
-from lhdlib.model import forward
+from lhdlib.model import inference
 from lhdlib.profile import Profile
 from lhdlib.progress import progress_bar
 
@@ -82,7 +82,7 @@ def cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
 
 def supervised_logits(model: keras.Model, images: np.ndarray, rows: np.ndarray, batch: int = 64) -> np.ndarray:
     """Logits of whole slices, shape (n,), in inference mode."""
-    parts, compute = [], forward.inference(model)
+    parts, compute = [], inference.forward(model)
     for start in range(0, len(rows), batch):
         x = images[rows[start : start + batch]].astype(np.float32).transpose(0, 2, 3, 1)
         parts.append(compute(tf.constant(x)).numpy()[:, 0])
@@ -108,4 +108,4 @@ def baseline(data: Dataset, split: str, profile: Profile, seed: int, path: Path)
         return found
 
     settings = profile.supervised, profile.encoder, split, seed, data.info["fingerprint"], data.info["splits"]
-    return workspace.cached(path, workspace.content_key(*settings, workspace.code_key(__name__)), compute)
+    return cache.cached(path, cache.content_key(*settings, cache.code_key(__name__)), compute)

@@ -20,7 +20,8 @@ import papermill.iorw
 import papermill.parameterize
 import psutil
 
-from lhdlib import stale, workspace
+from lhdlib import files
+from lhdlib.run import stale, workspace
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page, Playwright
@@ -76,7 +77,7 @@ def jupyterlab(folder: Path, home: Path) -> Iterator[str]:
     RuntimeError
         When the server does not start within a minute, with the end of its log.
     """
-    workspace.write_json(home / "config" / "labconfig" / "default_setting_overrides.json", SETTINGS)
+    files.write_json(home / "config" / "labconfig" / "default_setting_overrides.json", SETTINGS)
     places = {
         "JUPYTER_CONFIG_DIR": home / "config",
         "JUPYTER_DATA_DIR": home / "data",
@@ -105,7 +106,7 @@ def _address(server: subprocess.Popen, runtime: Path, log: Path) -> str:
     while time.monotonic() < deadline and server.poll() is None:
         for path in runtime.glob(f"jpserver-{server.pid}.json"):
             with contextlib.suppress(Exception):  # half written
-                found = workspace.read_json(path)
+                found = files.read_json(path)
                 return f"{found['url']}lab/workspaces/{{0}}/tree/{{0}}.ipynb?token={found['token']}"
         time.sleep(0.1)
     raise RuntimeError(f"JupyterLab did not start: {log.read_text(errors='replace')[-2000:]}")

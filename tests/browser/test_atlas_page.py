@@ -6,7 +6,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from lhdlib import atlas, reading, workspace
+from lhdlib.run import workspace
+from lhdlib.show import atlas, disc
 from tests.browser import lab
 
 PHONE = {"width": 390, "height": 844}
@@ -23,7 +24,7 @@ def written(browser, request, tmp_path_factory):
     with np.load(smoke.results / "07" / "heatmaps.npz", allow_pickle=False) as stored:
         probability, label = stored["probability"], stored["labels"] == 1
     threshold = float(np.median(probability))
-    discs = dataclasses.replace(reading.from_workspace(space), threshold=threshold)
+    discs = dataclasses.replace(disc.from_workspace(space), threshold=threshold)
     path = tmp_path_factory.mktemp("atlas") / "atlas.html"
     atlas.write_atlas(discs, path, space.stamp())
     called = probability >= threshold

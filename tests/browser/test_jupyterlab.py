@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lhdlib import profile
-from lhdlib import viewer as viewers
+from lhdlib.show import viewer as viewers
 from tests.browser import lab
 from tests.browser.conftest import NOTEBOOKS
 

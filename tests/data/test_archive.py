@@ -21,9 +21,11 @@ import numpy as np
 import openpyxl
 import pytest
 
-from lhdlib.data import archive, dataset, phantom
-from lhdlib.data.archive import Source, fetch
+from lhdlib.data import archive, dataset, remote
+from lhdlib.data.archive import fetch
+from lhdlib.data.remote import Source
 from lhdlib.errors import UserError
+from lhdlib.phantom.archive import write_phantom
 
 STUDY = "L-SPINE_LSS_20160309_091629_240000"
 
@@ -85,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
 def server(monkeypatch):
     """A server whose faults a test switches on; ``log`` has an entry per request."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(archive, "WAITS", (0, 0, 0))
+    monkeypatch.setattr(remote, "WAITS", (0, 0, 0))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     server.lock, server.held, server.released = threading.Lock(), threading.Event(), threading.Event()
@@ -196,7 +198,7 @@ def test_a_dropped_connection_is_resumed_where_it_broke(server, tmp_path, cuts):
     assert extracted(tmp_path) == members
     requests = [entry for entry in server.log if entry.path == "/images"]
     assert len(requests) == len(cuts) + 1
-    assert server.sent() < len(server.files["/images"]) + len(cuts) * archive.CHUNK
+    assert server.sent() < len(server.files["/images"]) + len(cuts) * remote.CHUNK
 
 
 def test_a_later_call_goes_on_where_the_first_stopped(server, tmp_path, monkeypatch):
@@ -207,11 +209,11 @@ def test_a_later_call_goes_on_where_the_first_stopped(server, tmp_path, monkeypa
     with expect(r"does not answer .* start again to go on, or download it in a browser from https://doi.org/"):
         fetch(tmp_path, **sources)
     part = tmp_path / "01_MRI_Data.zip.part"
-    assert 300_000 - archive.CHUNK < part.stat().st_size <= 300_000
+    assert 300_000 - remote.CHUNK < part.stat().st_size <= 300_000
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6 + size - 100_000 + 2**28))
     fetch(tmp_path, **sources)  # what is there needs no space again
     assert extracted(tmp_path) == members and not part.exists()
-    assert server.sent() < size + archive.CHUNK
+    assert server.sent() < size + remote.CHUNK
 
 
 def test_without_ranges_the_download_begins_again(server, tmp_path):
@@ -480,7 +482,7 @@ def test_too_little_disk_is_noticed_before_the_first_byte(server, tmp_path, monk
 @pytest.mark.parametrize("patients", [None, "1-3"])
 def test_too_little_disk_for_what_the_directory_states(server, tmp_path, monkeypatch, patients):
     sources = serve(server, pack(tree()), unpacked=0)
-    monkeypatch.setattr(archive, "_download", lambda _, part, __: part.write_bytes(server.files["/images"]))
+    monkeypatch.setattr(remote, "download", lambda _, part, __: part.write_bytes(server.files["/images"]))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**28 + 100_000))
     monkeypatch.setattr(archive, "_check_space", flaky_first(archive._check_space))
     with expect("of free space and 0.[67] GB|of free space and 0.3 GB"):
@@ -654,7 +656,7 @@ def test_the_undamaged_zip_is_accepted(server, tmp_path):
 
 
 def test_an_absurd_directory_is_not_read(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(archive, "MAX_DIRECTORY", 3000)
+    monkeypatch.setattr(remote, "MAX_DIRECTORY", 3000)
     sources = serve(server, pack(tree(files=20)))
     with expect("absurdly large"):
         fetch(tmp_path, "1", **sources)
@@ -702,7 +704,7 @@ def test_mutated_zips_never_raise_anything_else(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"<html>Please log in</html>", b"", pack({"a": b"b"}), b"PK" + bytes(archive.MAX_NOTES + 10)]
+    "content", [b"<html>Please log in</html>", b"", pack({"a": b"b"}), b"PK" + bytes(remote.MAX_NOTES + 10)]
 )
 def test_what_is_no_workbook_does_not_become_the_notes(server, tmp_path, content):
     members = tree()
@@ -714,7 +716,7 @@ def test_what_is_no_workbook_does_not_become_the_notes(server, tmp_path, content
     with expect(by_hand):
         fetch(tmp_path, **sources)
     assert extracted(tmp_path) == members and not (tmp_path / "Radiologists Report.xlsx").exists()
-    assert server.sent("/notes") <= archive.MAX_NOTES
+    assert server.sent("/notes") <= remote.MAX_NOTES
 
     server.log.clear()
     (tmp_path / "Radiologists Report.xlsx").write_bytes(workbook())
@@ -746,7 +748,7 @@ def test_the_next_command_fits_the_number_of_patients():
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     """Files of a phantom archive, the workbook apart, and its ZIP."""
-    folder = phantom.write_phantom(tmp_path_factory.mktemp("original") / "phantom", 2, seed=5)
+    folder = write_phantom(tmp_path_factory.mktemp("original") / "phantom", 2, seed=5)
     files = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
     book = files.pop("Radiologists Report.xlsx")
     return files, book, pack(files)

@@ -19,9 +19,11 @@ import pytest
 from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000Lossless, generate_uid
 
+from lhdlib import files
 from lhdlib import profile as profiles
-from lhdlib import workspace
-from lhdlib.data import dataset, dicom, resampling
+from lhdlib.data import dataset, dicom, resampling, splits, store
+from lhdlib.data.labels import label_samples
+from lhdlib.data.store import SPARE, fingerprint, write_store
 from lhdlib.errors import UserError
 from tests.data import trees
 
@@ -119,7 +121,7 @@ class InProcess:
 
 @pytest.fixture
 def in_process(monkeypatch):
-    monkeypatch.setattr(dataset, "ProcessPoolExecutor", InProcess)
+    monkeypatch.setattr(store, "ProcessPoolExecutor", InProcess)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +148,7 @@ def small(archive, tmp_path_factory):
     for patient in PATIENTS.keys() - {"0001", "0003", "0004", "0005", "0009"}:
         shutil.rmtree(place / "archive" / "01_MRI_Data" / patient)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dataset, "ProcessPoolExecutor", InProcess)
+        patch.setattr(store, "ProcessPoolExecutor", InProcess)
         data = dataset.build_dataset(place / "archive", place / "01", SMALL, 0)
     return SimpleNamespace(archive=place / "archive", folder=place / "01", data=data)
 
@@ -357,7 +359,7 @@ def test_a_changed_profile_is_built_again(values, copy, builds):
 
 
 def test_one_process_writes_the_store_that_several_write(built, archive, tmp_path):
-    failed = dataset.write_store(archive.folder, built.data.slices, tmp_path / "store.npy", PROFILE.data, workers=1)
+    failed = write_store(archive.folder, built.data.slices, tmp_path / "store.npy", PROFILE.data, workers=1)
     np.testing.assert_array_equal(np.load(tmp_path / "store.npy"), built.data.images)
     assert len(failed) == 1 and failed.reason[0].startswith("pixels unreadable")
 
@@ -384,7 +386,7 @@ def test_a_build_that_stops_leaves_the_earlier_dataset(where, copy, in_process, 
 def test_a_build_that_stops_while_it_replaces_tables_is_not_taken_for_whole(when, copy, in_process, monkeypatch):
     """A new store beside old tables, or the other way round, would be wrong without a sign of it."""
     change_pixels(copy)
-    written, write_table = [], workspace.write_table
+    written, write_table = [], files.write_table
 
     def stop(path, table):
         if len(written) == when:
@@ -393,7 +395,7 @@ def test_a_build_that_stops_while_it_replaces_tables_is_not_taken_for_whole(when
         write_table(path, table)
 
     with monkeypatch.context() as patch:
-        patch.setattr(workspace, "write_table", stop)
+        patch.setattr(files, "write_table", stop)
         with pytest.raises(KeyboardInterrupt):
             dataset.build_dataset(copy.archive, copy.folder, SMALL, 0)
     with pytest.raises(UserError):
@@ -431,7 +433,7 @@ def test_bad_input_ends_in_one_sentence_and_changes_nothing(copy, in_process, mo
 
 def test_too_little_disk(copy, in_process, small, monkeypatch):
     before = contents(copy.folder)
-    needed = small.data.images.nbytes + dataset.SPARE
+    needed = small.data.images.nbytes + SPARE
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=needed - 1))
     with pytest.raises(UserError, match="make room.*--results") as error:
         dataset.build_dataset(copy.archive, copy.folder, SMALL, 1)
@@ -595,13 +597,13 @@ def random_samples(rng, patients=60):
     return pd.DataFrame(rows, columns=["patient", "label"]).sample(frac=1, random_state=int(rng.integers(99)))
 
 
-@pytest.mark.parametrize("how", dataset.SPLITS)
+@pytest.mark.parametrize("how", splits.SPLITS)
 def test_splits_are_balanced_and_disjoint(how):
     rng = np.random.default_rng(3)
     settings = PROFILE.replace(data={"test_per_class": 13, "validation_per_class": 5}).data
     for seed in range(20):
         samples = random_samples(rng).reset_index(drop=True)
-        part = dataset.assign_split(samples, settings, seed, how)
+        part = splits.assign_split(samples, settings, seed, how)
         for name, each in (("test", 13), ("validation", 5)):
             assert [((part == name) & (samples.label == label)).sum() for label in (0, 1)] == [each, each]
         assert set(part) <= {"train", "test", "validation", "unused"}
@@ -613,37 +615,37 @@ def test_splits_are_balanced_and_disjoint(how):
             assert set(samples.patient[part == "unused"]) <= homes["test"] | homes["validation"]
         else:
             assert (part == "train").sum() == len(samples) - 36
-        assert (part == dataset.assign_split(samples, settings, seed, how)).all()
-        assert (part != dataset.assign_split(samples, settings, seed + 1, how)).any()
+        assert (part == splits.assign_split(samples, settings, seed, how)).all()
+        assert (part != splits.assign_split(samples, settings, seed + 1, how)).any()
 
 
 def test_the_published_split_draws_every_sample_alike():
     """Each positive sample lands in the test set with the same chance, whatever its place in the table."""
     settings = PROFILE.replace(data={"test_per_class": 4, "validation_per_class": 2}).data
     samples = pd.DataFrame({"patient": [f"{n // 3:04d}" for n in range(30)], "label": [n % 2 for n in range(30)]})
-    tests = sum((dataset.assign_split(samples, settings, seed, "paper") == "test").astype(int) for seed in range(300))
+    tests = sum((splits.assign_split(samples, settings, seed, "paper") == "test").astype(int) for seed in range(300))
     assert tests.sum() == 300 * 8 and np.abs(tests - 300 * 4 / 15).max() < 5 * np.sqrt(300 * 4 / 15)
 
 
-@pytest.mark.parametrize("how", dataset.SPLITS)
+@pytest.mark.parametrize("how", splits.SPLITS)
 def test_too_few_samples_of_a_class(how):
     settings = PROFILE.replace(data={"test_per_class": 2, "validation_per_class": 1}).data
     for labels in ([0] * 20, [1] * 20, [0] * 20 + [1] * 2, [0] * 20 + [1] * 3, []):
         samples = pd.DataFrame({"patient": [f"{n:04d}" for n in range(len(labels))], "label": labels})
         with pytest.raises(UserError, match=f"{sum(labels)} positive and {labels.count(0)} negative") as error:
-            dataset.assign_split(samples, settings, 0, how)
+            splits.assign_split(samples, settings, 0, how)
         assert is_sentence(error)
 
 
 def test_held_out_slices():
     slices = pd.DataFrame({"path": [f"{n}.ima" for n in range(200)]})
     failed = {"3.ima", "77.ima"}
-    part = dataset.pretrain_split(slices, failed, 50, 0)
+    part = splits.pretrain_split(slices, failed, 50, 0)
     assert Counter(part) == {"train": 148, "validation": 50, "": 2} and part[3] == part[77] == ""
-    assert (part == dataset.pretrain_split(slices, failed, 50, 0)).all()
-    assert (part != dataset.pretrain_split(slices, failed, 50, 1)).any()
+    assert (part == splits.pretrain_split(slices, failed, 50, 0)).all()
+    assert (part != splits.pretrain_split(slices, failed, 50, 1)).any()
     with pytest.raises(UserError) as error:
-        dataset.pretrain_split(slices, failed, 198, 0)
+        splits.pretrain_split(slices, failed, 198, 0)
     assert is_sentence(error)
 
 
@@ -652,7 +654,7 @@ def test_repeated_notes_of_one_patient_do_not_multiply_samples():
     note = "Disc bulge at L4-L5."
     notes = pd.DataFrame([("0001", note), ("0001", note), ("0001", ""), ("0002", note), ("0002", "Normal.")])
     notes.columns = ["patient", "note"]
-    kept, aside = dataset.label_samples(samples, notes)
+    kept, aside = label_samples(samples, notes)
     assert kept[["patient", "label"]].values.tolist() == [["0001", 1]]
     assert aside[["patient", "reason"]].values.tolist() == [["0002", "several notes for this patient"]]
 
@@ -669,12 +671,12 @@ def test_what_a_dataset_calls_itself():
 def test_the_fingerprint_sees_pixels_and_labels():
     store = np.zeros((600, 4, 4), np.float16)
     samples = pd.DataFrame({"patient": ["0001"], "label": [1]})
-    first = dataset.fingerprint(store, samples)
-    assert first == dataset.fingerprint(store.copy(), samples.copy())
+    first = fingerprint(store, samples)
+    assert first == fingerprint(store.copy(), samples.copy())
     store[599, 3, 3] = 1
-    assert first != dataset.fingerprint(store, samples)
+    assert first != fingerprint(store, samples)
     store[599, 3, 3] = 0
-    assert first != dataset.fingerprint(store, samples.assign(label=0))
+    assert first != fingerprint(store, samples.assign(label=0))
 
 
 def test_the_fingerprints_see_no_words_and_pre_training_no_labels(copy, in_process, small):
@@ -693,5 +695,5 @@ def test_the_fingerprints_see_no_words_and_pre_training_no_labels(copy, in_proce
 
 def test_the_description_is_json_with_the_counts(built):
     info = json.loads((built.folder / "dataset.json").read_text())
-    assert info == built.data.info and set(info["splits"]) == set(dataset.SPLITS)
+    assert info == built.data.info and set(info["splits"]) == set(splits.SPLITS)
     assert info["set_aside"]["no note for this patient"] == 3 and info["rejected"]["duplicate"] == 5

@@ -22,7 +22,9 @@ import pytest
 from pydicom import uid
 from pydicom.data import get_testdata_file
 
-from lhdlib.data import decoder, dicom, dicom_file
+from lhdlib.data import dicom
+from lhdlib.data.dicom_file import decoder, rules
+from lhdlib.data.dicom_file.header import KNOWN, MAX_BYTES, META, PLAIN_TEXT, TAGS, parsed
 from lhdlib.errors import UserError
 from tests.data import trees
 
@@ -81,7 +83,7 @@ def parts(tmp_path_factory) -> Parts:
 
 
 def read(path: Path) -> dict:
-    return dicom_file.read_header(str(path.parent), path.name)
+    return rules.read_header(str(path.parent), path.name)
 
 
 def in_syntax(syntax: str, seed: int = 0, **tags) -> pydicom.Dataset:
@@ -165,7 +167,7 @@ def examine(share: tuple[int, int, str]) -> dict:
         try:
             record = read(path)
             reason = record.get("reason", "")
-            if not reason and set(dicom_file.COLUMNS) - record.keys() != {"remark"}:
+            if not reason and set(rules.COLUMNS) - record.keys() != {"remark"}:
                 found["faults"].append((seed, "neither indexed nor listed"))
             if SECRET in str(record.get("reason")):
                 found["faults"].append((seed, "quotes the header"))
@@ -364,7 +366,7 @@ def test_no_folder_or_no_file(tmp_path, make):
 def test_a_file_over_the_limit_is_listed(tmp_path):
     path = trees.save(trees.make_slice(size=(8, 8)), tmp_path / "a")
     with path.open("ab") as file:
-        file.truncate(dicom_file.MAX_BYTES + 1)
+        file.truncate(MAX_BYTES + 1)
     assert read(path)["reason"].startswith("too large")
 
 
@@ -375,7 +377,7 @@ def test_a_file_over_the_limit_is_listed(tmp_path):
 def test_every_transfer_syntax_reads_to_the_same_pixels(syntax, tmp_path):
     image = in_syntax(syntax, seed=5)
     path = trees.save(image, tmp_path / "0001" / "s" / "t" / "a")
-    record = dicom_file.read_header(str(tmp_path), "0001/s/t/a")
+    record = rules.read_header(str(tmp_path), "0001/s/t/a")
     assert "reason" not in record and record["transfer_syntax"] == syntax and record["bytes"] >= 0
     if syntax in FOREIGN_JPEG:
         expected = pydicom.dcmread(get_testdata_file(FOREIGN_JPEG[syntax], download=False)).pixel_array
@@ -567,7 +569,7 @@ def random_file(rng: np.random.Generator, syntax: str, odd: float) -> bytes:
     image = []
     if (characters := CHARACTER_SETS[rng.integers(len(CHARACTER_SETS))]) is not None:
         image.append((0x00080005, "CS", characters))
-    for tag in dicom_file.TAGS:
+    for tag in TAGS:
         vr, pool = pydicom.datadict.dictionary_VR(tag), pools.get(pydicom.datadict.dictionary_VR(tag), TEXTS[:3])
         if rng.random() < odd:
             vr = rng.choice(["UN", "OB", "LO", "DS", "IS", "US", "UI", "FD"])
@@ -602,9 +604,9 @@ def test_values_are_those_of_pydicom(syntax, tmp_path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             reference = pydicom.dcmread(path, stop_before_pixels=True)
-            with dicom_file._parsed(path) as (header, _):
-                for keyword in rng.permutation(list(dicom_file.KNOWN)):
-                    source = reference.file_meta if keyword in dicom_file.META else reference
+            with parsed(path) as (header, _):
+                for keyword in rng.permutation(list(KNOWN)):
+                    source = reference.file_meta if keyword in META else reference
                     assert value_of(header, keyword) == value_of(source, keyword), (number, keyword)
                 by_pydicom += "dataset" in vars(header)
     assert by_pydicom == 600 if syntax == uid.ExplicitVRBigEndian else 300 < by_pydicom < 400  # both ways were compared
@@ -612,7 +614,7 @@ def test_values_are_those_of_pydicom(syntax, tmp_path):
 
 def test_plain_text_is_the_same_in_every_character_set():
     """What `PLAIN_TEXT` lets pass is decoded as ASCII, whatever character set the file says."""
-    letters = bytes(code for code in range(256) if dicom_file.PLAIN_TEXT.fullmatch(bytes([code])))
+    letters = bytes(code for code in range(256) if PLAIN_TEXT.fullmatch(bytes([code])))
     assert len(letters) == 92 and letters.isascii()
     for encoding in pydicom.charset.python_encoding.values():
         assert letters.decode(encoding) == letters.decode("ascii"), encoding
@@ -704,7 +706,7 @@ def test_the_table_holds_what_the_header_says(tmp_path):
     slices, rejected = dicom.index_tree(tmp_path)
     assert (
         rejected.empty
-        and list(slices.columns) == dicom_file.COLUMNS
+        and list(slices.columns) == rules.COLUMNS
         and not slices.drop(columns="remark").isna().any(axis=None)
     )
     for row in slices.itertuples():

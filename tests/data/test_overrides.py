@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lhdlib import stale, workspace
-from lhdlib.data import card, dataset, overrides
+from lhdlib import files
+from lhdlib.data import card, dataset, overrides, store
 from lhdlib.data.discs import COLUMNS, LEVELS
 from lhdlib.errors import UserError
+from lhdlib.run import stale, workspace
 from tests.data import trees
 from tests.data.test_dataset import PROFILE, InProcess, write_notes
 
@@ -332,7 +333,7 @@ def archive(tmp_path_factory):
 
 
 def test_the_build_applies_verdicts_last_and_counts_them(archive, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(dataset, "ProcessPoolExecutor", InProcess)
+    monkeypatch.setattr(store, "ProcessPoolExecutor", InProcess)
     here, folder = tmp_path / "archive", tmp_path / "01"
     shutil.copytree(archive, here)
     (here / dataset.NOTES_NAME).rename(tmp_path / dataset.NOTES_NAME)  # beside the archive
@@ -340,7 +341,7 @@ def test_the_build_applies_verdicts_last_and_counts_them(archive, tmp_path, monk
     def build():
         data = dataset.build_dataset(here, folder, SETTINGS, 0)
         judged = data.samples[data.samples.patient < "0005"]
-        aside = workspace.read_table(folder / "set_aside.csv", dtype=str)
+        aside = files.read_table(folder / "set_aside.csv", dtype=str)
         reasons = {(row.patient, row.level): row.reason for row in aside.itertuples()}
         return data, {(row.patient, row.level): row.label for row in judged.itertuples()}, reasons
 
@@ -412,7 +413,7 @@ def test_a_new_verdict_makes_the_first_notebook_stale(where, tmp_path):
 
     def run():
         with stale.recorded(plan, "01"):
-            workspace.write_json(space.part("01") / "dataset.json", {})
+            files.write_json(space.part("01") / "dataset.json", {})
         assert stale.reasons(plan, "01") == []
 
     run()

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from lhdlib.data import reports
+from lhdlib.data.grammar.levels import LUMBAR_LEVELS
 from lhdlib.data.reports import disc_labels, label_table, note_flags, parse_report, read_notes
 from lhdlib.errors import UserError
 
@@ -160,7 +161,7 @@ def test_label_table_flags_only_what_is_open():
         {"patient": ["0001", "0002", "0003"], "note": ["Multilevel bulges, mainly at L4-L5", "", None]}
     )
     table = label_table(notes)
-    assert table["level"].tolist() == list(reports.LUMBAR_LEVELS)
+    assert table["level"].tolist() == list(LUMBAR_LEVELS)
     assert table.loc[table["label"], "level"].tolist() == ["L4-L5"]
     assert (table["flag"] == "").tolist() == table["label"].tolist()
 

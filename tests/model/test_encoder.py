@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from benchmarks.training_step import our_name
 from lhdlib import profile
-from lhdlib.model.distribute import Dropout
 from lhdlib.model.encoder import build_encoder, build_supervised, computed_in, extractor
+from lhdlib.model.layers import Dropout
 from lhdlib.profile import Encoder
 
 RESNET50 = Encoder(blocks=(3, 4, 6, 3), width=64, dim=256, fc_block="dense-norm-relu")

@@ -1,0 +1,219 @@
+"""Are the heatmaps faithful to the classifier? Deletion and insertion, sanity checks, class dependence."""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy import ndimage, special, stats
+
+from lhdlib import gradcam
+from lhdlib.evaluate import Estimate, patient_mean
+from lhdlib.evidence.localise import over_slices, rank_correlation, upsampled
+from lhdlib.model import inference
+from lhdlib.progress import progress_bar
+
+CHANGED = 0.5  #: below this rank correlation a map counts as changed
+SHARES = np.linspace(0, 1, 9)  #: of pixels deleted or inserted
+DISCS = 30  #: whose deletion and insertion curves are drawn
+
+
+# Without truth: deletion, insertion, sanity checks
+
+
+def perturb(
+    extractor: keras.Model,
+    slices: np.ndarray,
+    heat: np.ndarray,
+    weights: np.ndarray,
+    bias: float,
+    shares: np.ndarray = SHARES,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Deletion and insertion curves (Petsiuk et al. 2018, arXiv:1806.07421): the probability while pixels are swapped.
+
+    In each of the three slices the same share of pixels, the hottest first, is replaced by the blurred slice
+    (deletion), or restored in the blurred slice (insertion). Equally hot pixels go in random order.
+
+    Parameters
+    ----------
+    extractor : keras.Model
+    slices, heat : np.ndarray, shape (n, 3, W, W)
+    weights : np.ndarray, shape (3, d)
+    bias : float
+    shares : np.ndarray, shape (k,)
+        In [0, 1].
+
+    Returns
+    -------
+    deletion, insertion : np.ndarray, shape (n, k)
+        Probability that the disc is abnormal.
+    """
+    size = slices.shape[-1]
+    blurred = ndimage.gaussian_filter(slices, (0, 0, size / 8, size / 8), mode="nearest")
+    flat = heat.reshape(*heat.shape[:2], -1)
+    noise = np.random.default_rng([seed, 52]).random(flat.shape, np.float32)
+    rank = np.lexsort((noise, -flat)).argsort(axis=-1).reshape(heat.shape)  # 0 is the hottest
+    curves = []
+    for share in shares:
+        swapped = rank < round(share * size**2)
+        pair = np.where(swapped, blurred, slices), np.where(swapped, slices, blurred)
+        curves.append([_probability(extractor, changed, weights, bias) for changed in pair])
+    return tuple(np.transpose(curves, (1, 2, 0)))
+
+
+def _probability(
+    extractor: keras.Model, slices: np.ndarray, weights: np.ndarray, bias: float, batch: int = 32
+) -> np.ndarray:
+    found, compute = [], inference.forward(extractor)
+    for start in range(0, len(slices), batch):
+        part = slices[start : start + batch]
+        features = compute(tf.constant(part.reshape(-1, *part.shape[2:], 1)))[0].numpy()
+        found.append((features.reshape(len(part), *weights.shape) * weights).sum(axis=(1, 2)) + bias)
+    return special.expit(np.concatenate(found))
+
+
+def faithfulness(
+    extractor: keras.Model,
+    slices: np.ndarray,
+    maps: Mapping[str, np.ndarray],
+    weights: np.ndarray,
+    bias: float,
+    patients: np.ndarray,
+    seed: int = 0,
+) -> dict:
+    """Deletion and insertion of several kinds of maps and of random ones, with paired differences.
+
+    Parameters
+    ----------
+    extractor : keras.Model
+    slices : np.ndarray, shape (n, 3, W, W)
+    maps : mapping of kind -> np.ndarray, shape (n, 3, u, v)
+    weights : np.ndarray, shape (3, d)
+    bias : float
+    patients : np.ndarray, shape (n,)
+
+    Returns
+    -------
+    dict
+        ``deletion`` and ``insertion``, each with ``curve`` (kind -> mean probability at ``shares``), ``area`` (kind
+        -> area under a disc's curve: ``value, low, high``) and ``difference`` (kind minus ``random``); ``shares``,
+        ``discs``.
+    """
+    shape = next(iter(maps.values())).shape
+    kinds = {**maps, "random": np.random.default_rng([seed, 53]).random(shape, np.float32)}
+    found = {}
+    for kind, values in progress_bar(kinds.items(), desc="deletion and insertion"):
+        heat = upsampled(gradcam.normalise(values), slices.shape[-1])
+        found[kind] = perturb(extractor, slices, heat, weights, bias, seed=seed)
+    result: dict = {"shares": SHARES.tolist(), "discs": len(slices)}
+    for place, name in enumerate(("deletion", "insertion")):
+        curves = {kind: pair[place] for kind, pair in found.items()}
+        areas = {kind: np.trapezoid(curve, SHARES, axis=1) for kind, curve in curves.items()}
+        result[name] = {
+            "curve": {kind: curve.mean(axis=0).tolist() for kind, curve in curves.items()},
+            "area": {
+                kind: patient_mean(area, patients, (0.0, 1.0), seed=seed)._asdict() for kind, area in areas.items()
+            },
+            "difference": {
+                kind: patient_mean(areas[kind] - areas["random"], patients, seed=seed)._asdict() for kind in maps
+            },
+        }
+    return result
+
+
+def similarity(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Rank correlation of the cells of maps (n, 3, u, v), mean over the three slices; nan where no slice has one."""
+    flat = (maps.reshape(*maps.shape[:2], -1) for maps in (one, other))
+    found = rank_correlation(*flat)
+    return over_slices(np.nan_to_num(found), np.isfinite(found))
+
+
+def sanity(
+    maps: Mapping[str, np.ndarray], changed: Mapping[str, Mapping[str, np.ndarray]], patients: np.ndarray, seed: int = 0
+) -> dict:
+    """How alike maps stay when what they explain is randomised (Adebayo et al. 2018, arXiv:1810.03292).
+
+    Parameters
+    ----------
+    maps : mapping of kind -> np.ndarray, shape (n, 3, u, v)
+        Of the trained model.
+    changed : mapping of check -> mapping of kind -> np.ndarray, shape (n, 3, u, v)
+        Of the same discs after a change; a check that leaves no map of a kind any heat is left out there.
+    patients : np.ndarray, shape (n,)
+
+    Returns
+    -------
+    dict
+        kind -> check -> ``value, low, high`` of the rank correlation, and ``verdict``: "passes" when the interval
+        lies below `CHANGED`, "fails" when it lies above, else "undecided". ``another disc`` (without a verdict) is the
+        likeness of two different patients' maps.
+    """
+    other = _other_patient(patients, seed)
+    result: dict = {}
+    for kind, before in maps.items():
+        result[kind] = {"another disc": patient_mean(similarity(before, before[other]), patients, seed=seed)._asdict()}
+        for check, after in changed.items():
+            likeness = similarity(before, after[kind])
+            if np.isfinite(likeness).any():
+                found = patient_mean(likeness, patients, seed=seed)
+                result[kind][check] = found._asdict() | {"verdict": _verdict(found)}
+    return result
+
+
+def certificate(
+    trained: gradcam.Explained, opposite: gradcam.Explained, plain: np.ndarray, patients: np.ndarray, seed: int = 0
+) -> dict:
+    """What the maps are made of, beside what `sanity` says of them.
+
+    Parameters
+    ----------
+    trained, opposite : gradcam.Explained
+        Of the classifier, and of the one with the signs of its weights and bias turned: its "abnormal" is "normal".
+    plain : np.ndarray, shape (n, 3, u, v)
+        The plain mean of the channels: the map of a classifier without weights (Eq. 18 is uniform then).
+    patients : np.ndarray, shape (n,)
+
+    Returns
+    -------
+    dict
+        ``channels``: how many there are, 3n of Eq. 18; ``effective``: the exponential of the entropy of their weights
+        w, as many channels as share the weight equally; ``classic``: the rank correlation, as in `sanity`, of the
+        paper's map with classic Grad-CAM; and for the maps ``paper`` and ``classic``: ``plain``, the same with the
+        plain mean; ``opposite``, its mean over the discs between a disc's two maps for the two classes, and
+        ``most_changed``, the largest difference between these two anywhere.
+    """
+    weights = trained.weights.reshape(len(trained.weights), -1)
+    channels = weights.shape[1]
+    effective = patient_mean(np.exp(stats.entropy(weights, axis=1)), patients, (1.0, float(channels)), seed=seed)
+
+    def likeness(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
+        return patient_mean(similarity(one, other), patients, seed=seed)._asdict()
+
+    both = {"paper": (trained.maps, opposite.maps), "classic": (trained.classic, opposite.classic)}
+    return {
+        "channels": channels,
+        "effective": effective._asdict(),
+        "classic": likeness(trained.maps, trained.classic),
+        "plain": {kind: likeness(own, plain) for kind, (own, _) in both.items()},
+        "opposite": {kind: float(np.nanmean(similarity(own, other))) for kind, (own, other) in both.items()},
+        "most_changed": {kind: float(np.abs(own - other).max()) for kind, (own, other) in both.items()},
+    }
+
+
+def _verdict(found: Estimate) -> str:
+    if found.high < CHANGED:
+        return "passes"
+    return "fails" if found.low >= CHANGED else "undecided"
+
+
+def _other_patient(patients: np.ndarray, seed: int) -> np.ndarray:
+    """For each sample the row of a random one of another patient (of itself where there is none)."""
+    rng = np.random.default_rng([seed, 54])
+    patients, everyone = np.asarray(patients), np.arange(len(patients))
+    return np.array(
+        [
+            rng.choice(everyone[patients != p]) if (patients != p).any() else i
+            for i, p in zip(everyone, patients, strict=True)
+        ]
+    )

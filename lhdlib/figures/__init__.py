@@ -1,0 +1,1 @@
+"""From arrays and result files to figures, tables, words and pages."""

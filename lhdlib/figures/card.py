@@ -1,0 +1,109 @@
+"""The dataset card's figures: from files to samples, and how the slices were acquired."""
+
+import textwrap
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lhdlib.figures.style import BLUE, COLUMN, GREEN, MM, ORANGE, SMALL, Canvas, described, styled
+
+BIN_MM = 0.5  # of histograms
+FARTHEST_MM = 10.0  # what lies beyond is counted in the last bin, and in the legend
+
+
+@styled
+def dataset_flow(steps: pd.DataFrame, split: str) -> Figure:
+    """From files to samples: what was kept goes down, what was set aside to the right, with the reason.
+
+    Parameters
+    ----------
+    steps : pd.DataFrame
+        Of `data.card.flow`.
+    split : str
+        Of the samples, "paper" or "patient".
+    """
+    line, gap, left, right = 2.9, 6, (1, 38), (45, 39)  # mm; x and width of both columns
+    rows = []  # of boxes: (title, lines, colour) left and right
+    for name in ("files", "axial slices", "T2 slabs", "labelled discs", f"samples, split {split!r}"):
+        step = steps[steps.step == name]
+        kept, away = step[step["set aside"] == ""], step[step["set aside"] == "yes"]
+        what, *condition = name.split(", ")
+        main = (f"{step.number.sum():,} {what}", condition + _outcomes(kept, left[1]), BLUE)
+        side = (f"{away.number.sum():,} set aside", _outcomes(away, right[1]), ORANGE)
+        if name == "axial slices":
+            away = steps[steps.step == "axial slices in pre-training"]
+            side = ("all of them: pre-training", _outcomes(away, right[1]), GREEN)
+        rows.append((main, side))
+    heights = [[4 + line * (1 + len(lines)) for _, lines, _ in row] for row in rows]
+    page = Canvas(COLUMN, sum(map(max, heights)) + gap * (len(rows) - 1) + 2)
+    y = 1.0
+    for number, (row, tall) in enumerate(zip(rows, heights, strict=True)):
+        for (x, width), (title, lines, color), height in zip((left, right), row, tall, strict=True):
+            if lines:
+                page.box(x, y, width, height, "", color)
+                page.text(x + 2, y + 2 + line / 2, title, ha="left", weight="bold", fontsize=SMALL)
+            for place, text in enumerate(lines):
+                page.text(x + 2, y + 2 + line * (place + 1.5), text, ha="left", fontsize=SMALL)
+        if row[1][1]:
+            page.arrow((left[0] + left[1] + 0.4, y + min(tall) / 2), (right[0] - 0.4, y + min(tall) / 2))
+        below, middle = y + max(tall) + gap, left[0] + left[1] / 2
+        if number + 1 < len(rows):
+            page.arrow((middle, y + tall[0] + 0.4), (middle, below - 0.4))
+        y = below
+    boxes = [title for row in rows for title, lines, _ in row if lines]
+    return described(page.fig, f"Flow chart; downwards what was kept, to the right what was not: {'; '.join(boxes)}.")
+
+
+def _outcomes(steps: pd.DataFrame, width: float) -> list[str]:
+    """``number outcome`` of each row, wrapped to a box of `width` millimetres."""
+    wrap = textwrap.TextWrapper(int(width / 1.35), subsequent_indent="   ")
+    texts = (f"{number:,} {outcome}" for number, outcome in zip(steps.number, steps.outcome, strict=True))
+    return [part for text in texts for part in wrap.wrap(text)]
+
+
+@styled
+def acquisition(*, prevalence: pd.DataFrame, distances: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Share of abnormal samples per level, and histograms of distances.
+
+    Parameters
+    ----------
+    prevalence : pd.DataFrame
+        ``level``, ``samples``, ``share``, ``low``, ``high`` (`data.card.prevalence`).
+    distances : mapping of quantity -> mapping of weighting -> np.ndarray
+        Millimetres (`data.card.distances`); nan where the header states none.
+    """
+    fig = Figure(figsize=(COLUMN * MM, (1 + len(distances)) * 38 * MM), layout="constrained")
+    top, *below = fig.subplots(1 + len(distances), 1)
+    places = np.arange(len(prevalence))
+    span = np.maximum([prevalence.share - prevalence.low, prevalence.high - prevalence.share], 0)
+    top.errorbar(places, prevalence.share, span, fmt="o", color=BLUE, ms=4.5, capsize=2.5)
+    top.set_xticks(places, [f"{row.level}\n{row.samples:,}" for row in prevalence.itertuples()])
+    top.set(xlim=(-0.5, len(places) - 0.5), ylim=(0, 1), ylabel="share abnormal", xlabel="disc level, samples")
+    top.grid(axis="y", lw=0.4, color="0.9")
+    seen = [f"{row.level} {row.share:.2f}" for row in prevalence.itertuples()]
+    alt = [f"Share of abnormal samples by disc level: {', '.join(seen)}."]
+    for ax, (quantity, groups) in zip(below, distances.items(), strict=True):
+        stated = [np.clip(values[np.isfinite(values)], 0, FARTHEST_MM) for values in groups.values()]
+        bins = np.arange(-BIN_MM / 2, FARTHEST_MM + BIN_MM, BIN_MM)  # around 0, 0.5, 1, ...
+        labels = [f"{name}: {_median(values)}" for name, values in groups.items()]
+        ax.hist(stated, bins, label=labels, color=[BLUE, ORANGE, GREEN][: len(stated)])
+        for bars, hatch in zip(ax.containers, ("", "//////", "......"), strict=False):
+            for bar in bars:
+                bar.set(hatch=hatch, edgecolor="white", linewidth=0)
+        ax.set(xlabel=f"{quantity} (mm)", ylabel="number")
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
+        alt.append(f"Histogram of the {quantity}: {'; '.join(labels)}.")
+    return described(fig, " ".join(alt))
+
+
+def _median(values: np.ndarray) -> str:
+    stated = values[np.isfinite(values)]
+    text = f"{len(stated):,}" + (f", median {np.median(stated):.2f} mm" if len(stated) else "")
+    for count, what in (
+        (len(values) - len(stated), "unknown"),
+        ((stated > FARTHEST_MM).sum(), f"above {FARTHEST_MM:g} mm"),
+    ):
+        text += f", {count:,} {what}" if count else ""
+    return text

@@ -1,0 +1,258 @@
+"""Which claims of the paper hold in a run: a table computed from the result files of notebooks 04 to 07.
+
+A claim says where one or more quantities lie: a difference above 0, for example. For each quantity the run has a value
+with a 95 % interval (patients resampled). The rule is the same for all:
+
+- a quantity *agrees* when its whole interval lies where the claim says, *disagrees* when none of it does;
+- the claim **holds** when all its quantities agree, **does not hold** when one disagrees, and otherwise, or when a
+  quantity was not measured, **cannot be decided on this data**.
+
+What the paper says may be true and yet mean less than it seems: *stricter readings*, which are not the paper's, stand
+below its claims and are counted apart.
+
+The limits that the paper does not give are the constants below. An interval is about other patients and other seeds of
+fine-tuning; each setting was pre-trained once, so that another pre-training could still turn a narrow verdict.
+
+Result files, all JSON: ``04/evidence.json`` (``balance``, ``controls``), ``05/comparisons.json`` and
+``06/comparisons.json`` (`evaluate.compare`, `evaluate.contrast`), ``07/localisation.json`` (`localise.measure`; no file
+where lesions have no truth masks).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lhdlib import files, paper
+from lhdlib.figures import publish, words
+from lhdlib.figures.evidence import difference_text
+
+HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be decided on this data"
+
+SIMILAR = 0.05  #: how far "similar performance" may lie below
+BALANCED = 0.1  #: how far sensitivity and specificity may lie apart
+CLEARLY = 0.2  #: `localise.MARGIN`, without what that module takes seconds to import
+
+REGULARIZATION = 'section "Effect of regularization level on feature extractor performance", Table 3'
+LABELS = 'section "Effect of the number of labels", Fig. 9'
+HEAT = 'section "Classifier heatmap visualization experiment", Fig. 10'
+PAIRED = "difference on the same discs, patients resampled; p: McNemar (ACC), DeLong (AUC)"
+
+Quantity = Mapping[str, float]  # value, low, high, and p where there is a test
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper says, where, and what would show it: the quantities and the open range that they must lie in."""
+
+    text: str
+    place: str
+    published: str
+    test: str
+    above: float
+    quantities: Callable[[Mapping[str, Any]], Mapping[str, Quantity]]  #: name -> quantity, from the result files
+    below: float = inf
+    stricter: bool = False  #: a reading that is not the paper's
+
+
+def setting_key(setting: tuple[float, float]) -> str:
+    """Name of a regularisation setting (w, dr) in ``05/comparisons.json``, as of its folder."""
+    return "w{:g}_dr{:g}".format(*setting)
+
+
+def judge(quantities: Sequence[Quantity], above: float, below: float = inf) -> str:
+    """The verdict (see the module's text) on quantities that a claim puts between `above` and `below`."""
+    agree = [above < q["low"] and q["high"] < below for q in quantities]
+    disagree = [q["high"] <= above or below <= q["low"] for q in quantities]
+    if any(disagree):
+        return FAILS
+    return HOLDS if agree and all(agree) else OPEN
+
+
+def _metrics(found: Mapping[str, Quantity], names: Sequence[str] = ("ACC", "AUC")) -> dict[str, Quantity]:
+    return {name: found[name] for name in names}
+
+
+def _located(found: Mapping[str, Any], *keys: str) -> dict[str, Quantity]:
+    """A difference in `localise.measure`, named by the first key; nothing where there are no truth masks."""
+    differences = found.get("07/localisation", {}).get("differences")
+    return {keys[0].replace("_", " "): differences[keys[0]][keys[1]]} if differences else {}
+
+
+def _published(setting: tuple[float, float]) -> str:
+    """The paper's differences between the setting that it chose and another."""
+    return ", ".join(
+        f"{name} {words.signed(paper.TABLE3[paper.CHOSEN][name] - paper.TABLE3[setting][name], '.4f')}"
+        for name in ("ACC", "AUC")
+    )
+
+
+NONE, HALF = (0.0, 0.0), (1e-4, 0.5)  # settings of Table 3
+FEW, ALL = paper.LABEL_COUNTS[0], paper.LABEL_COUNTS[-1]
+CLAIMS = (
+    Claim(
+        f"A moderate L2 term helps: w = {paper.CHOSEN[0]:g} is above w = {NONE[0]:g}",
+        REGULARIZATION,
+        _published(NONE),
+        f"{PAIRED}; must lie above 0",
+        0.0,
+        lambda found: _metrics(found["05/comparisons"][setting_key(NONE)]),
+    ),
+    Claim(
+        f"Dropout {HALF[1]:g} hurts: dr = {paper.CHOSEN[1]:g} is above dr = {HALF[1]:g}",
+        REGULARIZATION,
+        _published(HALF),
+        f"{PAIRED}; must lie above 0",
+        0.0,
+        lambda found: _metrics(found["05/comparisons"][setting_key(HALF)]),
+    ),
+    Claim(
+        "Accuracy and AUC rise with the number of labels",
+        LABELS,
+        "rise (drawn, no numbers)",
+        "gain per doubling of the labels (regression, same discs, patients resampled; p: DeLong); must lie above 0",
+        0.0,
+        lambda found: _metrics(found["06/comparisons"]["doubling"]),
+    ),
+    Claim(
+        f"A third of the labels ({FEW:,} of {ALL:,}) matches the supervised baseline with all",
+        LABELS,
+        '"similar performance" (drawn, no numbers)',
+        f"{PAIRED}; must lie above {words.signed(-SIMILAR)}",
+        -SIMILAR,
+        lambda found: _metrics(found["06/comparisons"]["third"]),
+    ),
+    Claim(
+        "With all labels the semi-supervised classifier beats the supervised baseline",
+        LABELS,
+        '"much better" (drawn, no numbers)',
+        f"{PAIRED}; must lie above 0",
+        0.0,
+        lambda found: _metrics(found["06/comparisons"]["full"]),
+    ),
+    Claim(
+        "Contrastive features beat an autoencoder's",
+        'section "Contrast self-supervised learning"',
+        "argued, not measured",
+        f"{PAIRED}; the autoencoder's features standardised; must lie above 0",
+        0.0,
+        lambda found: _metrics(found["04/evidence"]["controls"]["autoencoder"]["comparison"]),
+    ),
+    Claim(
+        "Heatmaps show where the disc is abnormal",
+        HEAT,
+        "three discs shown, not measured",
+        f"pointing game on lesion masks minus that of random maps, patients resampled; must lie above {CLEARLY:g}",
+        CLEARLY,
+        lambda found: _located(found, "pointing", "random"),
+    ),
+    Claim(
+        "The cross-section with the worse changes is given more heat",
+        HEAT,
+        "three discs shown, not measured",
+        "rank correlation of slice weight and lesion area minus that of random weights, patients resampled; must lie "
+        "above 0",
+        0.0,
+        lambda found: _located(found, "slice_rank", "random"),
+    ),
+    Claim(
+        "Sensitivity and specificity are balanced",
+        "abstract, Table 3",
+        "{TPR:.4f} and {TNR:.4f}".format(**paper.TABLE3[paper.CHOSEN]),
+        f"sensitivity minus specificity, patients resampled; must lie within ±{BALANCED:g}",
+        -BALANCED,
+        lambda found: {"difference": found["04/evidence"]["balance"]},
+        BALANCED,
+    ),
+    Claim(
+        "Heatmaps show where this disc is abnormal, not where discs are",
+        HEAT,
+        "–",
+        "pointing game minus that of a fixed map (mean of normal discs' maps), patients resampled; must lie above 0",
+        0.0,
+        lambda found: _located(found, "pointing", "fixed"),
+        stricter=True,
+    ),
+    Claim(
+        "Heatmaps show where the disc is abnormal also with cells drawn where they look, half a cell up and left",
+        HEAT,
+        "–",
+        f"pointing game of the aligned maps minus that of random maps, patients resampled; must lie above {CLEARLY:g}",
+        CLEARLY,
+        lambda found: _located(found, "pointing", "aligned_random"),
+        stricter=True,
+    ),
+    Claim(
+        "Slice weights follow this disc's lesion, not the place of the slice",
+        HEAT,
+        "–",
+        "rank correlation minus that of fixed weights (mean of normal discs'), patients resampled; must lie above 0",
+        0.0,
+        lambda found: _located(found, "slice_rank", "fixed"),
+        stricter=True,
+    ),
+)
+FILES = ("04/evidence", "05/comparisons", "06/comparisons", "07/localisation")
+MAY_LACK = ("07/localisation",)  # real lesions have no truth masks
+
+
+def claims_table(found: Mapping[str, Any]) -> pd.DataFrame:
+    """Every claim with the paper's number, this run's, the test and the verdict.
+
+    Parameters
+    ----------
+    found : mapping of name in `FILES` -> the file's content
+        Those in `MAY_LACK` may be absent.
+
+    Returns
+    -------
+    pd.DataFrame
+        ``claim``, ``place``, ``paper``, ``this run: value [95 % interval]``, ``test``, ``verdict``; the paper's claims
+        first, then the stricter readings, which say so.
+    """
+    rows = []
+    for claim in CLAIMS:
+        measured = claim.quantities(found)
+        ours = "; ".join(f"{name} {difference_text(quantity)}" for name, quantity in measured.items())
+        verdict = judge(list(measured.values()), claim.above, claim.below)
+        text = f"Stricter: {claim.text[0].lower()}{claim.text[1:]}" if claim.stricter else claim.text
+        rows.append((text, claim.place, claim.published, ours or "not measured", claim.test, verdict))
+    return pd.DataFrame(rows, columns=["claim", "place", "paper", "this run: value [95 % interval]", "test", "verdict"])
+
+
+def save_claims(results_dir: Path, figures_dir: Path) -> Path:
+    """Write ``claims.md`` and ``claims.csv`` of a complete run.
+
+    Returns
+    -------
+    Path
+        The Markdown file.
+
+    Raises
+    ------
+    UserError
+        When a result file or ``stamp.json`` cannot be read.
+    """
+    stamp = files.read_json(results_dir / "stamp.json")
+    paths = {name: results_dir / f"{name}.json" for name in FILES}
+    found = {n: files.read_json(path) for n, path in paths.items() if n not in MAY_LACK or path.is_file()}
+    table = claims_table(found)
+    stricter = np.array([claim.stricter for claim in CLAIMS])
+    own, beyond = (_counted(table.verdict[rows]) for rows in (~stricter, stricter))
+    caption = (
+        f"The paper's claims, judged on this run ({own}), and stricter readings, not the paper's ({beyond}). A claim "
+        "holds when the whole 95 % interval of each of its quantities lies where the claim says, does not hold when "
+        "one interval lies wholly outside, and cannot be decided otherwise. Each setting was pre-trained once: the "
+        "intervals do not know what another pre-training would have given."
+    )
+    whole = {key: value for key, value in stamp.items() if key != "parts"}
+    return publish.save_table(table, "claims", figures_dir, whole, caption)
+
+
+def _counted(verdicts: pd.Series) -> str:
+    counts = verdicts.value_counts()
+    return "; ".join(f"{counts.get(verdict, 0)} × {verdict}" for verdict in (HOLDS, FAILS, OPEN))

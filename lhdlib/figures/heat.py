@@ -1,0 +1,251 @@
+"""Drawings, tables and computed sentences on where the heatmaps point (`localise`)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+from lhdlib.evidence.faithfulness import CHANGED
+from lhdlib.evidence.localise import MEASURES
+from lhdlib.figures.style import BLUE, GREEN, GREY, HEAT, MM, ORANGE, PAGE, VERMILION, described, show, styled
+from lhdlib.figures.words import place_of
+
+#: Readable name and line of each kind of map, in the order of the table.
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "paper": ("paper (Eq. 16–20)", {"color": BLUE, "lw": 1.8, "marker": "o", "ms": 3.5}),
+    "aligned": ("paper, where its cells look", {"color": BLUE, "lw": 0.9, "ls": "-."}),
+    "classic": ("classic Grad-CAM", {"color": ORANGE, "marker": "s", "ms": 3.5}),
+    "random": ("random", {"color": GREY, "marker": "x", "ms": 4}),
+    "centre": ("centre hill", {"color": GREEN, "ls": "--", "marker": "^", "ms": 3.5}),
+    "fixed": ("fixed (mean, normal discs)", {"color": VERMILION, "ls": "--"}),
+    "ceiling": ("ceiling (lesion in cells)", {"color": "0.2", "ls": ":"}),
+}
+
+
+@styled
+def heat_and_lesions(
+    *, cover: np.ndarray, abnormal: np.ndarray, normal: np.ndarray, located: Mapping[str, Any]
+) -> Figure:
+    """Where lesions lie, where the heat lies with and without a lesion, and the pointing game by tolerance.
+
+    Parameters
+    ----------
+    cover : np.ndarray, shape (n, 3, W, W)
+        `localise.lesion_cover` of the true positives.
+    abnormal, normal : np.ndarray, shape (k, 3, W, W)
+        Heat of the true positives and of normal discs.
+    located : mapping
+        `localise.measure`.
+    """
+    fig = Figure(figsize=(PAGE * MM, 112 * MM), layout="constrained")
+    axes = fig.subplot_mosaic("abc;dde", height_ratios=(1, 1.1))
+    where = cover.mean(axis=(0, 1))
+    maps = {
+        "where lesions lie": where / (where.max() or 1),
+        "heat, abnormal": abnormal.mean(axis=(0, 1)),
+        "heat, normal": normal.mean(axis=(0, 1)),
+    }
+    edged = [withStroke(linewidth=2, foreground="black")]  # to be seen on dark and bright places
+    for letter, (title, image) in zip("abc", maps.items(), strict=True):
+        show(axes[letter], image, cmap=HEAT)
+        if where.max() > 0:
+            middles = np.arange(len(where)) + 0.5
+            line = axes[letter].contour(middles, middles, where, [where.max() / 4], colors="white", linewidths=0.8)
+            line.set_path_effects(edged)
+        axes[letter].set_title(f"({letter}) {title}", loc="left")
+    bar = fig.colorbar(axes["a"].images[0], ax=[axes[letter] for letter in "abc"], shrink=0.9, pad=0.02)
+    bar.set_label("(a) share of the largest,\n(b, c) mean heat")
+    for kind, (label, line) in KINDS.items():
+        axes["d"].plot(located["tolerances_mm"], located["tolerance"][kind], label=label, **line)
+    tolerance = f"tolerance of the table, {located['tolerance_mm']:g} mm"
+    axes["d"].axvline(located["tolerance_mm"], color="0.75", lw=2.5, alpha=0.5, zorder=0, label=tolerance)
+    axes["d"].set(xlabel="tolerance (mm)", ylabel="share near the lesion", ylim=(-0.02, 1.02))
+    axes["d"].set_title("(d) pointing game", loc="left")
+    axes["e"].legend(*axes["d"].get_legend_handles_labels(), loc="center left", borderpad=0)
+    axes["e"].axis("off")
+    lesions, warm, cool = (place_of(image) for image in maps.values())
+    seen = [f"{KINDS[kind][0]} {located['pointing'][kind]['value']:.2f}" for kind in KINDS]
+    return described(
+        fig,
+        f"Three mean images: lesions, most often {lesions}; heat of abnormal discs, hottest {warm}; "
+        f"heat of normal discs, hottest {cool}. Below, the share of slices whose hottest point lies near the "
+        f"lesion, against the tolerance; at {located['tolerance_mm']:g} mm: {', '.join(seen)}.",
+    )
+
+
+def localisation(located: Mapping[str, Any]) -> pd.DataFrame:
+    """Table of `localise.measure`: a row per kind of map, then the paper's map minus each of the others."""
+    keys = {name: name.replace(" ", "_") for name in MEASURES}
+    rows = [
+        {"map": label} | {name: interval(located[key].get(kind)) for name, key in keys.items()}
+        for kind, (label, _) in KINDS.items()
+    ]
+    rows += [
+        {"map": f"paper − {kind}"}
+        | {name: interval(located["differences"][key].get(kind), "+") for name, key in keys.items()}
+        for kind in KINDS
+        if kind != "paper"
+    ]
+    return pd.DataFrame(rows)
+
+
+def interval(estimate: Mapping[str, float] | None, sign: str = "") -> str:
+    """``value [low, high]`` with three decimals; "–" for None."""
+    if estimate is None:
+        return "–"
+    value, low, high = (f"{estimate[key]:{sign}.3f}".replace("-", "−") for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def certificate_table(found: Mapping[str, Any], sanity: Mapping[str, Any]) -> pd.DataFrame:
+    """What the maps are made of: `localise.certificate`, and what `localise.sanity` says of the same maps."""
+
+    def checked(check: str) -> list[str]:
+        return [interval(sanity[kind].get(check)) for kind in ("paper", "classic")]
+
+    def plain_number(name: str) -> list[str]:
+        return [f"{found[name][kind]:.3f}".replace("-", "−") for kind in ("paper", "classic")]
+
+    effective = "{value:.1f} [{low:.1f}, {high:.1f}]".format(**found["effective"])
+    rows = {
+        f"channels that share the weight equally (exp of w's entropy), of {found['channels']}": [effective, "–"],
+        "likeness to the plain mean of the channels": [interval(found["plain"][kind]) for kind in ("paper", "classic")],
+        "likeness to classic Grad-CAM": [interval(found["classic"]), "–"],
+        "likeness to the map of a randomised extractor": checked("random extractor"),
+        "likeness to the map after training on shuffled labels": checked("random labels"),
+        "likeness to another patient's map": checked("another disc"),
+        "likeness of a disc's maps for abnormal and for normal": plain_number("opposite"),
+        "largest difference between these two, of 1": plain_number("most_changed"),
+    }
+    return pd.DataFrame([(name, *cells) for name, cells in rows.items()], columns=["property", "paper", "classic"])
+
+
+@styled
+def faithfulness(*, curves: Mapping[str, Any], sanity: Mapping[str, Any]) -> Figure:
+    """Deletion and insertion curves, and how alike the maps stay in the sanity checks.
+
+    Parameters
+    ----------
+    curves : mapping
+        `localise.faithfulness`.
+    sanity : mapping
+        `localise.sanity`.
+    """
+    fig = Figure(figsize=(PAGE * MM, 80 * MM), layout="constrained")
+    left, middle, right = fig.subplots(1, 3, width_ratios=(1, 1, 1.25))
+    seen = []
+    for letter, ax, name, what in zip(
+        "ab", (left, middle), ("deletion", "insertion"), ("deleted", "inserted"), strict=True
+    ):
+        areas = curves[name]["area"]
+        for kind, values in curves[name]["curve"].items():
+            label, line = KINDS[kind]
+            ax.plot(curves["shares"], values, label=f"{label.split(' (')[0]}: area {areas[kind]['value']:.2f}", **line)
+        ax.set(xlabel=f"share {what}, hottest first", ylabel="probability of abnormal", ylim=(0, 1.02))
+        ax.set_title(f"({letter}) {name}", loc="left")
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22))
+        listed = ", ".join(f"{kind} {area['value']:.2f}" for kind, area in areas.items())
+        seen.append(f"Area under the {name} curve: {listed}.")
+    _likeness(right, sanity)
+    right.set_title("(c) likeness of the maps", loc="left")
+    for kind, found in sanity.items():
+        listed = ", ".join(f"{check} {estimate['value']:.2f}" for check, estimate in found.items())
+        seen.append(f"Rank correlation of the {kind} maps: {listed}.")
+    return described(fig, " ".join(["Curves of the probability as pixels are deleted or inserted.", *seen]))
+
+
+def _likeness(ax: Axes, sanity: Mapping[str, Any]) -> None:
+    checks = list(dict.fromkeys(check for found in sanity.values() for check in found))
+    for shift, (kind, found) in zip((-0.12, 0.12), sanity.items(), strict=True):
+        places = [checks.index(check) + shift for check in found]
+        values, low, high = np.array([[e[key] for key in ("value", "low", "high")] for e in found.values()]).T
+        span = np.maximum([values - low, high - values], 0)
+        label, line = KINDS[kind]
+        ax.errorbar(values, places, xerr=span, fmt=line["marker"], ms=4, capsize=2, color=line["color"], label=label)
+    ax.axvline(CHANGED, color="0.4", lw=0.8, ls=":", label=f"fails at {CHANGED:g} or above")
+    ax.axvline(0, color="0.85", lw=0.8, zorder=0)
+    ax.set(yticks=range(len(checks)), yticklabels=checks, ylim=(len(checks) - 0.5, -0.5), xlim=(-0.2, 1.02))
+    ax.set_xlabel("rank correlation")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22))
+
+
+# Words that are computed
+
+
+def pointing_note(located: Mapping[str, Any]) -> str:
+    """What the pointing game says: against random maps, classic Grad-CAM, a fixed picture and the resolution."""
+    pointing, against = located["pointing"], located["differences"]["pointing"]
+    margin, random = located["margin"], against["random"]
+    gained = (
+        "is at least" if random["low"] >= margin else "is below" if random["high"] < margin else "may or may not be"
+    )
+    fixed, classic = against["fixed"], against["classic"]
+    meaning = {
+        "more": "so the map says more than where discs usually lie",
+        "less": "so the map shows where discs usually lie, not where this lesion is",
+        "no": "so it cannot be told from a map that shows where discs usually lie",
+    }[_direction(fixed)]
+    ceiling = pointing["ceiling"]["value"] - pointing["random"]["value"]
+    sentences = (
+        f"On {located['discs']} true positives of {located['patients']} patients the paper's hottest point lies within "
+        f"{located['tolerance_mm']:g} mm of the lesion in {interval(pointing['paper'])} of the slices that show it, a "
+        f"random map's in {interval(pointing['random'])}: the difference, {interval(random, '+')}, {gained} "
+        f"{margin:g}.",
+        f"Against classic Grad-CAM it is {interval(classic, '+')} ({_WORDS[_direction(classic)]}).",
+        f"One fixed picture for all discs, the mean map of normal ones, reaches {interval(pointing['fixed'])}, a "
+        f"difference of {interval(fixed, '+')} ({_WORDS[_direction(fixed)]}), {meaning}.",
+        f"Drawn where its cells look, the paper's map reaches {interval(pointing['aligned'])}.",
+        f"The cells of the map allow about {interval(pointing['ceiling'])}: the resolution "
+        f"{'allows' if ceiling >= margin else 'does not allow'} a difference of {margin:g} from random.",
+    )
+    return " ".join(sentences)
+
+
+_WORDS = {"more": "better", "less": "worse", "no": "undecided"}
+
+
+def _direction(difference: Mapping[str, float]) -> str:
+    return "more" if difference["low"] > 0 else "less" if difference["high"] < 0 else "no"
+
+
+def curves_note(curves: Mapping[str, Any]) -> str:
+    """What deletion and insertion say: a faithful map deletes fast (small area) and inserts fast (large area)."""
+    sentences = []
+    for kind in curves["deletion"]["difference"]:
+        deletion, insertion = (curves[name]["difference"][kind] for name in ("deletion", "insertion"))
+        good = [_direction(deletion) == "less", _direction(insertion) == "more"]
+        verdict = {2: "in both it is better than random", 1: "in one of the two it is better than random"}.get(
+            sum(good), "in neither is it clearly better than random"
+        )
+        sentences.append(
+            f"{KINDS[kind][0]}: area minus a random map's {interval(deletion, '+')} for deletion (less is better), "
+            f"{interval(insertion, '+')} for insertion (more is better); {verdict}."
+        )
+    return f"The {curves['discs']} discs with the highest probability. " + " ".join(sentences)
+
+
+def sanity_note(sanity: Mapping[str, Any]) -> str:
+    """Which sanity checks each map passes, and how alike two different patients' maps are."""
+    sentences = []
+    for kind, found in sanity.items():
+        checks = {check: e for check, e in found.items() if "verdict" in e}
+        listed = "; ".join(f"{check} {interval(e)}, {e['verdict']}" for check, e in checks.items())
+        failed = [check for check, e in checks.items() if e["verdict"] == "fails"]
+        meaning = (
+            f" The map hardly changes with {' and '.join(failed)}: it is no faithful picture of what the classifier "
+            "learned."
+            if failed
+            else ""
+        )
+        sentences.append(
+            f"{KINDS[kind][0]}: {listed}.{meaning} For comparison, the maps of two different patients' discs: "
+            f"{interval(found['another disc'])}."
+        )
+    return (
+        f"Rank correlation of the maps before and after (a check fails when it stays at {CHANGED:g} or above). "
+        + " ".join(sentences)
+    )

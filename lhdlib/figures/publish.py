@@ -1,0 +1,176 @@
+"""The one way to save a figure or a table, and to show a saved figure in a notebook.
+
+What a reader needs goes with the drawing: the caption, the alternative text, the stamp, and on which data it was
+obtained. Equal input gives equal bytes.
+"""
+
+import html
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import PIL.Image
+from IPython.display import Image, Markdown
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.transforms import Bbox
+
+from lhdlib.figures.style import COLUMN, DPI, MIDDLE, MM, PAGE, SMALL, style
+from lhdlib.files import read_json, replacing, write_json, write_table
+
+FOOTER = "DejaVu Sans"  # the font of `style`, whatever is set when a figure is saved
+SCREEN_DPI = 144  # pixels per printed inch in a notebook and in the gallery
+
+
+def save_figure(fig: Figure, name: str, folder: Path, stamp: Mapping[str, Any], caption: str) -> Path:
+    """Write ``name.png``, ``name.pdf`` and ``name.json`` (caption, alternative text, stamp); equal input, equal bytes.
+
+    The data's label is drawn below the figure, so that no copy of it loses on which data it was obtained. The stamp
+    is inside both files: PNG text "Comment", PDF "Keywords", as JSON; so is the alternative text, PNG "Description",
+    PDF "Subject".
+
+    Parameters
+    ----------
+    fig : matplotlib.figure.Figure
+        With its alternative text (`figure_style.described`), `figure_style.COLUMN`, ``MIDDLE`` or ``PAGE`` wide.
+    name : str
+        File name without suffix.
+    folder : Path
+    stamp : mapping
+        `workspace.Workspace.stamp`; needs ``data``.
+    caption : str
+
+    Returns
+    -------
+    Path
+        The PNG, for a notebook to show (`shown`).
+
+    Raises
+    ------
+    ValueError
+        When the figure has no alternative text, or another width.
+    """
+    width = round(fig.get_figwidth() / MM, 6)
+    if width not in (COLUMN, MIDDLE, PAGE):
+        raise ValueError(f"Figure {name} is {width:g} mm wide: draw it at {COLUMN}, {MIDDLE} or {PAGE} mm.")
+    if not fig.get_label():
+        raise ValueError(f"Figure {name} has no alternative text: return it through figure_style.described.")
+    alt = f"{fig.get_label()} Data: {stamp['data']}."
+    text = json.dumps(stamp, sort_keys=True)
+    metadata = {
+        "png": {"Software": None, "Description": alt, "Comment": text},
+        "pdf": {"CreationDate": None, "Title": name, "Subject": alt, "Keywords": text},
+    }
+    sheet = _with_footer(fig, stamp)
+    with style():
+        for kind, inside in metadata.items():
+            with replacing(folder / f"{name}.{kind}") as temporary:
+                fig.savefig(temporary, dpi=DPI, metadata=inside, bbox_inches=sheet)
+    _describe("figure", name, folder, stamp, caption, [f"{name}.{kind}" for kind in metadata], alt=alt)
+    return folder / f"{name}.png"
+
+
+def _with_footer(fig: Figure, stamp: Mapping[str, Any]) -> Bbox:
+    """Write the data's label and the stamp below the figure; the sheet that holds both, in inches."""
+    for old in [text for text in fig.texts if text.get_gid() == "footer"]:
+        old.remove()
+    width, height = fig.get_size_inches()
+    facts = " · ".join(f"{key} {stamp[key]}" for key in ("profile", "seed", "commit") if key in stamp)
+    lines = [line for text in (f"Data: {stamp['data']}", facts) for line in _wrapped(text, width - 2 * MM)]
+    footer = {"ha": "left", "va": "top", "fontsize": SMALL, "color": "0.25", "family": FOOTER, "gid": "footer"}
+    gap, line = 1.5 * MM, 1.25 * SMALL / 72
+    fig.text(MM / width, -gap / height, "\n".join(lines), **footer)
+    return Bbox([[0, -(gap + line * len(lines) + MM)], [width, height]])
+
+
+def _wrapped(text: str, width: float) -> list[str]:
+    """Lines of the footer's size that are at most `width` inches long."""
+    renderer = FigureCanvasAgg(Figure(dpi=72)).get_renderer()
+    font = FontProperties(family=FOOTER, size=SMALL)
+    for characters in range(int(width / MM), 0, -1):  # few are narrower than a millimetre
+        lines = textwrap.wrap(text, characters)
+        if all(renderer.get_text_width_height_descent(line, font, False)[0] <= 72 * width for line in lines):
+            return lines
+    return [text]
+
+
+def shown(path: Path) -> tuple[Image, Markdown]:
+    """A saved figure with its alternative text, and its caption, for ``display(*shown(path))`` in a notebook."""
+    entry = read_json(path.with_suffix(".json"))
+    return Image(path, alt=entry["alt"], width=_pixels(path)), Markdown(entry["caption"])
+
+
+def picture(path: Path) -> str:
+    """A saved figure as an element of a Markdown page beside it, with its alternative text."""
+    alt = read_json(path.with_suffix(".json"))["alt"]
+    return f'<img src="{path.name}" width="{_pixels(path)}" alt="{html.escape(alt)}">'
+
+
+def _pixels(path: Path) -> int:
+    """Width on the screen: the printed one at `SCREEN_DPI`, so that text has one size in all figures."""
+    with PIL.Image.open(path) as image:
+        return round(image.width * SCREEN_DPI / DPI)
+
+
+def save_table(table: pd.DataFrame, name: str, folder: Path, stamp: Mapping[str, Any], caption: str) -> Path:
+    """Write ``name.csv``, ``name.md`` (with caption and the data's label) and ``name.json``; see `save_figure`.
+
+    Returns
+    -------
+    Path
+        The Markdown file.
+    """
+    write_table(folder / f"{name}.csv", table)
+    with replacing(folder / f"{name}.md") as temporary:
+        temporary.write_text(f"{caption}\n\n{markdown(table)}\nData: {stamp['data']}\n", encoding="utf-8")
+    _describe("table", name, folder, stamp, caption, [f"{name}.csv", f"{name}.md"])
+    return folder / f"{name}.md"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A data frame as a Markdown table, without its index."""
+    cells = [list(table.columns), ["---"] * table.shape[1], *table.astype(str).values.tolist()]
+    escaped = [[str(cell).replace("|", "\\|").replace("\n", " ") for cell in row] for row in cells]
+    return "".join(f"| {' | '.join(row)} |\n" for row in escaped)
+
+
+def _describe(kind: str, name: str, folder: Path, stamp: Mapping, caption: str, files: list[str], **more: str) -> None:
+    entry = {"kind": kind, "name": name, "caption": caption, **more, "stamp": dict(stamp), "files": files}
+    write_json(folder / f"{name}.json", entry)
+
+
+def save_card(sections: Mapping[str, Sequence[str]], folder: Path, stamp: Mapping[str, Any], closing: str) -> Path:
+    """Write ``dataset_card.md``: figures and tables that `folder` already holds, under headings.
+
+    Parameters
+    ----------
+    sections : mapping of heading -> sequence of names
+        As given to `save_figure` and `save_table`.
+    folder : Path
+    stamp : mapping
+        `workspace.Workspace.stamp`.
+    closing : str
+        Markdown below the last section.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
+    parts = ["# Dataset card", f"**Data: {stamp['data']}**"]
+    for heading, names in sections.items():
+        parts.append(f"## {heading}")
+        for name in names:
+            entry = read_json(folder / f"{name}.json")
+            if entry["kind"] == "table":
+                parts.append((folder / f"{name}.md").read_text(encoding="utf-8").rstrip())
+            else:
+                parts += [picture(folder / f"{name}.png"), entry["caption"]]
+    page = folder / "dataset_card.md"
+    with replacing(page) as temporary:
+        temporary.write_text("\n\n".join([*parts, closing]) + "\n", encoding="utf-8")
+    return page

@@ -1,0 +1,218 @@
+"""The paper's results as figures: Figs 8 to 10, and what stands beside them. See `method` for the rules."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from sklearn.metrics import roc_curve
+
+from lhdlib import paper
+from lhdlib.figures.method import expect
+from lhdlib.figures.style import BLUE, HEAT, MIDDLE, MM, PAGE, VERMILION, Canvas, described, overlay, show, styled
+from lhdlib.figures.words import METRICS, Summary, listed, place_of, setting_text, signed
+
+
+@styled
+def fig08_roc(
+    *, scores: Mapping[tuple[float, float], tuple[np.ndarray, np.ndarray]], auc: Mapping[tuple[float, float], Summary]
+) -> Figure:
+    """Fig. 8: ROC curves at four regularisation settings; a thin line per seed, a thick one for their mean.
+
+    Parameters
+    ----------
+    scores : mapping of (w, dr) -> (labels (n,), scores (seeds, n))
+    auc : mapping of (w, dr) -> mapping with mean, low, high
+        As in Table 3 (`evaluate.over_seeds`).
+    """
+    fig = Figure(figsize=(MIDDLE * MM, 130 * MM), layout="constrained")
+    grid, notes = np.linspace(0, 1, 501), []
+    for letter, ax, (setting, (labels, rows)) in zip("abcd", fig.subplots(2, 2).flat, scores.items(), strict=True):
+        curves = []
+        for row in np.atleast_2d(rows):
+            fpr, tpr, _ = roc_curve(labels, row, drop_intermediate=False)
+            ax.plot(fpr, tpr, color=BLUE, lw=0.6, alpha=0.6)
+            curves.append(np.interp(grid, fpr, tpr))
+        ax.plot([0, *grid], [0, *np.mean(curves, axis=0)], color=BLUE, lw=1.8)
+        ax.plot([0, 1], [0, 1], color="0.5", lw=0.8, ls=":")
+        value, low, high = (auc[setting][key] for key in ("mean", "low", "high"))
+        published = paper.TABLE3.get(setting, {}).get("AUC")
+        note = f"AUC {value:.3f} [{low:.3f}, {high:.3f}]" + (f"\npaper {published:.4f}" if published else "")
+        notes.append(f"{setting_text(setting)}: {note}".replace("\n", ", "))
+        ax.text(0.98, 0.05, note, ha="right", va="bottom", transform=ax.transAxes)
+        ax.set_title(f"({letter}) {setting_text(setting)}", loc="left")
+        ticks = np.linspace(0, 1, 6)
+        ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xticks=ticks, yticks=ticks)
+        ax.set(xlabel="1 − specificity", ylabel="sensitivity")
+        ax.label_outer()
+    handles = [
+        Line2D([], [], color=BLUE, lw=0.6),
+        Line2D([], [], color=BLUE, lw=1.8),
+        Line2D([], [], color="0.5", ls=":"),
+    ]
+    fig.legend(handles, ["one seed", "mean over seeds", "chance"], loc="outside upper center", ncols=3)
+    return described(
+        fig,
+        "Four panels of ROC curves, sensitivity against 1 − specificity, thin for each seed and thick for their mean. "
+        f"{'; '.join(notes)}.",
+    )
+
+
+@styled
+def fig09_labels(results: pd.DataFrame) -> Figure:
+    """Fig. 9: accuracy and AUC against the number of labels, and of the supervised baseline.
+
+    Parameters
+    ----------
+    results : pd.DataFrame
+        A row per point: ``labels`` (count), ``model`` ("semi" or "supv"), ``metric`` ("ACC" or "AUC"), ``mean`` over
+        seeds, ``low``, ``high`` (95 % interval). The paper's counts are stated beside this run's, in ascending order,
+        where there are as many.
+    """
+    fig = Figure(figsize=(PAGE * MM, 72 * MM), layout="constrained")
+    counts = sorted(results.labels[results.model == "semi"].unique())
+    known = paper.LABEL_COUNTS if len(counts) == len(paper.LABEL_COUNTS) else (None,) * len(counts)
+    ticks = [_count_label(c, p, counts[-1]) for c, p in zip(counts, known, strict=True)]
+    names = [*ticks, _count_label("supv", known[-1], None)]
+    seen = []
+    for letter, metric, ax in zip("ab", ("ACC", "AUC"), fig.subplots(1, 2, sharey=True), strict=True):
+        table = results[results.metric == metric]
+        for model, color, marker in (("semi", BLUE, "o"), ("supv", VERMILION, "s")):
+            rows = table[table.model == model].sort_values("labels")
+            places = [counts.index(c) if model == "semi" else len(counts) for c in rows.labels]
+            span = np.maximum([rows["mean"] - rows.low, rows.high - rows["mean"]], 0)  # limits may be a rounding off
+            ax.errorbar(places, rows["mean"], span, fmt=f"{marker}-", color=color, ms=4.5, capsize=2.5, zorder=3)
+            ends = [f"{row['mean']:.3f} with {row['labels']}" for _, row in rows.iterrows()]
+            seen.append(f"{METRICS[metric]}, {model}: {' to '.join(dict.fromkeys([ends[0], ends[-1]]))} labels")
+            if model == "supv":
+                for level in rows["mean"]:
+                    ax.axhline(level, color=color, lw=0.8, ls=":")
+        ax.set_xticks(range(len(names)), names)
+        ax.set(xlim=(-0.5, len(names) - 0.5), ylabel=METRICS[metric])
+        ax.set_title(f"({letter}) {METRICS[metric]}", loc="left")
+        ax.set_xlabel("number of labels: this run, paper, share")
+        ax.tick_params(labelleft=True)
+        ax.grid(axis="y", lw=0.4, color="0.9")
+    handles = [
+        Line2D([], [], color=BLUE, marker="o", ms=4.5),
+        Line2D([], [], color=VERMILION, marker="s", ms=4.5),
+    ]
+    names = ["semi-supervised, mean over seeds and 95 % interval", "supervised ResNet (supv)"]
+    fig.legend(handles, names, loc="outside upper center", ncols=2)
+    return described(
+        fig,
+        f"Two panels, accuracy and AUC with intervals, against {len(counts)} numbers of labels (semi) and for the "
+        f"supervised baseline (supv). {'; '.join(seen)}.",
+    )
+
+
+def _count_label(count: Any, published: int | None, full: int | None) -> str:
+    lines = [f"{count}", f"{published}" if published else "–"]
+    return "\n".join([*lines, f"{count / full:.0%}" if full else "100%"])
+
+
+@styled
+def fig10_heatmaps(
+    *,
+    slices: np.ndarray,
+    heat: np.ndarray,
+    slice_weights: np.ndarray,
+    levels: Sequence[str],
+    probabilities: Sequence[float],
+) -> Figure:
+    """Fig. 10: heatmaps of discs called abnormal; odd rows the slices, even rows with the heat on top.
+
+    Parameters
+    ----------
+    slices, heat : np.ndarray, shape (k, 3, W, W)
+        Three cross-sections of k discs, and their heat in [0, 1]; the paper shows k = 3.
+    slice_weights : np.ndarray, shape (k, 3)
+        Each slice's share.
+    levels : sequence of str
+        Such as "L4-L5".
+    probabilities : sequence of float
+    """
+    slices, heat = expect("slices", slices, 4), expect("heat", heat, 4, len(slices))
+    size, gap, left = 30, 1.5, 16
+    pair, width = 2 * (size + gap) + 6, 3 * (size + gap)
+    page = Canvas(MIDDLE, 5 + pair * len(slices))
+    order = ("upper", "middle", "lower")
+    seen = []
+    for k in range(len(slices)):
+        y = 5 + pair * k
+        page.text(left - 2, y + size + 2, f"disc {k + 1}\n{levels[k]}\np = {probabilities[k]:.2f}", ha="right")
+        for i in range(3):
+            x = left + (size + gap) * i
+            page.picture(slices[k, i], x, y, size, f"{order[i]} slice" if k == 0 else "")
+            ax = page.axes(x, y + size + 5, size, size)
+            overlay(ax, slices[k, i], heat[k, i])
+            ax.set_title(f"weight {slice_weights[k][i]:.3f}", pad=3)
+        most = int(np.argmax(slice_weights[k]))
+        seen.append(
+            f"Disc {k + 1}, {levels[k]}, probability {probabilities[k]:.2f}: most weight, "
+            f"{slice_weights[k][most]:.3f}, on the {order[most]} slice, hottest {place_of(heat[k, most])}."
+        )
+    bar = page.axes(left + width + 1, 5, 3, pair * len(slices) - 11)
+    scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), HEAT)
+    page.fig.colorbar(scale, cax=bar, label="heat, each slice's largest is 1")
+    return described(
+        page.fig,
+        f"{len(slices)} discs called abnormal, each with its three slices and, below, the same slices under the heat. "
+        + " ".join(seen),
+    )
+
+
+@styled
+def tiles(samples: np.ndarray, titles: Sequence[str]) -> Figure:
+    """Disc samples as rows of slices, two samples beside each other.
+
+    Parameters
+    ----------
+    samples : np.ndarray, shape (k, 3, W, W)
+    titles : sequence of str
+        One for each sample.
+    """
+    rows = -(-len(samples) // 2)
+    fig = Figure(figsize=(PAGE * MM, rows * 33 * MM), layout="constrained")
+    grid = fig.add_gridspec(rows, 7, width_ratios=(1, 1, 1, 0.2, 1, 1, 1))
+    for number, (sample, title) in enumerate(zip(samples, titles, strict=True)):
+        for place, image in enumerate(sample):
+            ax = fig.add_subplot(grid[number // 2, number % 2 * 4 + place])
+            show(ax, np.asarray(image, np.float32))
+            ax.set_title("" if place else title, loc="left")
+    kinds = [f"{number} {title}" for title, number in Counter(titles).items()]
+    return described(fig, f"{len(samples)} samples of three slices, cranial to caudal, each: {listed(kinds)}.")
+
+
+@styled
+def pretraining_curves(history: pd.DataFrame) -> Figure:
+    """Loss and contrastive accuracy at every look of the pre-training.
+
+    Parameters
+    ----------
+    history : pd.DataFrame
+        ``steps``, ``loss`` (per view, above log(2n - 1)), ``accuracy``, ``validation_accuracy``.
+    """
+    fig = Figure(figsize=(MIDDLE * MM, 58 * MM), layout="constrained")
+    left, right = fig.subplots(1, 2)
+    left.plot(history.steps, history.loss, color=BLUE, marker="o", ms=3)
+    left.axhline(0, color="0.5", lw=0.8, ls=":", label="views cannot be told apart")
+    left.set(xlabel="optimisation steps", ylabel="loss per view − log(2n − 1)")
+    left.legend(loc="upper right", borderpad=0)
+    right.plot(history.steps, history.accuracy, color=BLUE, marker="o", ms=3, label="training, 2n views")
+    held_out = "held-out slices, all at once"
+    right.plot(history.steps, history.validation_accuracy, color=VERMILION, marker="s", ms=3, ls="--", label=held_out)
+    right.set(xlabel="optimisation steps", ylabel="contrastive accuracy", ylim=(0, 1))
+    right.legend(loc="upper right", borderpad=0)
+    first, last = history.iloc[0], history.iloc[-1]
+    return described(
+        fig,
+        f"Two curves over {last.steps:.0f} optimisation steps. Loss per view above log(2n − 1): from "
+        f"{signed(first.loss)} to {signed(last.loss)}. Contrastive accuracy: from {first.accuracy:.2f} to "
+        f"{last.accuracy:.2f} in training, from {first.validation_accuracy:.2f} to {last.validation_accuracy:.2f} on "
+        "held-out slices.",
+    )

@@ -1,0 +1,301 @@
+"""Runs the notebooks in order through papermill, those that are stale; a failure is one sentence and an exit code."""
+
+import argparse
+import contextlib
+import os
+import re
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import filelock
+
+from lhdlib import files
+from lhdlib.errors import UserError
+from lhdlib.run import provenance, stale, workspace
+from lhdlib.run.stale import NOTEBOOKS, UPSTREAM, Plan
+from lhdlib.run.workspace import ROOT
+
+DISK_GB = {"smoke": 1, "demo": 3, "paper": 60}
+
+
+class NotebookFailed(Exception):
+    """A cell raised; the message names the cell's error and the executed notebook."""
+
+
+# Running one notebook
+
+
+class _Screen:
+    """Passes a notebook's lines to the terminal above the progress bar; in-place updates at most every five seconds."""
+
+    def __init__(self) -> None:
+        self._rest, self._last = "", 0.0
+
+    def write(self, text: str) -> None:
+        from tqdm import tqdm
+
+        *lines, self._rest = re.split(r"(?<=[\r\n])", self._rest + text)
+        for line in lines:
+            in_place = line.endswith("\r")
+            if line.strip() and not (in_place and time.monotonic() - self._last < 5):
+                tqdm.write(line.rstrip(), file=sys.stderr)
+                self._last = time.monotonic()
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+def _execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:
+    """Run a notebook in a kernel of this interpreter; `target` appears only when every cell succeeded."""
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    unknown = parameters.keys() - papermill.inspect_notebook(str(source)).keys()
+    if unknown:
+        raise UserError(
+            f"{stale.shown(source)} has no parameter {sorted(unknown)[0]!r}: add it to its cell 'parameters'."
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    failed = target.with_suffix(".failed.ipynb")
+    running = target.with_suffix(".running.ipynb")
+    log = target.with_suffix(".kernel.log")
+    try:
+        with log.open("wb") as native:
+            papermill.execute_notebook(
+                str(source),
+                str(running),
+                parameters=dict(parameters),
+                kernel_name="python3",
+                cwd=str(source.parent),  # as in JupyterLab
+                progress_bar={"desc": source.stem},
+                stdout_file=_Screen(),
+                stderr_file=_Screen(),
+                kernel_manager_class=_kernel_manager(native),
+                extra_arguments=["--IPKernelApp.log_level=ERROR", "--IPKernelApp.capture_fd_output=False"],
+                shutdown_kernel="immediate",
+            )
+    except papermill.PapermillExecutionError as error:
+        os.replace(running, failed)
+        if error.ename == "UserError":
+            raise UserError(error.evalue) from None
+        raise NotebookFailed(f"{_plain(error)}\n{source.stem} failed; the executed notebook is {failed}") from None
+    except DeadKernelError:
+        os.replace(running, failed)
+        raise NotebookFailed(
+            f"The kernel of {source.stem} died, probably for lack of memory (peak {_peak_gb():.1f} GB): close other "
+            f"programs or take a smaller profile, and start again; the executed notebook is {failed}, the kernel's own "
+            f"messages are in {log}"
+        ) from None
+    os.replace(running, target)
+    failed.unlink(missing_ok=True)
+
+
+def _kernel_manager(log: IO[bytes]) -> type:
+    """Kernels whose libraries (TensorFlow's start-up lines, for one) write to `log` and not across the progress bar."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    class Manager(AsyncKernelManager):
+        def start_kernel(self, **options: Any) -> Awaitable[None]:
+            return super().start_kernel(stdout=log, stderr=log, **options)
+
+    return Manager
+
+
+def _plain(error: Exception) -> str:
+    return re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", str(error)).strip()
+
+
+def _peak_gb() -> float:
+    """Largest resident size of any ended kernel of this run."""
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return peak / (1e9 if sys.platform == "darwin" else 1e6)
+
+
+# Running all of them
+
+
+def run(plan: Plan, numbers: Iterable[str], force: bool = False) -> list[str]:
+    """Bring notebooks up to date, in order; `force` runs them regardless.
+
+    Returns
+    -------
+    list of str
+        The numbers of the notebooks that ran.
+
+    Raises
+    ------
+    UserError
+        When another run uses the folder, an earlier notebook is missing, the disk is full, or a cell raised it.
+    NotebookFailed
+        When a cell raised anything else, or its kernel died.
+    """
+    ran = []
+    for number in numbers:
+        source, reasons = plan.source(number), ["--force"] if force else stale.reasons(plan, number)
+        if not reasons:
+            print(f"{source.stem}: up to date", flush=True)
+            continue
+        _check_upstream(plan, number)
+        _check_disk(plan)
+        print(f"{source.stem}: runs ({'; '.join(reasons)})", flush=True)
+        with stale.recorded(plan, number):
+            _execute(source, plan.space.results / "notebooks" / source.name, plan.parameters)
+        print(f"{source.stem}: done in {stale.timings(plan)[number]['seconds']:.0f} s", flush=True)
+        if not stale.finished(plan, number):
+            print(f"{source.stem}: its inputs changed while it ran, so the next start runs it again", flush=True)
+        ran.append(number)
+    return ran
+
+
+def _check_upstream(plan: Plan, number: str) -> None:
+    for earlier in plan.upstream[number]:
+        if not stale.finished(plan, earlier):
+            raise UserError(f"Notebook {number} reads the results of {earlier}, which has not finished: run it first.")
+
+
+def _check_disk(plan: Plan) -> None:
+    need, free = DISK_GB.get(plan.space.profile.name, 3), shutil.disk_usage(plan.space.results).free / 1e9
+    if free < need:
+        raise UserError(
+            f"{plan.space.results} has {free:.1f} GB of free space and profile {plan.space.profile.name!r} needs "
+            f"{need} GB: free some, or name another folder with --results DIR."
+        )
+
+
+@contextlib.contextmanager
+def locked(*folders: Path) -> Iterator[None]:
+    """Keep a second run out of these folders while the body runs; `UserError` for whoever comes second."""
+    with contextlib.ExitStack() as held:
+        for folder in dict.fromkeys(folders):  # results and figures may be one
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                held.enter_context(filelock.FileLock(folder / ".lock", timeout=0))
+            except filelock.Timeout:
+                raise UserError(
+                    f"Another run is using {folder}: wait for it to end, or name other folders with --results DIR and "
+                    "--figures DIR."
+                ) from None
+        yield
+
+
+def conclude(plan: Plan, ran: bool) -> None:
+    """Write the stamp of a complete run, the verdicts on the paper's claims and the page that shows everything."""
+    from lhdlib.figures import claims, gallery
+    from lhdlib.run import expected
+
+    stamp = plan.space.results / "stamp.json"
+    if ran or not stamp.exists():
+        files.write_json(stamp, plan.space.stamp() | {"parts": stale.timings(plan)})
+    claims.save_claims(plan.space.results, plan.space.figures)
+    print(f"All figures and tables: {gallery.write_gallery(plan.space.results, plan.space.figures)}")
+    print(expected.verdict(plan.space.results))
+
+
+def table(plan: Plan) -> str:
+    """What is up to date, what is stale and why, and how long each notebook took last time."""
+    lines, behind = [f"{'notebook':<24}{'last time':>10}  state"], set()
+    for number in plan.upstream:
+        why = stale.reasons(plan, number) or [f"{n} is stale" for n in plan.upstream[number] if n in behind]
+        if why:
+            behind.add(number)
+        last = stale.timings(plan).get(number)
+        seconds = f"{last['seconds']:.0f} s" if last else "-"
+        lines.append(
+            f"{plan.source(number).stem:<24}{seconds:>10}  {'stale: ' + '; '.join(why) if why else 'up to date'}"
+        )
+    return "\n".join(lines)
+
+
+# The command
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="run_all.sh",
+        description="Regenerate every table and figure of the paper.",
+        epilog="Exit code: 0 done, 1 a notebook failed, 2 a mistake to mend, 130 interrupted. A run that ends with NOT "
+        "reproduced is done: python -m lhdlib.run.expected results/PROFILE tells by its exit code, 1.",
+    )
+    parser.add_argument("--profile", default="demo", help="smoke, demo (default) or paper")
+    parser.add_argument("--data", default="", metavar="DIR", help="the real archive; without it, a phantom is made")
+    parser.add_argument("--seed", type=int, default=0)
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--only", metavar="NN", help="one notebook, such as 05")
+    part.add_argument("--from", metavar="NN", dest="first", help="this notebook and those after it")
+    parser.add_argument("--force", action="store_true", help="run the chosen notebooks even when up to date")
+    parser.add_argument("--list", action="store_true", help="show what is up to date, and why not; run nothing")
+    parser.add_argument("--explain", nargs="+", type=Path, metavar="FILE", help="say where figures or tables came from")
+    parser.add_argument("--results", default="", metavar="DIR", help="default: results/<profile>")
+    parser.add_argument("--figures", default="", metavar="DIR", help="default: figures (smoke: results/smoke/figures)")
+    return parser.parse_args(argv)
+
+
+def _plan(args: argparse.Namespace, notebooks: Path, upstream: Mapping[str, tuple[str, ...]]) -> Plan:
+    archive = Path(args.data).expanduser().resolve() if args.data else None
+    if archive and not archive.is_dir():
+        raise UserError(f"There is no folder {archive}: name the archive's folder with --data DIR.")
+    space = workspace.open_workspace(args.profile, args.data, args.seed, args.results, args.figures)
+    return Plan(space, str(archive or ""), notebooks, upstream)
+
+
+def _chosen(args: argparse.Namespace, known: Sequence[str]) -> Sequence[str]:
+    wanted = args.only or args.first
+    if wanted is None:
+        return known
+    if (number := wanted.zfill(2)) not in known:
+        raise UserError(f"There is no notebook {wanted!r}: choose one of {', '.join(known)}.")
+    return [number] if args.only else known[known.index(number) :]
+
+
+def _prepare_environment() -> None:
+    """What kernels inherit: this interpreter's kernel, this checkout, drawing without a display."""
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    notebooks: Path = NOTEBOOKS,
+    upstream: Mapping[str, tuple[str, ...]] = UPSTREAM,
+    conclude: Callable[[Plan, bool], None] = conclude,
+) -> int:
+    """Run the command; returns the exit code: 0, 1 (a notebook failed), 2 (a mistake to mend) or 130 (interrupted)."""
+    args = _arguments(argv)
+    try:
+        if args.explain:
+            print("\n\n".join(provenance.explain(args.explain)))
+            return 0
+        plan = _plan(args, notebooks, upstream)
+        chosen = _chosen(args, list(upstream))
+        if args.list:
+            print(table(plan))
+            return 0
+        _prepare_environment()
+        folders = (plan.space.results, plan.space.figures)
+        with files.disk_space(plan.space.results), locked(*folders):
+            for folder in folders:
+                files.sweep(folder)
+            ran = run(plan, chosen, args.force)
+            if all(stale.finished(plan, number) for number in upstream):
+                conclude(plan, bool(ran))
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except NotebookFailed as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted: the next start goes on from the last finished notebook and checkpoint.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

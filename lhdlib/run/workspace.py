@@ -1,0 +1,108 @@
+"""The folders of a run, who made its results, and with what: every notebook starts by opening its workspace."""
+
+import importlib.metadata
+import platform
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lhdlib import profile as profiles
+from lhdlib.errors import UserError
+from lhdlib.files import read_json
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("tensorflow", "keras", "numpy", "pydicom", "scikit-learn", "matplotlib", "papermill")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders of one run and its settings; every notebook starts by opening it."""
+
+    profile: profiles.Profile
+    data_dir: Path  #: archive in the layout of doi:10.17632/k57fr854j2 (the phantom's when none is given)
+    seed: int
+    results: Path
+    figures: Path
+
+    def part(self, name: str) -> Path:
+        """Folder of one notebook's results, e.g. ``part("03")``; made when absent."""
+        folder = self.results / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def stamp(self) -> dict[str, Any]:
+        """What a figure carries inside: commit, versions, seed, profile and the data's label and fingerprint."""
+        dataset = read_json(self.results / "01" / "dataset.json")
+        return {
+            "project": "lhdlib companion to doi:10.1007/s40747-023-00981-0",
+            "commit": git_commit(),
+            "profile": self.profile.name,
+            "seed": self.seed,
+            "data": dataset["data_label"],
+            "fingerprint": dataset["fingerprint"],
+            **versions(),
+        }
+
+
+def open_workspace(
+    profile: str = "demo", data_dir: str = "", seed: int = 0, results: str = "", figures: str = ""
+) -> Workspace:
+    """Open the folders of a run; empty strings stand for the defaults.
+
+    Raises
+    ------
+    UserError
+        For an unknown profile, or a profile without a phantom and no `data_dir`.
+    """
+    settings = profiles.load(profile)
+    if not data_dir and not settings.data.phantom_patients:
+        raise UserError(f"Profile {profile!r} needs the real archive: name its folder with --data DIR.")
+    default_data = ROOT / "data" / f"phantom-{settings.data.phantom_patients}-seed{seed}" / "archive"
+    return Workspace(
+        profile=settings,
+        data_dir=Path(data_dir).expanduser().resolve() if data_dir else default_data,
+        seed=int(seed),
+        results=Path(results).resolve() if results else results_dir(profile),
+        figures=Path(figures).resolve() if figures else figures_dir(profile),
+    )
+
+
+def results_dir(profile: str) -> Path:
+    """Default folder of a profile's results."""
+    return ROOT / "results" / profile
+
+
+def figures_dir(profile: str) -> Path:
+    """Default folder of a profile's figures; a smoke run never overwrites the real ones."""
+    return ROOT / "results" / "smoke" / "figures" if profile == "smoke" else ROOT / "figures"
+
+
+def git_commit() -> str:
+    """Commit of the checkout, with ``+changes`` when the working tree differs; ``unknown`` outside git."""
+    try:
+        run = lambda *a: subprocess.run(  # noqa: E731
+            ["git", "-C", str(ROOT), *a], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+        changed = run("status", "--porcelain", "--untracked-files=no", "--", "lhdlib", "notebooks")
+        return run("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that the results depend on."""
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
+
+
+def assert_written(paths: list[Path], since: float) -> None:
+    """Check that a notebook's outputs are there, not empty, and newer than its start (`time.time()`).
+
+    Raises
+    ------
+    AssertionError
+        Naming the first that is not.
+    """
+    for path in paths:
+        assert path.is_file() and path.stat().st_size > 0, f"{path} was not written"
+        assert path.stat().st_mtime >= since - 2, f"{path} is older than this run"  # 2 s: coarse file times

@@ -1,0 +1,1 @@
+"""What a reader explores: widgets, the atlas, the page of one study."""

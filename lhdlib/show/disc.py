@@ -1,0 +1,319 @@
+"""What a reader sees of one disc: slices, heat, probability, slice weights, note. The viewer, the atlas and the study
+view draw it with the same functions.
+"""
+
+import html
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy import ndimage
+from threadpoolctl import ThreadpoolController
+
+from lhdlib import gradcam
+from lhdlib.data import dataset
+from lhdlib.data.sagittal import SagittalView
+from lhdlib.errors import UserError
+from lhdlib.evidence import localise
+from lhdlib.run.workspace import Workspace
+from lhdlib.show.note import marked_note
+from lhdlib.show.slabs import JudgedDiscs, draw_slabs
+
+OUTCOMES = ("true positive", "false positive", "true negative", "false negative")
+COLOR_MAPS = ("inferno", "magma", "viridis", "cividis")  # perceptually uniform, safe for the colour-blind
+HEATS = ("paper", "classic", "none")
+POSITIONS = ("cranial", "middle", "caudal")
+CONTOUR = (0, 229, 255)  # of the truth mask: a hue that none of the colour maps has
+BETWEEN = (128, 128, 128)  # slices, on light and dark pages
+SLICES = ["slice_1", "slice_2", "slice_3"]
+SAGITTAL = 420  # longer side of the sagittal view, pixels
+CACHED = 32  # masks, and studies' sagittal images, that are kept
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Discs with the classifier's answer and its heat, all computed once.
+
+    Attributes
+    ----------
+    images : np.ndarray, shape (N, W, W)
+        The slice store; may be mapped.
+    discs : pd.DataFrame, n rows
+        ``patient, level, label, probability, note`` and ``slice_1 .. slice_3``, rows of the store. The label is
+        missing where nobody knows it.
+    maps, classic : np.ndarray, shape (n, 3, u, v)
+        The paper's heat and classic Grad-CAM, in [0, 1].
+    slice_weight : np.ndarray, shape (n, 3)
+        Share of each slice; a disc's add up to 1.
+    data_label : str
+        On which data: shown with every disc.
+    threshold : float
+        From which probability on a disc is called abnormal.
+    lesion : callable, optional
+        Disc's row -> share of each pixel that the lesion covers, shape (3, W, W); only a phantom has it.
+    slabs : callable, optional
+        Disc's row -> the study's sagittal image (`draw_place`); raises `UserError` where there is none.
+    stamp : mapping
+        Of the run (`workspace.Workspace.stamp`): goes into every saved view.
+    """
+
+    images: np.ndarray
+    discs: pd.DataFrame
+    maps: np.ndarray
+    classic: np.ndarray
+    slice_weight: np.ndarray
+    data_label: str
+    threshold: float = 0.5
+    lesion: Callable[[int], np.ndarray] | None = None
+    slabs: Callable[[int], Image.Image] | None = None
+    stamp: Mapping[str, Any] = field(default_factory=dict)
+
+    def outcomes(self) -> np.ndarray:
+        """`outcome` of each disc."""
+        return outcome(self.discs.label, self.discs.probability, self.threshold)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a disc is drawn."""
+
+    opacity: float = 0.6  #: of the hottest place, in [0, 1]; cold places stay grey
+    color_map: str = "inferno"
+    window: tuple[float, float] = (0.0, 1.0)  #: grey values shown as black and as white
+    heat: str = "paper"  #: one of `HEATS`
+    contour: bool = False  #: outline of the truth mask, where there is one
+    always: bool = False  #: heat also where the disc is called normal, for which the paper draws none
+
+
+def from_workspace(space: Workspace) -> Reading:
+    """The test discs of a finished run.
+
+    Raises
+    ------
+    UserError
+        When notebook 01 or 07 has not finished, or a file of theirs is gone, damaged or of another run.
+    """
+    path = space.results / "07" / "heatmaps.npz"
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            found = {name: stored[name] for name in ("raw", "classic_raw", "slice_weight", "probability", "rows")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} cannot be read: run notebook 07 up to its heatmaps first.") from error
+    data = dataset.load_dataset(space.results / "01")
+    discs = data.samples[data.samples[f"split_{space.profile.data.split}"] == "test"].reset_index(drop=True)
+    if not np.array_equal(discs[SLICES].to_numpy(), found["rows"]):
+        raise UserError(f"{path} belongs to another dataset: run notebook 07 again.")
+    return Reading(
+        data.images,
+        discs.assign(probability=found["probability"]),
+        gradcam.normalise(found["raw"]),
+        gradcam.normalise(found["classic_raw"]),
+        found["slice_weight"],
+        data.info["data_label"],
+        lesion=_lesions(space, data, discs),
+        slabs=_slabs(space, discs, data.slices.path.to_numpy()),
+        stamp=space.stamp(),
+    )
+
+
+def _lesions(space: Workspace, data: dataset.Dataset, discs: pd.DataFrame) -> Callable[[int], np.ndarray] | None:
+    masks = localise.truth_masks(space.data_dir)
+    if masks is None:
+        return None
+    rows, threads = discs[SLICES].to_numpy(), ThreadpoolController()
+
+    @lru_cache(CACHED)
+    def lesion(row: int) -> np.ndarray:
+        with threads.limit(limits=1):  # small products: threads would wait for each other on a busy machine
+            return localise.lesion_cover(masks, data.slices, rows[row : row + 1], space.profile.data)[0]
+
+    return lesion
+
+
+def _slabs(space: Workspace, discs: pd.DataFrame, paths: np.ndarray) -> Callable[[int], Image.Image]:
+    @lru_cache(1)
+    def dataset_discs() -> JudgedDiscs:
+        return JudgedDiscs(space.results / "01", space.data_dir)
+
+    @lru_cache(CACHED)
+    def study(patient: str, name: str) -> tuple[pd.DataFrame, SagittalView]:
+        found = dataset_discs()
+        judged = found.judged
+        rows = judged.index[(judged.patient == patient) & (judged.study == name) & (judged.weighting == "T2")]
+        if not len(rows):
+            raise UserError(f"The dataset has no T2 slab of patient {patient}, {name}: run notebook 01 again.")
+        return found.slabs(rows[0]), found.view(rows[0])
+
+    def slabs(row: int) -> Image.Image:
+        disc = discs.iloc[row]
+        return draw_place(*study(disc.patient, disc.study), paths[disc[SLICES].to_numpy(int)])
+
+    return slabs
+
+
+def draw_place(slabs: pd.DataFrame, view: SagittalView, used: Sequence[str]) -> Image.Image:
+    """The sagittal image of a study on which the slices that the classifier saw stand out.
+
+    Parameters
+    ----------
+    slabs : pd.DataFrame
+        All T2 slabs of the study, of `discs.group_discs`.
+    view : SagittalView
+        Of these slabs.
+    used : sequence of str
+        The slices' paths, all of one slab.
+    """
+    chosen = next((slab for slab, paths in enumerate(slabs.paths) if used[0] in paths), None)
+    places: list[int] = []
+    if chosen is not None and len(view.cuts[chosen]) == slabs.slices.iloc[chosen]:  # else which cuts are whose?
+        places = [slabs.paths.iloc[chosen].index(path) for path in used]
+    return draw_slabs(view, list(slabs.level), chosen, SAGITTAL, places)
+
+
+def outcome(label: np.ndarray, probability: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+    """One of `OUTCOMES` for each disc, "called abnormal" or "called normal" where the label is missing."""
+    positive = np.asarray(probability) >= threshold
+    label = np.asarray(label, float)
+    judged = np.char.add(
+        np.where(positive == (label == 1), "true ", "false "), np.where(positive, "positive", "negative")
+    )
+    return np.where(np.isnan(label), np.where(positive, "called abnormal", "called normal"), judged)
+
+
+# Drawing
+
+
+def has_heat(reading: Reading, row: int, look: Look) -> bool:
+    """Whether `draw_disc` lays heat over this disc."""
+    return look.heat != "none" and (look.always or reading.discs.probability.iloc[row] >= reading.threshold)
+
+
+def draw_disc(reading: Reading, row: int, look: Look = Look(), side: int = 300, gap: int = 0) -> Image.Image:
+    """The three slices, cranial to caudal, above the same slices under their heat.
+
+    Parameters
+    ----------
+    reading : Reading
+    row : int
+        Of the disc.
+    look : Look
+    side : int
+        Of one slice in the picture, pixels; the picture has 3 x 2 of them.
+    gap : int
+        Pixels between the slices.
+
+    Raises
+    ------
+    UserError
+        When the truth has no mask that fits a slice.
+    """
+    low, high = look.window
+    slices = np.asarray(reading.images[reading.discs[SLICES].iloc[row].to_numpy(int)], np.float32)
+    above = _strip(_enlarged((slices - low) / max(high - low, 1e-6), side)).convert("RGB")
+    below = above.copy()
+    if has_heat(reading, row, look):
+        heat = _strip(gradcam.upsample((reading.maps if look.heat == "paper" else reading.classic)[row], side))
+        colors = heat.copy()
+        colors.putpalette(
+            (mpl.colormaps[look.color_map](np.arange(256))[:, :3] * 255).round().astype(np.uint8).tobytes()
+        )
+        below = Image.composite(colors.convert("RGB"), above, heat.point(lambda value: round(value * look.opacity)))
+    if look.contour and reading.lesion is not None:
+        below.paste(CONTOUR, mask=_strip(outline(reading.lesion(row), side)))
+    picture = Image.new("RGB", (3 * side + 2 * gap, 2 * side + gap), BETWEEN)
+    for line, strip in enumerate((above, below)):
+        for column in range(3):
+            tile = strip.crop((column * side, 0, (column + 1) * side, side))
+            picture.paste(tile, (column * (side + gap), line * (side + gap)))
+    return picture
+
+
+def outline(cover: np.ndarray, side: int) -> np.ndarray:
+    """Edge of what is at least half covered, one or two pixels wide: (3, W, W) -> (3, side, side) of bool."""
+    inside = _enlarged(cover, side) >= 0.5
+    return np.stack([one & ~ndimage.binary_erosion(one, iterations=max(1, side // 200)) for one in inside])
+
+
+def _enlarged(images: np.ndarray, side: int) -> np.ndarray:
+    """Bicubic, limited to [0, 1]: (3, W, W) -> (3, side, side)."""
+    pictures = (Image.fromarray(image.astype(np.float32)) for image in images)
+    return np.clip([np.asarray(p.resize((side, side), Image.Resampling.BICUBIC)) for p in pictures], 0, 1)
+
+
+def _strip(images: np.ndarray) -> Image.Image:
+    """Three images in [0, 1] side by side, as bytes."""
+    return Image.fromarray((np.concatenate(list(images), axis=1) * 255).round().astype(np.uint8))
+
+
+# Words
+
+
+def facts(reading: Reading, row: int) -> dict[str, Any]:
+    """What there is to say about a disc, ready for JSON.
+
+    Returns
+    -------
+    dict
+        ``patient, level, study, part, probability, threshold, called, label, outcome, slice_weight, note, flag,
+        data``; None where something is not known.
+    """
+    disc = reading.discs.iloc[row]
+    known = lambda name: None if name not in disc or pd.isna(disc[name]) else disc[name]  # noqa: E731
+    label, part = known("label"), known("part")
+    return {
+        "patient": str(disc.patient),
+        "study": known("study"),
+        "level": str(disc.level),
+        "part": None if part is None else int(part),
+        "probability": float(disc.probability),
+        "threshold": reading.threshold,
+        "called": "abnormal" if disc.probability >= reading.threshold else "normal",
+        "label": None if label is None else ("abnormal" if label else "normal"),
+        "outcome": str(outcome([np.nan if label is None else label], [disc.probability], reading.threshold)[0]),
+        "slice_weight": [float(share) for share in reading.slice_weight[row]],
+        "note": known("note"),
+        "flag": known("flag"),
+        "data": reading.data_label,
+    }
+
+
+def caption(said: Mapping[str, Any]) -> str:
+    """The `facts` of a disc as HTML, escaped; bars and marks also say in words what they show."""
+    label = "label not known" if said["label"] is None else f"label {said['label']} ({said['outcome']})"
+    weights = "".join(
+        f"<span>{name}</span>{_bar(share, f'{share:.0%}')}"
+        for name, share in zip(POSITIONS, said["slice_weight"], strict=True)
+    )
+    remark = "" if said["called"] == "abnormal" else "<p>The paper draws no heat for discs called normal.</p>"
+    flag = f"<p>To be looked at: {html.escape(said['flag'])}</p>" if said["flag"] else ""
+    note = f"<p><b>Note</b> {marked_note(said['note'], said['level'])}</p>" if said["note"] else ""
+    return (
+        f"<div class='lhd-facts'><p><b>Patient {html.escape(said['patient'])}, {html.escape(said['level'])}</b>: "
+        f"called {said['called']}, {label}</p>"
+        f"<div style='display:grid;grid-template-columns:6.5em 1fr;gap:2px 8px;max-width:40em'>"
+        f"<span>probability</span>{_bar(said['probability'], _probability(said), said['threshold'])}"
+        f"<span>slice weight</span><span></span>{weights}</div>"
+        f"{remark}{flag}{note}<p><i>Data: {html.escape(said['data'])}</i></p></div>"
+    )
+
+
+def _probability(said: Mapping[str, Any]) -> str:
+    return f"{said['probability']:.3f} (threshold {said['threshold']:g})"
+
+
+def _bar(share: float, words: str, mark: float | None = None) -> str:
+    tick = (
+        f"<span style='position:absolute;left:{mark:.1%};top:0;bottom:0;border-left:2px solid'></span>" if mark else ""
+    )
+    return (
+        "<span style='display:flex;gap:8px'><span style='position:relative;flex:0 0 min(12em,45%);height:1em;"
+        "border:1px solid currentColor'>"
+        f"<span style='position:absolute;left:0;top:0;bottom:0;width:{share:.1%};background:#4c8bc9'></span>{tick}"
+        f"</span>{words}</span>"
+    )

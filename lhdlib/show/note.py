@@ -1,0 +1,26 @@
+"""A radiologist's note with its findings marked."""
+
+import html
+from itertools import groupby
+
+import numpy as np
+
+from lhdlib.data import reports
+
+MARKS = ("", "background:#dde3ea;color:#222", "background:#ffd45e;color:#222")  # no finding, another disc's, this one's
+
+
+def marked_note(note: str, level: str) -> str:
+    """The note as HTML, the words of its findings marked, more strongly at `level` or none; denied ones are struck."""
+    strength, denied = np.zeros(len(note), int), np.zeros(len(note), bool)
+    for finding in reports.parse_report(note):
+        words = slice(finding.start, finding.end)
+        strength[words] = np.maximum(strength[words], 2 if finding.level in (level, None) else 1)
+        denied[words] |= finding.negated
+    parts = []
+    for (mark, struck), run in groupby(range(len(note)), key=lambda at: (strength[at], denied[at])):
+        places = list(run)
+        words = html.escape(note[places[0] : places[-1] + 1]).replace("\n", "<br>")
+        words = f"<s>{words}</s>" if struck else words
+        parts.append(f'<span style="{MARKS[mark]}">{words}</span>' if mark else words)
+    return "".join(parts)

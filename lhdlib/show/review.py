@@ -1,0 +1,281 @@
+"""Review of the discs that the build could not decide: what to look at, and a widget that takes the verdicts.
+
+Each verdict is on the disk, in the table that the build applies last, before the next disc is shown.
+"""
+
+import html
+from collections.abc import Sequence
+from pathlib import Path
+
+import ipywidgets as widgets
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+
+from lhdlib.data import dicom, discs, labels, overrides, reports, resampling, sagittal
+from lhdlib.errors import UserError
+from lhdlib.run.workspace import Workspace
+from lhdlib.show.note import marked_note
+from lhdlib.show.pictures import image_html
+from lhdlib.show.slabs import CHOSEN, PANEL, JudgedDiscs, draw_slabs
+
+FIELD_MM = 140.0  # side of what is shown of a slice
+KEYS = {
+    "h": ("herniated", "danger", "A herniated disc at the chosen level."),
+    "n": ("normal", "success", "A normal disc at the chosen level."),
+    "a": (overrides.AS_NOTED, "info", "The chosen level is right; the label is the note's."),
+    "x": (overrides.EXCLUDE, "warning", "No sample is made of these slices."),
+    "o": (overrides.OPEN, "", "Withdraw the verdict given earlier."),
+    "s": ("skip", "", "Leave it undecided for now."),
+    "b": ("back", "", "The disc before, to look again or to correct: the last verdict counts."),
+}
+
+
+class Review(JudgedDiscs):
+    """The discs of a dataset that a person should look at.
+
+    Attributes
+    ----------
+    notes : pd.DataFrame
+        Of `reports.read_notes`.
+    doubts : pd.Series of str
+        Why a person should look at a disc; empty when nothing is open.
+
+    Raises
+    ------
+    UserError
+        When the dataset, the notes or the table of verdicts cannot be read.
+    """
+
+    def __init__(self, folder: Path, archive: Path):
+        super().__init__(folder, archive)
+        self.notes = reports.read_notes(self.notes_path)
+        self.doubts = pd.Series("", self.found.index)
+        self._ask(self.found.index)
+
+    def _ask(self, rows: pd.Index) -> None:
+        self.doubts = self.doubts.copy()
+        self.doubts[rows] = open_questions(self.judged.loc[rows], self.notes)
+
+    def items(self) -> list[int]:
+        """Rows to go through: discs with an open question, and discs with a verdict, which may be corrected."""
+        return list(self.judged.index[(self.doubts != "") | (self.judged.verdict != "")])
+
+    def pending(self) -> list[int]:
+        """Rows that wait for a verdict."""
+        return list(self.doubts.index[self.doubts != ""])
+
+    def judge(self, row: int, verdict: str, level: str, who: str, why: str = "") -> None:
+        """Keep a verdict; see `overrides.append_verdict`.
+
+        Raises
+        ------
+        UserError
+            When it cannot be kept, or leaves the label open.
+        """
+        disc = self.found.loc[row]
+        if verdict == overrides.AS_NOTED:
+            place = self.found.loc[[row]].assign(level=level)
+            open_label = labels.note_labels(place, self.notes).reason.iloc[0]
+            if open_label:
+                raise UserError(f"The note does not say it ({open_label}): choose herniated, normal or exclude.")
+        level = level if verdict in overrides.KEPT else ""
+        overrides.append_verdict(self.overrides_path, disc, verdict, level, who, why)
+        self._judge()
+        self._ask(self.found.index[self.found.patient == disc.patient])
+
+    def note(self, row: int) -> str:
+        """The notes about the disc's patient."""
+        patient = self.found.patient[row]
+        return "\n".join(self.notes.note[self.notes.patient == patient].drop_duplicates())
+
+    def images(self, row: int) -> list[np.ndarray]:
+        """The slices that samples are made of, cranial to caudal, shape (PANEL, PANEL) each, grey in [0, 1].
+
+        Raises
+        ------
+        UserError
+            When one cannot be read.
+        """
+        paths, starts = self.found.paths[row], discs.sample_starts(self.found.slices[row]) or [0]
+        table = self.slices.set_index("path")
+        images = []
+        for path in paths[min(starts) : max(starts) + 3]:
+            spacing = tuple(table.loc[path, ["row_spacing", "column_spacing"]])
+            try:
+                image = resampling.preprocess(dicom.read_pixels(self.archive / path), spacing, PANEL, FIELD_MM)
+            except ValueError as error:
+                raise UserError(f"{self.archive / path} cannot be shown ({error}): put the file back.") from error
+            images.append(np.clip(image, 0, 1))
+        return images
+
+
+def open_questions(judged: pd.DataFrame, notes: pd.DataFrame) -> pd.Series:
+    """Why a person should look at each disc; empty for those that are decided or can give no sample.
+
+    Parameters
+    ----------
+    judged : pd.DataFrame
+        Of `overrides.apply_overrides`.
+    notes : pd.DataFrame
+        Of `reports.read_notes`.
+    """
+    noted = labels.note_labels(judged, notes).reason.mask(judged.verdict.isin(list(overrides.LABELS)), "")
+    reasons = judged.flag.where(judged.flag != "", noted)
+    closed = (judged.weighting != "T2") | (judged.slices < 3) | (judged.verdict == overrides.EXCLUDE)
+    return reasons.mask(closed, "")
+
+
+def draw_review(images: Sequence[np.ndarray], slabs: Image.Image | None) -> Image.Image:
+    """The sagittal view beside at most four slices in reading order, cranial first."""
+    picture = Image.new("RGB", (4 * PANEL, 2 * PANEL))
+    if slabs is not None:
+        picture.paste(slabs, ((2 * PANEL - slabs.width) // 2, (2 * PANEL - slabs.height) // 2))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(PANEL // 16)
+    for number, image in enumerate(images):
+        corner = (2 + number % 2) * PANEL, number // 2 * PANEL
+        picture.paste(Image.fromarray((image * 255).astype(np.uint8)), corner)
+        draw.text((corner[0] + 6, corner[1] + 6), str(number + 1), fill=CHOSEN, font=font)
+    return picture
+
+
+# The widget
+
+
+class ReviewWidget(widgets.VBox):
+    """Goes through the discs that wait for a verdict; a click, or a letter and Enter, gives one.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a finished dataset (notebook 01's results).
+    archive : Path
+        That it was built from; the verdicts go beside its notes.
+    who : str
+        The reviewer, kept with every verdict; may be filled in later.
+    """
+
+    def __init__(self, folder: Path, archive: Path, who: str = ""):
+        self.progress, self.message, self.caption, self.note, self.picture = (widgets.HTML() for _ in range(5))
+        levels = [("choose", ""), *[(level, level) for level in reversed(discs.LEVELS)]]
+        self.level = widgets.Dropdown(description="level", options=levels)
+        self.who = widgets.Text(description="who", value=who, placeholder="name or initials")
+        self.why = widgets.Text(description="why", placeholder="optional", layout=widgets.Layout(width="400px"))
+        letters = ", ".join(f"{key} {name}" for key, (name, _, _) in KEYS.items())
+        self.key = widgets.Text(
+            description="key", placeholder="letter, Enter", tooltip=letters, continuous_update=False
+        )
+        self.buttons = {}
+        for key, (name, style, tooltip) in KEYS.items():
+            button = widgets.Button(description=f"{name} ({key})", button_style=style, tooltip=tooltip)
+            button.on_click(lambda _, key=key: self._press(key))
+            self.buttons[name] = button
+        self.level.observe(lambda _: self._show_note(), "value")
+        self.key.observe(self._type, "value")
+        self.row: int | None = None
+        self._view: tuple[tuple[str, str], sagittal.SagittalView] | None = None
+        super().__init__(
+            [
+                self.progress,
+                self.picture,
+                self.caption,
+                self.note,
+                widgets.HBox([self.level, self.who, self.why]),
+                widgets.HBox([*self.buttons.values()]),
+                self.key,
+                self.message,
+            ]
+        )
+        try:
+            self.review: Review | None = Review(folder, archive)
+        except UserError as error:
+            self.review = None
+            self._say(error)
+            return
+        lost = len(self.review.unmatched)
+        if lost:
+            self._say(
+                f"{lost} earlier verdicts match no slab of this dataset: their slices have changed or are not here."
+            )
+        self._go(next(iter(self.review.pending() or self.review.items()), None))
+
+    @classmethod
+    def from_workspace(cls, space: Workspace, who: str = "") -> "ReviewWidget":
+        """The widget for a run's dataset."""
+        return cls(space.results / "01", space.data_dir, who)
+
+    def _type(self, change: dict) -> None:
+        letter = change["new"].strip().lower()
+        if letter:
+            self.key.value = ""
+            self._press(letter)
+
+    def _press(self, key: str) -> None:
+        """What a button or its letter does."""
+        if self.review is None or self.row is None:
+            return
+        if key not in KEYS:
+            self._say(f"The letters are {', '.join(KEYS)}.")
+            return
+        name = KEYS[key][0]
+        self._say("")
+        if name == "back":
+            before = [row for row in self.review.items() if row < self.row]
+            self._go((before or self.review.items() or [self.row])[-1])
+            return
+        if name != "skip":
+            try:
+                self.review.judge(self.row, name, self.level.value, self.who.value, self.why.value)
+            except UserError as error:
+                self._say(error)
+                return
+            self.why.value = ""
+        waiting = [row for row in self.review.pending() if row != self.row]
+        after = [row for row in waiting if row > self.row]
+        self._go(next(iter(after or waiting), self.row))
+
+    def _go(self, row: int | None) -> None:
+        self.row = row
+        items, pending = self.review.items(), self.review.pending()
+        left = f"{len(pending)} of {len(items)} to review" if items else "Nothing to review"
+        done = "" if pending else ": run notebook 01 again, which applies the verdicts" if items else ""
+        self.progress.value = f"<b>{left}</b>{done}."
+        if row is None:
+            return
+        disc = self.review.judged.loc[row]
+        self.level.value = disc.level if disc.level in discs.LEVELS else ""
+        verdict = f"; verdict so far: {disc.verdict}" * bool(disc.verdict)
+        question = self.review.doubts[row] or disc.found_flag or "decided"
+        place = f"patient {disc.patient}, {disc.level}, {disc.slices} slices, study {disc.study}"
+        self.caption.value = f"<b>{html.escape(place)}</b>{html.escape(f': {question}{verdict}')}"
+        self._show_note()
+        self._show_picture(row)
+
+    def _show_note(self) -> None:
+        if self.review is not None and self.row is not None:
+            note = self.review.note(self.row)
+            self.note.value = f"Note: {marked_note(note, self.level.value)}" if note else "There is no note."
+
+    def _show_picture(self, row: int) -> None:
+        images, drawn = [], None
+        try:
+            images = self.review.images(row)
+        except UserError as error:
+            self._say(error)
+        try:
+            slabs = self.review.slabs(row)
+            study = (slabs.patient.iloc[0], slabs.study.iloc[0])
+            if self._view is None or self._view[0] != study:  # a study's discs follow each other
+                self._view = study, self.review.view(row)
+            drawn = draw_slabs(self._view[1], list(slabs.level), slabs.index.get_loc(row))
+        except UserError as error:
+            self._say(error)
+        disc = self.review.judged.loc[row]
+        seen = "a sagittal image with its study's T2 slices as lines" if drawn else "no sagittal image"
+        alt = f"Disc {disc.level} of patient {disc.patient}: {seen}, and {len(images)} of its slices, cranial first."
+        self.picture.value = image_html(draw_review(images, drawn), alt)
+
+    def _say(self, what: object) -> None:
+        """Show a sentence below those already there; an empty one removes them."""
+        text = html.escape(str(what))
+        self.message.value = f"{self.message.value}<br>{text}" if text and self.message.value else text

@@ -1,0 +1,141 @@
+"""A study's slabs as lines on its sagittal image."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw, ImageFont
+
+from lhdlib import files
+from lhdlib.data import dataset, overrides, resampling, sagittal
+from lhdlib.errors import UserError
+
+PANEL = 300  # side of one slice on the screen, pixels; the sagittal image has twice that
+GAMMA = 0.6  # of sagittal images: far from the coil, which lies behind the back, they are dark
+LINE, CHOSEN = (80, 150, 220), (255, 160, 40)  # colours of slices' lines, and of those that the picture is about
+THIN, THICK = 1, 3  # their widths, pixels: the difference does not rest on colour alone
+
+
+# What there is to look at and to review
+
+
+class JudgedDiscs:
+    """The discs of a dataset under the verdicts given so far, and their places on sagittal images.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a finished dataset (notebook 01's results).
+    archive : Path
+        That it was built from.
+
+    Attributes
+    ----------
+    judged : pd.DataFrame
+        All discs as the verdicts so far have them, of `overrides.apply_overrides`.
+    unmatched : pd.DataFrame
+        Verdicts whose slab is not in the dataset.
+
+    Raises
+    ------
+    UserError
+        When the dataset or the table of verdicts cannot be read, or the notes beside which it lies are gone.
+    """
+
+    def __init__(self, folder: Path, archive: Path):
+        self.archive = Path(archive)
+        self.notes_path = dataset.find_notes(self.archive)
+        self.overrides_path = self.notes_path.with_name(overrides.NAME)
+        self.found = dataset.load_discs(Path(folder))
+        text = {"path": str, "patient": str, "plane": str}
+        self.slices = files.read_table(Path(folder) / "slices.csv", dtype=text)
+        self.rejected = files.read_table(Path(folder) / "rejected.csv", dtype=text)
+        self._judge()
+
+    def _judge(self) -> None:
+        verdicts = overrides.read_overrides(self.overrides_path)
+        self.judged, self.unmatched = overrides.apply_overrides(self.found, verdicts)
+
+    def slabs(self, row: int) -> pd.DataFrame:
+        """All T2 slabs of the disc's study, as the verdicts so far have them."""
+        study = self.judged.loc[row, ["patient", "study"]]
+        same = (self.judged[["patient", "study"]] == study).all(axis=1)
+        return self.judged[same & (self.judged.weighting == "T2")]
+
+    def view(self, row: int) -> sagittal.SagittalView:
+        """The study's sagittal image with the places of its `slabs`; see `sagittal.sagittal_view`."""
+        return sagittal.sagittal_view(self.archive, self.slabs(row), self.slices, self.rejected)
+
+
+# Drawing
+
+
+def draw_slabs(
+    view: sagittal.SagittalView,
+    names: Sequence[str],
+    chosen: int | None = None,
+    size: int = 2 * PANEL,
+    used: Sequence[int] | None = None,
+) -> Image.Image:
+    """A sagittal image with every slab's slices as lines and its level beside them.
+
+    Parameters
+    ----------
+    view : SagittalView
+    names : sequence of str
+        Of the view's slabs.
+    chosen : int, optional
+        Number of the slab to stand out.
+    size : int
+        Length of the longer side, pixels.
+    used : sequence of int, optional
+        Which of the chosen slab's lines stand out, thick and in another colour; all of them when None.
+    """
+    extent = np.array(view.pixels.shape) * view.spacing
+    height, width = np.round(extent * size / extent.max()).astype(int)
+    grey = np.clip(view.pixels / max(np.percentile(view.pixels, resampling.SCALE_PERCENTILE), 1e-6), 0, 1) ** GAMMA
+    picture = Image.fromarray((grey * 255).astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)
+    picture = picture.convert("RGB")
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size // 32)
+    scale = np.array([width, height]) / view.pixels.shape[::-1]
+    order = sorted(range(len(names)), key=lambda slab: slab == chosen)  # the chosen one on top
+    for slab in order:
+        lines = (view.cuts[slab] + 0.5) * scale
+        for number, line in enumerate(lines):
+            stands_out = slab == chosen and (used is None or number in used)
+            fill, thickness = (CHOSEN, THICK) if stands_out else (LINE, THIN)
+            draw.line([tuple(end) for end in line], fill=fill, width=thickness)
+        if len(lines):
+            left, top = lines[:, 0].min(axis=0)
+            place, fill = (max(left, 2), max(top - 3, size // 32)), CHOSEN if slab == chosen else LINE
+            draw.text(place, names[slab], fill=fill, font=font, anchor="ls", stroke_width=1, stroke_fill="black")
+    return picture
+
+
+def show_slabs(folder: Path, archive: Path, patient: str, study: str | None = None) -> Image.Image:
+    """A study's T2 slabs as lines on its sagittal image.
+
+    Parameters
+    ----------
+    folder : Path
+        Of a finished dataset (notebook 01's results).
+    archive : Path
+        That it was built from.
+    patient : str
+        Such as ``"0037"``.
+    study : str, optional
+        The patient's first by name when None.
+
+    Raises
+    ------
+    UserError
+        When there is no such study, or no sagittal image that its slabs cut.
+    """
+    found = JudgedDiscs(folder, archive)
+    t2 = found.judged[(found.judged.weighting == "T2") & (found.judged.patient == patient)]
+    chosen = t2 if study is None else t2[t2.study == study]
+    if chosen.empty:
+        raise UserError(f"The dataset has no T2 disc of patient {patient!r} in that study: see slices.csv in {folder}.")
+    row = chosen.study.sort_values(kind="stable").index[0]
+    return draw_slabs(found.view(row), list(found.slabs(row).level))

@@ -1,0 +1,99 @@
+"""Figures and tables of intervals: drawn without warnings, with the numbers that they are given."""
+
+import warnings
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from lhdlib import evaluate
+from lhdlib.evidence import operating
+from lhdlib.figures import evidence, words
+
+
+@pytest.fixture(scope="module")
+def result():
+    rng = np.random.default_rng(0)
+    found = {"patients": np.arange(80) // 2}
+    for part in ("validation", "test"):
+        found[f"{part}_labels"] = np.arange(80) % 2
+        found[f"{part}_logits"] = rng.normal(1.5 * found[f"{part}_labels"], 1, (2, 80)) - 0.7
+    return found
+
+
+@pytest.fixture(scope="module")
+def metrics(result):
+    return evaluate.over_seeds(result["test_labels"], result["test_logits"], result["patients"])
+
+
+def texts(fig) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        FigureCanvasAgg(fig).draw()
+    return "\n".join(text.get_text() for text in fig.findobj(match=lambda artist: hasattr(artist, "get_text")))
+
+
+def test_roc_band_states_auc_and_both_operating_points(result, metrics):
+    curve = operating.roc_band(result["test_labels"], result["test_logits"], result["patients"], draws=50)
+    points = operating.operating_points(result, result["patients"])
+    fig = evidence.roc_band(curve=curve, auc=metrics["AUC"], points=points)
+    assert f"AUC {metrics['AUC']['mean']:.3f} [{metrics['AUC']['low']:.3f}" in texts(fig)
+    lines = {line.get_label(): line.get_xydata() for line in fig.axes[0].lines}
+    assert any((np.ptp(xy, axis=0) == 1).all() for xy in lines.values())
+    places = {tuple(xy[0]) for xy in (line.get_xydata() for line in fig.axes[0].lines) if len(xy) == 1}
+    for point in points.values():
+        x, y = 1 - point["test"]["TNR"]["mean"], point["test"]["TPR"]["mean"]
+        assert any((x, y) == pytest.approx(place) for place in places)
+    table = evidence.points_table(points)
+    assert table.iloc[:, 0].tolist() == ["sensitivity 90 %", "specificity 90 %"]
+    assert table["sensitivity, test"][0].startswith(f"{points['TPR']['test']['TPR']['mean']:.3f} [")
+
+
+def test_calibration_is_drawn_with_its_errors(result):
+    found = operating.calibration(result["test_labels"], result["test_logits"], result["patients"])
+    fig = evidence.calibration_curve(found)
+    written = texts(fig)
+    assert f"Brier score {found.brier.value:.3f}" in written and f"{found.ece_by_chance:.3f}" in written
+    drawn = [line.get_xydata() for line in fig.axes[0].lines]
+    assert any(np.array_equal(xy, found.curve[["predicted", "observed"]]) for xy in drawn)
+
+
+def test_forest_names_every_classifier_from_top_to_bottom(metrics):
+    fig = evidence.forest({"first": metrics, "second": metrics, "third": metrics}, 0.9487)
+    assert "paper 0.9487" in texts(fig)
+    places = {t.get_text(): t.get_position()[1] for t in fig.axes[0].get_yticklabels()}
+    assert places["first"] > places["second"] > places["third"]
+    assert fig.axes[0].get_xlim()[1] > 0.9487
+    assert "paper" not in texts(evidence.forest({"first": metrics}))
+
+
+def test_both_intervals_stand_side_by_side(metrics):
+    extra = {"Brier score": evaluate.Estimate(0.1, 0.05, 0.15)}
+    table = evidence.interval_table(metrics, extra)
+    assert table.iloc[:, 0].tolist() == [*words.METRICS.values(), "Brier score"]
+    for row, (name, summary) in zip(table.itertuples(index=False), metrics.items(), strict=False):
+        assert row[1] == f"{summary['mean']:.3f}"
+        assert row[2].startswith(f"{summary['plain_low']:.3f} to {summary['plain_high']:.3f}")
+        assert ("DeLong" if name == "AUC" else "Wilson") in row[2]
+        assert row[3] == f"{summary['low']:.3f} to {summary['high']:.3f}"
+    assert table.iloc[4].tolist() == ["Brier score", "0.100", "–", "0.050 to 0.150"]
+
+
+def test_differences_carry_sign_interval_and_test(result, metrics):
+    other = result["test_logits"][::-1] - 0.3
+    found = evaluate.compare(result["test_labels"], result["test_logits"], other, result["patients"])
+    table = evidence.comparison_table({"this run": metrics, "other": metrics}, {"other": found})
+    assert table["AUC, difference"][0] == "–"
+    assert table["AUC, difference"][1] == evidence.difference_text(found["AUC"], "DeLong")
+    assert table["Accuracy, difference"][1].endswith(f"McNemar p = {found['ACC']['p']:.2g}")
+    alone = evidence.difference_table({"other": found})
+    assert alone.iloc[0, 1:].tolist() == table.iloc[1, 3:].tolist()
+    text = evidence.difference_text({"value": -0.0123, "low": -0.5, "high": 0.25})
+    assert text == "−0.012 [−0.500, +0.250]"
+
+
+def test_splits_stand_beside_each_other(result, metrics):
+    one = result["test_labels"], result["test_logits"], result["patients"]
+    table = evidence.splits_table({"paper": metrics, "patient": metrics}, evaluate.compare_sets(one, one))
+    assert table["split 'paper'"].tolist() == table["split 'patient'"].tolist()
+    assert table.difference[0].startswith("+0.000 [−0.0") and not table.difference.str.contains("p =").any()

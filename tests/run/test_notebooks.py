@@ -1,0 +1,347 @@
+"""The runner, on two small notebooks: what runs, what is skipped and why, and how each failure ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import filelock
+import nbformat
+import pytest
+
+import lhdlib
+from lhdlib import files
+from lhdlib.errors import UserError
+from lhdlib.run import notebooks, stale, workspace
+
+UPSTREAM = {"01": (), "02": ("01",)}
+PARAMETERS = 'profile = "smoke"\ndata_dir = ""\nseed = 0\nresults_dir = ""\nfigures_dir = ""'
+FIRST = """
+import os, sys
+from pathlib import Path
+os.write(2, b"a library's message")
+part = Path(results_dir) / "01"
+part.mkdir(parents=True, exist_ok=True)
+(part / "checkpoints").mkdir(exist_ok=True)
+(part / "checkpoints" / "step").write_text(str(os.getpid()))
+(part / "value.txt").write_text(f"{sys.executable} {Path.cwd()} {seed}")
+"""
+SECOND = """
+import os, signal
+from pathlib import Path
+from lhdlib.errors import UserError
+print("epoch 1: loss 0.5")
+if seed == 1:
+    raise UserError("The notes are missing: add them.")
+if seed == 2:
+    1 / 0
+if seed == 3:
+    os.kill(os.getpid(), signal.SIGKILL)
+part = Path(results_dir) / "02"
+part.mkdir(parents=True, exist_ok=True)
+(part / "copy.txt").write_text((Path(results_dir) / "01" / "value.txt").read_text())
+Path(figures_dir).mkdir(exist_ok=True)
+(Path(figures_dir) / "fig.png").write_bytes(b"drawn")
+"""
+
+
+def write_notebook(path: Path, code: str, parameters: str = PARAMETERS) -> None:
+    cells = [nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell(code)]
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number}"
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), path)
+
+
+def make_place(folder: Path) -> SimpleNamespace:
+    """Two notebooks and the command that runs them; `concluded` lists whether each complete start ran anything."""
+    place = SimpleNamespace(
+        notebooks=folder / "notebooks", results=folder / "results", figures=folder / "figures", concluded=[]
+    )
+    place.notebooks.mkdir(parents=True)
+    write_notebook(place.notebooks / "01_first.ipynb", FIRST)
+    write_notebook(place.notebooks / "02_second.ipynb", SECOND)
+
+    def start(*arguments: str) -> int:
+        folders = ["--results", str(place.results), "--figures", str(place.figures)]
+        with mock.patch.dict(os.environ):
+            return notebooks.main(
+                ["--profile", "smoke", *folders, *arguments],
+                place.notebooks,
+                UPSTREAM,
+                lambda plan, ran: place.concluded.append(ran),
+            )
+
+    place.start = start
+    return place
+
+
+@pytest.fixture
+def place(tmp_path):
+    return make_place(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """A finished run; a test that uses it leaves it finished."""
+    place = make_place(tmp_path_factory.mktemp("done"))
+    assert place.start() == 0
+    return place
+
+
+def listed(place, capsys, *arguments: str) -> list[str]:
+    capsys.readouterr()
+    assert place.start("--list", *arguments) == 0
+    return capsys.readouterr().out.splitlines()[1:]
+
+
+def test_a_finished_run_ran_in_order_in_this_interpreter(done):
+    seen = (done.results / "02" / "copy.txt").read_text()
+    assert seen == f"{sys.executable} {done.notebooks} 0"
+    assert {path.name for path in (done.results / "notebooks").glob("*.ipynb")} == {"01_first.ipynb", "02_second.ipynb"}
+    assert json.loads((done.results / "01" / "outputs.json").read_text()).keys() == {"value.txt"}
+    assert json.loads((done.results / "timings.json").read_text()).keys() == {"01", "02"}
+    assert done.concluded[0] is True
+
+
+def test_messages_of_libraries_go_to_the_kernel_log_and_not_into_the_notebook(done):
+    folder = done.results / "notebooks"
+    assert "a library's message" in (folder / "01_first.kernel.log").read_text()
+    outputs = [cell.get("outputs") for cell in nbformat.read(folder / "01_first.ipynb", as_version=4).cells]
+    assert "a library's message" not in json.dumps(outputs)
+
+
+def test_nothing_runs_when_nothing_changed(done, capsys):
+    before = {path: path.stat().st_mtime_ns for path in (done.results / "notebooks").iterdir()}
+    assert done.start() == 0
+    assert capsys.readouterr().out == "01_first: up to date\n02_second: up to date\n"
+    assert {path: path.stat().st_mtime_ns for path in (done.results / "notebooks").iterdir()} == before
+    assert done.concluded[-1] is False
+    assert all(line.split()[2] == "s" and line.endswith("up to date") for line in listed(done, capsys))
+
+
+def test_list_names_the_changed_parameter_and_what_follows(done, capsys):
+    first, second = listed(done, capsys, "--seed", "5")
+    assert first.endswith("stale: seed changed") and second.endswith("stale: seed changed")
+
+
+def test_list_names_the_missing_figure(done, capsys):
+    figure = done.figures / "fig.png"
+    content = figure.read_bytes()
+    figure.unlink()
+    first, second = listed(done, capsys)
+    assert first.endswith("up to date") and second.endswith(f"stale: {figure} is missing")
+    figure.write_bytes(content)
+
+
+def test_outputs_and_metadata_saved_by_jupyterlab_change_nothing(done, capsys):
+    path = done.notebooks / "02_second.ipynb"
+    clean = path.read_text()
+    notebook = nbformat.reads(clean, as_version=4)
+    notebook.cells[1].execution_count = 7
+    nbformat.write(notebook, path)
+    assert listed(done, capsys)[1].endswith("up to date")
+    path.write_text(clean)
+
+
+@pytest.mark.parametrize(
+    ("seed", "code", "said"),
+    [("1", 2, "The notes are missing"), ("2", 1, "ZeroDivisionError"), ("3", 1, "died, probably for lack of memory")],
+)
+def test_a_failure_ends_the_run_and_leaves_earlier_results(done, capsys, seed, code, said):
+    concluded = len(done.concluded)
+    assert done.start("--only", "2", "--seed", seed) == code
+    printed = capsys.readouterr()
+    assert said in printed.err and "\x1b" not in printed.err
+    assert "epoch 1: loss 0.5" in printed.err or seed == "3"
+    failed = done.results / "notebooks" / "02_second.failed.ipynb"
+    if code == 1:
+        assert str(failed) in printed.err
+    else:
+        assert printed.err.splitlines()[-1] == "Error: The notes are missing: add them."
+        assert "Traceback" not in printed.err
+    assert failed.exists() and len(done.concluded) == concluded
+    assert all(line.endswith("up to date") for line in listed(done, capsys))
+
+
+def test_only_what_changed_runs_again(place, capsys):
+    assert place.start() == 0
+    write_notebook(place.notebooks / "01_first.ipynb", FIRST + "# the same values")
+    first, second = listed(place, capsys)
+    assert first.endswith(f"stale: {place.notebooks / '01_first.ipynb'} changed") and second.endswith("01 is stale")
+    assert place.start() == 0
+    assert "02_second: up to date" in capsys.readouterr().out
+    (place.results / "01" / "outputs.json").write_text("{}")
+    assert listed(place, capsys)[1].endswith(f"stale: {place.results / '01' / 'outputs.json'} changed")
+
+
+def test_interrupted_the_next_start_goes_on_with_the_unfinished_notebook(place, capsys):
+    write_notebook(place.notebooks / "02_second.ipynb", "import time\nprint('asleep')\ntime.sleep(600)")
+    command = (
+        "import signal, sys; from pathlib import Path; from lhdlib import run;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"  # the tests may run where it is ignored
+        f"sys.exit(run.main(sys.argv[1:], Path({str(place.notebooks)!r}), {UPSTREAM!r}, lambda *_: None))"
+    )
+    folders = ["--results", str(place.results), "--figures", str(place.figures)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, "--profile", "smoke", *folders],
+        cwd=workspace.ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    seen = ""
+    while "asleep" not in seen and (line := process.stderr.readline()):
+        seen += line
+    os.killpg(process.pid, signal.SIGINT)
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in rest
+    assert (
+        rest.splitlines()[-1] == "Interrupted: the next start goes on from the last finished notebook and checkpoint."
+    )
+    first, second = listed(place, capsys)
+    assert first.endswith("up to date") and second.endswith("stale: it has not finished yet")
+    write_notebook(place.notebooks / "02_second.ipynb", SECOND)
+    assert place.start() == 0
+    assert "01_first: up to date" in capsys.readouterr().out and place.concluded == [True]
+
+
+@pytest.fixture
+def no_kernel(monkeypatch):
+    """Fails the test if a notebook is executed."""
+    monkeypatch.setattr("papermill.execute_notebook", lambda *_, **__: pytest.fail("a notebook was executed"))
+
+
+def test_an_unknown_parameter_is_refused(place, capsys, no_kernel):
+    write_notebook(place.notebooks / "01_first.ipynb", FIRST, PARAMETERS.replace("seed", "seeds"))
+    assert place.start() == 2
+    assert "01_first.ipynb has no parameter 'seed'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["results", "figures"])
+def test_a_second_run_into_the_same_results_or_figures_is_refused(place, capsys, no_kernel, folder):
+    used = getattr(place, folder)
+    used.mkdir()
+    with filelock.FileLock(used / ".lock"):
+        assert place.start() == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"Error: Another run is using {used}: wait for it") and error.count("\n") == 1
+
+
+def test_locks_are_given_back_and_one_folder_may_be_both(tmp_path):
+    with (
+        pytest.raises(UserError, match="Another run"),
+        notebooks.locked(tmp_path / "b"),
+        notebooks.locked(tmp_path / "a", tmp_path / "b"),
+    ):
+        pytest.fail("locked twice")
+    with notebooks.locked(tmp_path / "a", tmp_path / "b", tmp_path / "a"):
+        pass
+
+
+def test_a_full_disk_is_refused(place, capsys, no_kernel, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=2e8))
+    assert place.start() == 2
+    assert "has 0.2 GB of free space and profile 'smoke' needs 1 GB" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--profile", "huge"], "There is no profile 'huge'"),
+        (["--data", "/nowhere/at/all"], "There is no folder /nowhere/at/all"),
+        (["--only", "9"], "There is no notebook '9': choose one of 01, 02."),
+        (["--from", "02"], "Notebook 02 reads the results of 01, which has not finished: run it first."),
+    ],
+)
+def test_a_mistake_is_one_sentence(place, capsys, no_kernel, arguments, said):
+    assert place.start(*arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"Error: {said}") and error.count("\n") == 1
+
+
+def test_force_runs_what_is_up_to_date(done, capsys, monkeypatch):
+    executed = []
+    monkeypatch.setattr(notebooks, "_execute", lambda source, *_: executed.append(source.stem))
+    figure = done.figures / "fig.png"
+    assert done.start("--from", "02", "--force") == 0
+    assert executed == ["02_second"]
+    assert figure.exists() and all(line.endswith("up to date") for line in listed(done, capsys))
+
+
+def test_a_notebook_edited_while_it_ran_stays_unfinished(place):
+    with mock.patch.dict(os.environ):
+        space = workspace.open_workspace("smoke", results=str(place.results), figures=str(place.figures))
+    plan = stale.Plan(space, "", place.notebooks, UPSTREAM)
+    place.results.mkdir()
+    with stale.recorded(plan, "01"):
+        write_notebook(place.notebooks / "01_first.ipynb", FIRST + "# edited")
+    assert not stale.finished(plan, "01")
+    with stale.recorded(plan, "01"):
+        pass
+    assert stale.finished(plan, "01") and stale.reasons(plan, "01") == []
+
+
+def test_a_changed_archive_makes_only_its_reader_stale(place, tmp_path):
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    (archive / "a.ima").write_bytes(b"one")
+    space = workspace.open_workspace("smoke", str(archive), results=str(place.results), figures=str(place.figures))
+    plan = stale.Plan(space, str(archive), place.notebooks, UPSTREAM)
+    place.results.mkdir()
+    for number in UPSTREAM:
+        with stale.recorded(plan, number):
+            pass
+    time.sleep(0.02)
+    (archive / "a.ima").write_bytes(b"two")
+    assert stale.reasons(plan, "01") == [f"the list of files in {archive} changed"]
+    assert stale.reasons(plan, "02") == []
+
+
+def test_a_complete_run_leaves_its_stamp_and_the_gallery(place, monkeypatch, capsys):
+    shown, judged = [], []
+    report = SimpleNamespace(write_gallery=lambda *folders: shown.append(folders) or "README.md")
+    claims = SimpleNamespace(save_claims=lambda *folders: judged.append(folders))
+    monkeypatch.setattr(lhdlib, "report", report, raising=False)
+    monkeypatch.setattr(lhdlib, "claims", claims, raising=False)
+    space = workspace.open_workspace("smoke", seed=4, results=str(place.results), figures=str(place.figures))
+    dataset = {"data_label": "phantom", "fingerprint": "abc", "counts": {"studies": 2}}
+    files.write_json(place.results / "01" / "dataset.json", dataset)
+    files.write_json(place.results / "timings.json", {"01": {"seconds": 3.0, "commit": "c"}})
+    plan = stale.Plan(space, "", place.notebooks, UPSTREAM)
+    notebooks.conclude(plan, ran=True)
+    stamp = files.read_json(place.results / "stamp.json")
+    assert (stamp["seed"], stamp["data"], stamp["fingerprint"]) == (4, "phantom", "abc")
+    assert stamp["parts"] == {"01": {"seconds": 3.0, "commit": "c"}}
+    assert stamp["python"] and stamp["commit"]
+    files.write_json(place.results / "timings.json", {})
+    notebooks.conclude(plan, ran=False)
+    assert files.read_json(place.results / "stamp.json") == stamp  # nothing ran: the stamp stays that run's
+    assert shown == judged == [(place.results, place.figures)] * 2 and "README.md" in capsys.readouterr().out
+
+
+def test_module_files_follow_imports_through_the_package(tmp_path):
+    package = tmp_path / "pack"
+    (package / "sub").mkdir(parents=True)
+    for name, text in {
+        "__init__.py": "",
+        "a.py": "def f():\n    from pack.sub import b\n",
+        "sub/__init__.py": "",
+        "sub/b.py": "import numpy\nimport pack.c",
+        "c.py": "",
+        "unused.py": "",
+    }.items():
+        (package / name).write_text(text)
+    found = {path.relative_to(package).as_posix() for path in stale.module_files("from pack.a import f", package)}
+    assert found == {"__init__.py", "a.py", "sub/__init__.py", "sub/b.py", "c.py"}
+    assert stale.module_files("import numpy, packing", package) == set()
+
+
+def test_upstream_names_earlier_notebooks_only():
+    assert list(stale.UPSTREAM) == sorted(stale.UPSTREAM)
+    assert all(earlier < number for number, upstream in stale.UPSTREAM.items() for earlier in upstream)

@@ -1,0 +1,227 @@
+"""The atlas as a file: what it holds, what it asks for, and how large it is. `tests/browser` opens it."""
+
+import base64
+import dataclasses
+import hashlib
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from lhdlib.errors import UserError
+from lhdlib.show import atlas
+from lhdlib.show import disc as readings
+
+SIZE, CELLS = 32, 4
+STAMP = {"commit": "0123abc", "profile": "smoke", "seed": 0, "data": "made-up numbers"}
+HOSTILE = "</script><script>alert('x')</script><img src=//evil onerror=alert(1)> \u2028 \ud800 $title L4-L5 bulge"
+
+
+def make_reading(discs: int = 12, seed: int = 0, **columns) -> readings.Reading:
+    """Made-up discs with all four outcomes; `columns` replace those of the table."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(
+        {
+            "patient": [f"{number // 2:04d}" for number in range(discs)],
+            "level": np.array(["L3-L4", "L4-L5", "L5-S1"])[np.arange(discs) % 3],
+            "label": np.arange(discs) % 2,
+            "probability": rng.uniform(0, 1, discs),
+            "note": "L4-L5 disc bulge.",
+        }
+    ).assign(**columns)
+    table[readings.SLICES] = rng.integers(0, 30, (discs, 3))
+    blocks = rng.uniform(0, 1, (30, 8, 8)).repeat(SIZE // 8, axis=1).repeat(SIZE // 8, axis=2)
+    maps = rng.uniform(0, 1, (discs, 3, CELLS, CELLS)).astype(np.float32)
+    shares = rng.dirichlet([1, 1, 1], discs)
+    return readings.Reading(blocks.astype(np.float16), table, maps, maps[::-1], shares, "made-up <numbers>")
+
+
+class _Page(HTMLParser):
+    """Elements with their attributes, and the text of script elements, as a browser takes them apart."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.elements, self.scripts = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        if self.elements and self.elements[-1][0] == "script" and self.cdata_elem == "script":
+            self.scripts.append(data)
+
+    def policy(self) -> str:
+        (found,) = [a["content"] for _, a in self.elements if a.get("http-equiv") == "Content-Security-Policy"]
+        return found
+
+    def discs(self) -> list[dict]:
+        return json.loads(self.scripts[0])
+
+
+def written(reading, tmp_path, **options) -> tuple[atlas.Written, str, _Page]:
+    done = atlas.write_atlas(reading, tmp_path / "atlas.html", STAMP, **options)
+    text = done.path.read_text(encoding="utf-8")
+    return done, text, _Page(text)
+
+
+def pixels(url: str) -> np.ndarray:
+    kind, data = re.fullmatch(r"data:image/(webp|png);base64,(.*)", url).groups()
+    image = Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
+    assert image.format == kind.upper()
+    return np.asarray(image.convert("RGBA" if kind == "png" else "RGB")).astype(int)
+
+
+def test_it_holds_every_disc_as_the_viewer_shows_it(tmp_path):
+    reading = make_reading()
+    done, _, page = written(reading, tmp_path)
+    discs = page.discs()
+    assert done.left_out == () and len(discs) == len(reading.discs)
+    for row, disc in enumerate(discs):
+        said = readings.facts(reading, row)
+        assert disc["caption"] == readings.caption(said)
+        assert disc["outcome"] == said["outcome"] and disc["called"] == said["called"]
+        assert disc["probability"] == pytest.approx(said["probability"], abs=1e-4)
+        assert disc["error"] == pytest.approx(abs(reading.discs.label[row] - said["probability"]), abs=1e-4)
+        drawn = np.asarray(readings.draw_disc(reading, row, readings.Look(opacity=1, always=True), done.side))
+        for name, wanted in zip(("slices", "heat"), np.split(drawn.astype(int), 2), strict=True):
+            found = pixels(disc[name])
+            assert found.shape == wanted.shape == (done.side, 3 * done.side, 3)
+            assert np.abs(found - wanted).mean() < 6  # lossy
+            assert np.abs(found[:, ::-1] - wanted).mean() > 12
+
+
+def test_laying_the_heat_over_the_slices_is_drawing_with_that_opacity():
+    reading = make_reading()
+    for row in range(4):
+        grey, hot = np.split(np.asarray(readings.draw_disc(reading, row, atlas.LOOK, 64)).astype(float), 2)
+        for opacity in (0, 0.3, 0.6, 1):
+            look = dataclasses.replace(atlas.LOOK, opacity=opacity)
+            wanted = np.split(np.asarray(readings.draw_disc(reading, row, look, 64)).astype(float), 2)[1]
+            assert np.abs((1 - opacity) * grey + opacity * hot - wanted).max() <= 2
+
+
+def test_nothing_is_asked_of_a_network(tmp_path):
+    _, text, page = written(make_reading(note="see http://example.org"), tmp_path)
+    pictures = re.sub(r"data:image/\w+;base64,[A-Za-z0-9+/=]+", "", text)
+    own = re.sub(r'<script type="application/json".*?</script>', "", pictures, flags=re.DOTALL)
+    assert len(own) < 20_000 and "<script>" in own
+    assert not re.search(r"https?:|//|\bsrc=|url\(|@import|fetch\(|XMLHttp|import\(", own)
+    policy = dict(part.split(" ", 1) for part in page.policy().split("; "))
+    digest = base64.b64encode(hashlib.sha256(page.scripts[1].encode()).digest()).decode()
+    assert policy["default-src"] == "'none'" and policy["img-src"] == "data:"
+    assert policy["script-src"] == f"'sha256-{digest}'"
+    assert [tag for tag, _ in page.elements].index("meta") < 4  # before anything that it governs
+    for tag, attributes in page.elements:
+        assert not {name for name in attributes if name.startswith("on") or name in ("src", "href")}, tag
+
+
+def test_text_from_files_stays_text(tmp_path):
+    reading = dataclasses.replace(
+        make_reading(note=HOSTILE, patient=HOSTILE, level=HOSTILE, flag=HOSTILE), data_label=HOSTILE
+    )
+    plain = written(make_reading(), tmp_path)[2]
+    stamp = {HOSTILE: HOSTILE.replace("\ud800", "")}
+    stamp = {key.replace("\ud800", ""): value for key, value in stamp.items()}
+    path = atlas.write_atlas(reading, tmp_path / "hostile.html", stamp, *[HOSTILE.replace("\ud800", "")] * 2).path
+    page = _Page(path.read_text(encoding="utf-8"))
+    assert [tag for tag, _ in page.elements] == [tag for tag, _ in plain.elements]
+    assert len(page.scripts) == 2 and page.scripts[1] == plain.scripts[1]
+    for disc in page.discs():
+        parsed = _Page(disc["caption"])
+        assert not {"script", "img"} & {tag for tag, _ in parsed.elements}
+        assert HOSTILE in disc["name"]  # set as text
+
+
+def test_the_page_says_what_it_is_about(tmp_path):
+    _, text, _ = written(make_reading(), tmp_path)
+    assert "Data: made-up &lt;numbers&gt;" in text and atlas.NOT_CLINICAL in text
+    for key, value in STAMP.items():
+        assert f"{key} {value}" in text
+    _, text, _ = written(make_reading(), tmp_path, title="A & B", warning="<careful>", details="<h2>More</h2>")
+    assert "<h1>A &amp; B</h1>" in text and "&lt;careful&gt;" in text and "<h2>More</h2>" in text
+    assert "Data: made-up" not in text.split("<script")[0]
+
+
+def test_equal_input_gives_equal_bytes(tmp_path):
+    first = written(make_reading(), tmp_path)[0].path.read_bytes()
+    assert written(make_reading(), tmp_path)[0].path.read_bytes() == first
+    assert written(make_reading(seed=1), tmp_path)[0].path.read_bytes() != first
+
+
+def test_labels_that_nobody_knows(tmp_path):
+    discs = written(make_reading(label=np.nan), tmp_path)[2].discs()
+    assert {disc["error"] for disc in discs} == {None}
+    assert {disc["outcome"] for disc in discs} == {"called abnormal", "called normal"}
+
+
+def test_no_disc_at_all(tmp_path):
+    done, _, page = written(make_reading(0), tmp_path)
+    assert page.discs() == [] and done.left_out == ()
+
+
+def test_the_outline_lies_where_the_lesion_is(tmp_path):
+    cover = np.zeros((3, SIZE, SIZE), np.float32)
+    cover[1, 8:16, 4:20] = 1
+    reading = dataclasses.replace(make_reading(), lesion=lambda row: cover if row == 2 else 0 * cover)
+    done, text, page = written(reading, tmp_path)
+    assert [row for row, disc in enumerate(page.discs()) if "lesion" in disc] == [2]
+    found = pixels(page.discs()[2]["lesion"])
+    edge = np.concatenate(list(readings.outline(cover, done.side)), axis=1)
+    assert (found[..., 3] == 255 * edge).all() and (found[edge][:, :3] == readings.CONTOUR).all()
+    assert '<label hidden><input id="truth"' not in text
+    assert '<label hidden><input id="truth"' in written(make_reading(), tmp_path)[1]
+
+
+def test_pictures_shrink_before_a_disc_is_left_out(tmp_path):
+    reading = make_reading(24)
+    roomy, _, _ = written(reading, tmp_path)
+    size = roomy.path.stat().st_size
+    sides, left_out = [roomy.side], []
+    for share in (0.95, 0.5, 0.3, 0.2):
+        done, text, page = written(reading, tmp_path, limit=int(share * size))
+        assert done.path.stat().st_size <= share * size
+        sides.append(done.side)
+        left_out.append(len(done.left_out))
+        assert len(page.discs()) == 24 - len(done.left_out)
+        assert done.left_out == tuple(range(24 - len(done.left_out), 24))
+        assert ("found no room" in text) == bool(done.left_out)
+        if done.left_out:
+            first, last = (readings.facts(reading, row) for row in (done.left_out[0], 23))
+            assert f"{len(done.left_out)} of 24 discs" in text
+            assert f"patient {first['patient']}, {first['level']} to patient {last['patient']}" in text
+    assert sides == sorted(sides, reverse=True) and sides[1] < sides[0]
+    assert left_out == sorted(left_out) and left_out[0] == 0 < left_out[-1]
+
+
+def test_five_thousand_discs_stay_below_ten_megabytes(tmp_path, monkeypatch):
+    """Pictures of a size typical of 64 pixels stand for real ones, whose drawing would take a minute."""
+    reading = make_reading(5000, note="L4-L5 and L5-S1 disc bulges compress the thecal sac.")
+
+    def slices(reading, row, side, quality):
+        return {name: "data:image/webp;base64," + "A" * round(share * side * quality) for name, share in shares}
+
+    shares = (("slices", 0.7), ("heat", 0.4))
+    monkeypatch.setattr(atlas, "_slices", slices)
+    done, text, page = written(reading, tmp_path)
+    assert 8e6 < done.path.stat().st_size <= 10e6
+    assert len(page.discs()) + len(done.left_out) == 5000
+    assert not done.left_out or f"{len(done.left_out)} of 5000 discs found no room" in text
+
+
+def test_a_failure_leaves_the_earlier_page(tmp_path, monkeypatch):
+    done, text, _ = written(make_reading(), tmp_path)
+
+    def fail(*_):
+        raise UserError("The slice store is gone.")
+
+    monkeypatch.setattr(readings, "draw_disc", fail)
+    with pytest.raises(UserError, match="store is gone"):
+        written(make_reading(seed=1), tmp_path)
+    assert done.path.read_text(encoding="utf-8") == text
+    assert [path.name for path in tmp_path.iterdir()] == ["atlas.html"]

@@ -1,0 +1,372 @@
+"""The review, driven by clicks and letters on a phantom with an undecided note and a lost slab: labels follow it."""
+
+import os
+import re
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ipywidgets.widgets import widget
+
+from lhdlib import profile as profiles
+from lhdlib.data import dataset, dicom, discs, overrides, reports, resampling, sagittal, store
+from lhdlib.errors import UserError
+from lhdlib.phantom.anatomy import sample_patient
+from lhdlib.phantom.archive import write_phantom
+from lhdlib.run.workspace import Workspace
+from lhdlib.show import review, viewer
+from lhdlib.show.note import MARKS, marked_note
+from lhdlib.show.slabs import CHOSEN, LINE, PANEL, THICK, THIN, draw_slabs
+from tests.data.test_dataset import InProcess, write_notes
+from tests.show.test_pictures import element
+
+SEED = 5
+SETTINGS = profiles.load("smoke").replace(
+    data={"image_size": 16, "pretrain_validation": 8, "test_per_class": 0, "validation_per_class": 0}
+)
+OPEN_NOTE = "Disc bulge <script>alert(1)</script> & no change since the previous examination."
+PANEL = PANEL
+
+
+def slab_files(folder, patient: str, number: int) -> list:
+    """T2 files of a phantom patient's slab, counted from the top."""
+    anatomy = sample_patient(SEED, int(patient))
+    counts = [len(slab.offsets) for slab in anatomy.slabs]
+    files = sorted(folder.glob(f"01_MRI_Data/{patient}/*/T2_TSE_TRA*/*"))
+    assert len(files) == sum(counts)
+    return files[sum(counts[:number]) : sum(counts[: number + 1])]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """Three patients: all is clear in 0001; 0002's note is undecided; of 0003's slabs L4-L5 is lost.
+
+    Thus 0003's three upper slabs lie beyond a gap and are named one level too low.
+    """
+    folder = tmp_path_factory.mktemp("review")
+    write_phantom(folder / "phantom", 3, SEED, workers=1)
+    archive = folder / "phantom" / "archive"
+    notes = reports.read_notes(archive / dataset.NOTES_NAME).set_index("patient").note
+    notes["0002"] = OPEN_NOTE
+    write_notes(archive / dataset.NOTES_NAME, [(int(patient), note) for patient, note in notes.items()])
+    levels = [sample_patient(SEED, 3).discs[slab.disc].level for slab in sample_patient(SEED, 3).slabs]
+    for file in slab_files(archive, "0003", levels.index("L4-L5")):
+        file.unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "ProcessPoolExecutor", InProcess)
+        dataset.build_dataset(archive, folder / "results" / "01", SETTINGS, 0)
+    return SimpleNamespace(archive=archive, folder=folder / "results" / "01")
+
+
+@pytest.fixture
+def copy(built, tmp_path, monkeypatch):
+    """The same, to be judged and built again."""
+    monkeypatch.setattr(store, "ProcessPoolExecutor", InProcess)
+    place = SimpleNamespace(archive=tmp_path / "archive", folder=tmp_path / "results" / "01")
+    shutil.copytree(built.archive, place.archive, copy_function=os.link)  # files are deleted or added, never changed
+    shutil.copytree(built.folder, place.folder)
+    return place
+
+
+def opened(place, who="Dr. Reviewer") -> viewer.ReviewWidget:
+    return viewer.ReviewWidget(place.folder, place.archive, who)
+
+
+def disc(view: viewer.ReviewWidget) -> tuple[str, str]:
+    return tuple(view.review.found.loc[view.row, ["patient", "level"]])
+
+
+def click(view: viewer.ReviewWidget, name: str) -> None:
+    view.buttons[name].click()
+
+
+def verdicts(place) -> list[tuple]:
+    table = overrides.read_overrides(place.archive / overrides.NAME)
+    return list(table[["patient", "level", "verdict"]].itertuples(index=False, name=None))
+
+
+def rebuilt(place) -> dict[tuple[str, str], int]:
+    data = dataset.build_dataset(place.archive, place.folder, SETTINGS, 0)
+    return {(row.patient, row.level): row.label for row in data.samples.itertuples()}
+
+
+def is_sentence(text: str) -> bool:
+    return bool(re.fullmatch(r"[^<]*\.", text)) and "Traceback" not in text
+
+
+ITEMS = [
+    ("0002", "L5-S1"),
+    ("0002", "L4-L5"),
+    ("0002", "L3-L4"),
+    ("0003", "L4-L5"),
+    ("0003", "L3-L4"),
+    ("0003", "L2-L3"),
+]
+
+
+def test_the_verdicts_reach_labels_and_levels(copy):
+    before = rebuilt(copy)
+    assert {patient for patient, _ in before} == {"0001", "0003"} and ("0003", "L4-L5") not in before
+    view = opened(copy)
+    assert view.progress.value == "<b>6 of 6 to review</b>."
+    assert [tuple(view.review.found.loc[row, ["patient", "level"]]) for row in view.review.items()] == ITEMS
+    for number, verdict in enumerate(["herniated", "normal", "exclude"]):
+        assert disc(view) == ITEMS[number] and "note undecided" in view.caption.value
+        click(view, verdict)
+        assert f"{5 - number} of 6" in view.progress.value and view.message.value == ""
+    for number, level in enumerate(["L3-L4", "L2-L3", "L1-L2"]):
+        assert disc(view) == ITEMS[3 + number] and "level uncertain: gap between slabs" in view.caption.value
+        view.level.value, view.why.value = level, "a slab is missing"
+        click(view, "as noted")
+        assert view.why.value == ""
+    assert "0 of 6" in view.progress.value and "run notebook 01 again" in view.progress.value
+    expected = [("0002", "L5-S1", "herniated"), ("0002", "L4-L5", "normal"), ("0002", "", "exclude")]
+    expected += [("0003", level, "as noted") for level in ("L3-L4", "L2-L3", "L1-L2")]
+    assert verdicts(copy) == expected
+    table = overrides.read_overrides(copy.archive / overrides.NAME)
+    assert set(table.who) == {"Dr. Reviewer"} and table.why.tolist() == [""] * 3 + ["a slab is missing"] * 3
+    anatomy = sample_patient(SEED, 3)
+    noted = {
+        ("0003", anatomy.discs[s.disc].level): int(anatomy.discs[s.disc].lesion is not None) for s in anatomy.slabs
+    }
+    del noted["0003", "L4-L5"]
+    assert rebuilt(copy) == before | noted | {("0002", "L5-S1"): 1, ("0002", "L4-L5"): 0}
+    again = opened(copy)
+    assert "0 of 6" in again.progress.value and again.review.pending() == []
+
+
+def test_opening_again_goes_on_after_what_was_decided(copy):
+    view = opened(copy)
+    click(view, "normal")
+    click(view, "skip")
+    click(view, "herniated")
+    view.close()
+    again = opened(copy)  # as after a kernel that died
+    assert disc(again) == ITEMS[1] and "4 of 6" in again.progress.value
+    click(again, "normal")
+    assert disc(again) == ITEMS[3]
+
+
+def test_going_back_and_correcting_adds_a_row(copy):
+    view = opened(copy)
+    click(view, "normal")
+    content = (copy.archive / overrides.NAME).read_bytes()
+    click(view, "back")
+    assert disc(view) == ITEMS[0] and "verdict so far: normal" in view.caption.value
+    click(view, "herniated")
+    assert disc(view) == ITEMS[1] and "5 of 6" in view.progress.value
+    assert (copy.archive / overrides.NAME).read_bytes().startswith(content)
+    assert [verdict for *_, verdict in verdicts(copy)] == ["normal", "herniated"]
+    click(view, "back")
+    click(view, "open")
+    assert "6 of 6" in view.progress.value and verdicts(copy)[-1] == ("0002", "", "open")
+    for _ in range(2):
+        click(view, "back")
+    assert disc(view) == ITEMS[-1]  # round the corner: from the first to the last
+    assert view.review.judged.verdict[view.review.items()[0]] == ""
+
+
+def test_letters_do_what_buttons_do(copy):
+    view = opened(copy)
+    for letter in (" H ", "n", "S", "x"):
+        view.key.value = letter
+        assert view.key.value == ""
+    assert verdicts(copy) == [("0002", "L5-S1", "herniated"), ("0002", "L4-L5", "normal"), ("0003", "", "exclude")]
+    view.key.value = "b"
+    assert disc(view) == ITEMS[3]
+    view.key.value = "q"
+    assert is_sentence(view.message.value) and "h, n, a" in view.message.value and len(verdicts(copy)) == 3
+    assert set(review.KEYS) == {button.description[-2] for button in view.buttons.values()}
+
+
+def test_what_cannot_be_kept_is_said_and_nothing_moves(copy):
+    view = opened(copy, who=" ")
+    click(view, "normal")
+    assert "who" in view.message.value and is_sentence(view.message.value) and disc(view) == ITEMS[0]
+    view.who.value = "Dr. Reviewer"
+    click(view, "as noted")
+    assert "note undecided" in view.message.value and is_sentence(view.message.value)
+    view.level.value = ""
+    click(view, "herniated")
+    assert "levels" in view.message.value and is_sentence(view.message.value)
+    assert not (copy.archive / overrides.NAME).exists() and disc(view) == ITEMS[0] and "6 of 6" in view.progress.value
+    view.level.value = "L5-S1"
+    click(view, "herniated")
+    (copy.archive / overrides.NAME).write_text("damaged\n")
+    click(view, "normal")
+    assert overrides.NAME in view.message.value and disc(view) == ITEMS[1]
+    broken = opened(copy)
+    assert is_sentence(broken.message.value) and overrides.NAME in broken.message.value
+    click(broken, "normal")
+    broken.key.value, broken.level.value = "h", "L4-L5"
+    assert (copy.archive / overrides.NAME).read_text() == "damaged\n"
+
+
+def test_a_level_that_another_disc_has_opens_both(copy):
+    view = opened(copy)
+    view._go(view.review.items()[3])
+    view.level.value = "L5-S1"  # where an undoubted slab is
+    click(view, "normal")
+    assert "7 of 7" in view.progress.value
+    rows = [row for row in view.review.pending() if view.review.doubts[row] == overrides.SAME_LEVEL]
+    assert [tuple(view.review.found.loc[row, ["patient", "level"]]) for row in rows] == [("0003", "L5-S1"), ITEMS[3]]
+
+
+def test_the_picture_shows_the_samples_slices_and_the_slabs(built):
+    view = opened(built)
+    found = view.review.found
+    four = found.index[(found.patient == "0001") & (found.weighting == "T2") & (found.slices == 4)][1]
+    for row in [*view.review.items(), four]:
+        view._go(row)
+        title = disc(view)
+        attributes, shown = element(view.picture.value)
+        picture = np.asarray(shown)
+        assert f"Disc {title[1]} of patient {title[0]}" in attributes["alt"] and "sagittal" in attributes["alt"]
+        assert picture.shape == (2 * PANEL, 4 * PANEL, 3) and f"patient {title[0]}, {title[1]}" in view.caption.value
+        paths = found.paths[row]
+        shown = paths[1:4] if len(paths) == 5 else paths
+        tables = view.review.slices.set_index("path")
+        for number, path in enumerate(shown):
+            x, y = (2 + number % 2) * PANEL, number // 2 * PANEL
+            spacing = tuple(tables.loc[path, ["row_spacing", "column_spacing"]])
+            pixels = dicom.read_pixels(built.archive / path)
+            image = np.clip(resampling.preprocess(pixels, spacing, PANEL, review.FIELD_MM), 0, 1)
+            panel = picture[y + 40 : y + PANEL, x : x + PANEL, 0].astype(int)
+            assert np.abs(panel - (image[40:] * 255).astype(int)).max() <= 1
+        left, shown = picture[:, : 2 * PANEL], view.review.view(row)
+        chosen = shown.cuts[list(view.review.slabs(row).level).index(title[1])]
+        wanted = (chosen[..., 1].mean() + 0.5) * 2 * PANEL / len(shown.pixels)  # the image is a square
+        assert abs(np.flatnonzero((left == CHOSEN).all(axis=2).any(axis=1)).mean() - wanted) < 20
+        assert (left == LINE).all(axis=2).any()
+
+
+def test_lines_pass_through_the_discs_they_are_named_after(built):
+    """The phantom knows where its discs are; of 0003's slabs the three upper ones are named one level too low."""
+    checked = 0
+    for patient in ("0001", "0002", "0003"):
+        view = opened(built).review
+        row = view.found.index[(view.found.patient == patient) & (view.found.weighting == "T2")][0]
+        slabs, shown = view.slabs(row), view.view(row)
+        plane = dicom.read_plane(built.archive / shown.path)
+        anatomy = {disc.level: disc for disc in sample_patient(SEED, int(patient)).discs}
+        for slab, lines in zip(slabs.itertuples(), shown.cuts, strict=True):
+            index = discs.LEVELS.index(slab.level) + (patient == "0003" and slab.level != "L5-S1")
+            anatomic = anatomy[discs.LEVELS[index]]
+            x, y = sagittal._pixels(plane, np.array(anatomic.origin))
+            heights = [np.interp(x, *line.T) for line in lines]
+            assert min(heights) < y < max(heights) and len(lines) == slab.slices
+            others = [np.array(d.origin) for d in anatomy.values() if d is not anatomic]
+            for other in others:
+                x, y = sagittal._pixels(plane, other)
+                assert (
+                    not min(np.interp(x, *line.T) for line in lines) < y < max(np.interp(x, *line.T) for line in lines)
+                )
+            checked += 1
+    assert checked == 12
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.05, -0.2])
+def test_the_lines_of_the_used_slices_stand_out(slope):
+    """Counted in each column of a picture of black: three orange stripes, three pixels high; the others of one."""
+    size, ends = 400, np.array([0.0, 399.0])
+    heights = [[80, 90, 100, 110, 120], [200, 210, 220, 230]]
+    cuts = tuple(
+        np.stack([np.stack([ends, height + slope * ends], axis=-1) - 0.5 for height in slab]) for slab in heights
+    )
+    view = sagittal.SagittalView("", np.zeros((size, size), np.float32), (1.0, 1.0), cuts)
+    for used in ([1, 2, 3], [0, 1, 2], [], None):
+        wanted = [heights[0][number] for number in (range(5) if used is None else used)]
+        picture = np.asarray(draw_slabs(view, ["", ""], 0, size, used))
+        for column in range(10, size - 10, 7):
+            for color, slab_heights, high in (
+                (CHOSEN, wanted, THICK),
+                (LINE, [h for slab in heights for h in slab if h not in wanted], THIN),
+            ):
+                rows = np.flatnonzero((picture[:, column] == color).all(axis=-1))
+                stripes = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if len(rows) else []
+                middles = [stripe.mean() - slope * column for stripe in stripes]
+                assert np.allclose(middles, slab_heights, atol=2) and len(middles) == len(slab_heights)
+                assert all(abs(len(stripe) - high) <= (slope != 0) for stripe in stripes)
+    assert THICK >= THIN + 2
+
+
+def test_a_study_is_drawn_by_name(built):
+    picture = np.asarray(viewer.show_slabs(built.folder, built.archive, "0001"))
+    assert max(picture.shape) == 2 * PANEL and (picture == LINE).all(axis=2).any()
+    assert not (picture == CHOSEN).all(axis=2).any()
+    for patient, study in (("0009", None), ("0001", "other")):
+        with pytest.raises(UserError, match=patient):
+            viewer.show_slabs(built.folder, built.archive, patient, study)
+
+
+def test_the_widget_opens_from_a_workspace(built, tmp_path):
+    space = Workspace(SETTINGS, built.archive, 0, built.folder.parent, tmp_path)
+    assert "6 of 6" in viewer.ReviewWidget.from_workspace(space).progress.value
+
+
+def test_deleted_files_are_sentences(copy):
+    view = opened(copy)
+    for file in copy.archive.glob("01_MRI_Data/000[23]/*/*SAG*/*"):
+        file.unlink()
+    for file in slab_files(copy.archive, "0002", 1)[2:4]:
+        file.unlink()
+    click(view, "skip")
+    assert is_sentence(view.message.value) and "put the file back" in view.message.value and view.picture.value
+    view = opened(copy)
+    assert is_sentence(view.message.value) and "no readable sagittal image" in view.message.value
+    attributes, picture = element(view.picture.value)
+    assert np.asarray(picture)[:, 2 * PANEL :].any() and "no sagittal image" in attributes["alt"]
+    click(view, "normal")
+    assert len(verdicts(copy)) == 1
+    shutil.rmtree(copy.folder)
+    assert "run the earlier notebooks" in opened(copy).message.value
+    shutil.rmtree(copy.archive)
+    assert is_sentence(opened(copy).message.value.replace("--", ""))
+
+
+def test_an_older_dataset_is_named(copy):
+    (copy.folder / "discs.csv").write_text("patient,level\n0001,L4-L5\n")
+    assert is_sentence(opened(copy).message.value) and "run notebook 01 again" in opened(copy).message.value
+
+
+def test_verdicts_without_a_slab_are_told_of(copy):
+    view = opened(copy)
+    lost = view.review.found.loc[view.row].copy()
+    lost["paths"] = lost.paths[:2]
+    overrides.append_verdict(copy.archive / overrides.NAME, lost, "normal", "L4-L5", "A")
+    assert "1 earlier verdict" in opened(copy).message.value and "6 of 6" in opened(copy).progress.value
+
+
+def test_the_finding_is_marked_and_nothing_in_a_note_is_html(built):
+    view = opened(built)
+    assert "<script" not in view.note.value and "&lt;script&gt;" in view.note.value and "&amp; no" in view.note.value
+    assert re.search(rf'<span style="{re.escape(MARKS[2])}">[^<]*[Bb]ulge[^<]*</span>', view.note.value)
+    note = "Disc bulge of L4-5 level.\nNo disc herniation at L5-S1 level.\nL3/L4 disc protrusion > 5 mm & edema."
+    for level, word in (("L4-L5", "bulge"), ("L3-L4", "protrusion")):
+        strong = re.findall(rf'<span style="{re.escape(MARKS[2])}">(.*?)</span>', marked_note(note, level))
+        assert len(strong) == 1 and word in strong[0]
+    marked = marked_note(note, "L1-L2")
+    assert MARKS[2] not in marked and MARKS[1] in marked
+    assert re.search(r"<s>[^<]*herniation", marked) and not re.search(r"<s>[^<]*(bulge|protrusion)", marked)
+    plain = re.sub(r"<br>", "\n", marked)
+    assert re.sub(r"<[^>]*>", "", plain).replace("&amp;", "&").replace("&gt;", ">") == note
+    assert marked_note("", "L4-L5") == ""
+
+
+def test_the_marked_level_follows_the_choice(built):
+    view = opened(built)
+    view._go(view.review.items()[3])
+    notes = {view.level.value: view.note.value}
+    for level in ("L3-L4", "L1-L2"):
+        view.level.value = level
+        notes[level] = view.note.value
+    assert len(set(notes.values())) == 3 and MARKS[2] not in notes["L1-L2"]
+
+
+def test_a_review_leaves_no_widgets_behind(copy):
+    view = opened(copy)
+    before = len(widget._instances)
+    for name in ("skip", "back", "normal", "back", "herniated") * 3:
+        click(view, name)
+    assert len(widget._instances) == before
