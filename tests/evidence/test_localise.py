@@ -14,6 +14,7 @@ from lhdlib import gradcam
 from lhdlib.data import resampling
 from lhdlib.errors import UserError
 from lhdlib.evidence import faithfulness, localise, tissues
+from lhdlib.figures import heat as drawn
 from lhdlib.figures.heat import KINDS, certificate_table, curves_note, localisation, pointing_note, sanity_note
 
 SETTINGS = SimpleNamespace(image_size=16, field_of_view_mm=11.0)
