@@ -23,7 +23,7 @@ MULTILEVEL = "multilevel, but not every level is named"
 NO_CHANGE = "refers to an earlier report"
 ODD_LEVEL = "a disc level that does not exist or is transitional"
 
-# bounds on hostile workbooks and notes: rows, characters of a note and of a word, words of a sentence
+# bounds on hostile workbooks
 MAX_ROWS = 100_000
 MAX_UNPACKED = 200_000_000  # bytes
 
@@ -59,7 +59,7 @@ _BACK = re.compile(r"\blss\b|\blumb|\bl\b\W{0,3}spine\b|\bL[1-5]\b", re.IGNORECA
 
 
 def _neck_edges(text: str) -> list[int]:
-    """Where parts of a note begin and end (in turn) that stand under a line about the cervical spine alone."""
+    """Edges, in turn first and last, of the parts of a note under a line about the cervical spine alone."""
     edges: list[int] = []
     position = 0
     for line in text.splitlines(keepends=True):
@@ -80,11 +80,6 @@ def disc_labels(text: str) -> dict[str, bool]:
     A level is positive when bulging, protrusion, herniation, extrusion, sequestration, an annular tear, or compression
     of the thecal sac, a nerve root or a foramen by the disc (or by nothing that is named) is noted there.
 
-    Parameters
-    ----------
-    text : str
-        The note.
-
     Returns
     -------
     dict of str to bool
@@ -96,11 +91,6 @@ def disc_labels(text: str) -> dict[str, bool]:
 
 def note_flags(text: str) -> list[str]:
     """Why a person should look at a note: what it leaves open. Empty when it can be decided.
-
-    Parameters
-    ----------
-    text : str
-        The note.
 
     Returns
     -------

@@ -1,5 +1,6 @@
 """Concepts (findings, and what else may press on a nerve) and attachment: whose level, and whether it is denied."""
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -113,48 +114,59 @@ def _compressions(tags: list[str], i: int) -> list[Concept]:
 
 
 _NOUNS = POSITIVE_KINDS | _OTHER_KINDS | {"press", "narrow", "seen"}
+_DETAILS = {"grade", "central", "left", "right", "place"}
 
 
 def _denied(sentence: list[Token], groups: list[Group]) -> list[bool]:
-    """For each token whether it lies in the reach of a negation."""
+    """For each token whether a negation reaches it: forwards up to where it ends, or back from "... is not seen"."""
     tags = [token.tag for token in sentence]
-    headings = {group.first for group in groups if tags[group.last : group.last + 1] == [":"]}
-    starts = [group.first for group in groups]
-    last_noun = max((i for i, tag in enumerate(tags) if tag in DISC_KINDS), default=-1)
-    denied = [False] * len(tags)
-    reach = False
-    since_comma = 0
-    segment_end = -1
-    open_list = False
-    for i, tag in enumerate(tags):
-        if i > segment_end:  # look ahead once per segment, so that the whole stays linear
-            segment_end = next((j for j in range(i, len(tags)) if tags[j] == ","), len(tags))
-            segment = tags[i:segment_end]
-            open_list = "or" in segment or any(token.word == "nor" for token in sentence[i:segment_end])
-            fresh = any(t in DISC_KINDS for t in segment) and any(i <= s < segment_end for s in starts)
-            if reach and fresh and not open_list and any(t in _NOUNS for t in tags[since_comma:i]):
-                reach = False
-            since_comma = i
-        is_loose = sentence[i].word == "free" and tags[i + 1 : i + 2] != ["at"]  # "a free fragment" denies nothing
-        if tag == "no" and not is_loose:
-            reach = not (sentence[i].word == "not" and _denies_what_precedes(tags, i))
-            if not reach:
-                j = i - 1
-                while j >= 0 and tags[j] not in (",", "stop", "no"):
-                    denied[j] = True
-                    j -= 1
-        elif tag == "stop" or i in headings or (i in starts and tags[i - 1 : i] in ([","], ["and"]) and i < last_noun):
-            reach = False
-        elif reach and not open_list and tag in ("grade", "central", "left", "right", "place") and i:
-            if tags[i - 1] in (",", "seen") or (tag == "grade" and tags[i - 1] in ("and", "with")):
-                reach = False
-        denied[i] = denied[i] or reach or (i > 0 and "non" in tags[max(0, i - 2) : i])
+    forwards = [i for i in range(len(tags)) if _is_negation(sentence, i) and not _looks_back(sentence, i)]
+    backwards = [i for i in range(len(tags)) if _is_negation(sentence, i) and _looks_back(sentence, i)]
+    ends = sorted(_ends_of_denial(sentence, groups) | {*backwards, len(tags)})
+    denied = ["non" in tags[max(0, i - 2) : i] for i in range(len(tags))]
+    for i in forwards:
+        end = ends[bisect_right(ends, i)]
+        denied[i:end] = [True] * (end - i)
+    for i in backwards:
+        first = next((j + 1 for j in reversed(range(i)) if tags[j] in (",", "stop", "no")), 0)
+        denied[first:i] = [True] * (i - first)
     return denied
 
 
-def _denies_what_precedes(tags: list[str], i: int) -> bool:
+def _is_negation(sentence: list[Token], i: int) -> bool:
+    loose = sentence[i].word == "free" and not (i + 1 < len(sentence) and sentence[i + 1].tag == "at")
+    return sentence[i].tag == "no" and not loose  # "a free fragment" denies nothing
+
+
+def _looks_back(sentence: list[Token], i: int) -> bool:
     """Whether "not" speaks of what stands before it: "... is not seen", "... are not present"."""
-    return tags[max(0, i - 1) : i] == ["is"] and "seen" in tags[i + 1 : i + 4]
+    following = [token.tag for token in sentence[i + 1 : i + 4]]
+    return sentence[i].word == "not" and i > 0 and sentence[i - 1].tag == "is" and "seen" in following
+
+
+def _ends_of_denial(sentence: list[Token], groups: list[Group]) -> set[int]:
+    """Tokens that no earlier negation reaches: "but", a heading, a new statement after a comma, a new detail."""
+    tags = [token.tag for token in sentence]
+    starts = {group.first for group in groups}
+    ends = {i for i, tag in enumerate(tags) if tag == "stop"}
+    ends |= {group.first for group in groups if tags[group.last : group.last + 1] == [":"]}
+    last_noun = max((i for i, tag in enumerate(tags) if tag in DISC_KINDS), default=-1)
+    ends |= {i for i in starts if i < last_noun and tags[i - 1 : i] in ([","], ["and"])}
+    said = False
+    first = 0
+    for last in [i for i, tag in enumerate(tags) if tag == ","] + [len(tags)]:
+        part = tags[first:last]
+        if "or" not in part and not any(token.word == "nor" for token in sentence[first:last]):
+            if said and starts & set(range(first, last)) and set(DISC_KINDS) & set(part):
+                ends.add(first)
+            ends |= {i for i in range(first, last) if i and _is_new_detail(tags[i - 1], tags[i])}
+        said = bool(_NOUNS & set(part))
+        first = last + 1
+    return ends
+
+
+def _is_new_detail(before: str, tag: str) -> bool:
+    return tag in _DETAILS and (before in (",", "seen") or (tag == "grade" and before in ("and", "with")))
 
 
 # --- attachment -------------------------------------------------------------------------------------------------------

@@ -7,8 +7,6 @@ from lhdlib.data.grammar.words import NUMBERS, Token
 LUMBAR_LEVELS = ("L1-L2", "L2-L3", "L3-L4", "L4-L5", "L5-S1")
 
 
-# --- levels -----------------------------------------------------------------------------------------------------------
-
 _VERTEBRAE = [f"{region}{i}" for region, last in (("C", 7), ("T", 12), ("L", 5), ("S", 5)) for i in range(1, last + 1)]
 PLACE = {name: i for i, name in enumerate(_VERTEBRAE)} | {f"D{i}": 6 + i for i in range(1, 13)}
 _L5 = PLACE["L5"]
