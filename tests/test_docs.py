@@ -34,10 +34,10 @@ page = pytest.mark.parametrize("name", PAGES)
 CHOICES = 18  # places where the paper is silent or contradicts itself
 
 
-def section(title: str) -> str:
+def section(title: str, text: str = README) -> str:
     """Text under the second-level heading that begins with `title`."""
-    found = re.search(rf"^## {re.escape(title)}.*?\n(.*?)(?=^## |\Z)", README, re.M | re.S)
-    assert found, f"README has no section {title!r}"
+    found = re.search(rf"^## {re.escape(title)}.*?\n(.*?)(?=^## |\Z)", text, re.M | re.S)
+    assert found, f"there is no section {title!r}"
     return found[1]
 
 
@@ -102,7 +102,7 @@ def test_nobody_can_take_it_for_medicine_or_the_phantom_for_patients():
 
 
 def test_every_choice_is_listed():
-    rows = re.findall(r"^\| *(\d+) *\|(.+)\|(.+)\|$", section("Choices"), re.M)
+    rows = re.findall(r"^\| *(\d+) *\|(.+)\|(.+)\|$", PAGES["docs/choices.md"], re.M)
     assert [int(number) for number, *_ in rows] == list(range(1, CHOICES + 1))
     assert all(silent.strip() and ours.strip() for _, silent, ours in rows)
 
@@ -119,7 +119,11 @@ def test_the_map_of_the_method_names_what_exists_and_every_equation():
     assert set(range(1, 24)) <= stated
 
 
-DEMO = "What the demo shows"
+def demo_text() -> str:
+    """What README says of the demo, and what the page beside it says of the accepted runs."""
+    return section("What the demo shows") + section("The accepted runs", PAGES["docs/reproduction.md"])
+
+
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 ACCEPTED = {
@@ -130,7 +134,7 @@ ACCEPTED = {
 }
 CONTROLS = {  # README's name -> the one in figures/controls.csv
     "this run, phantom": "this run",
-    "raw pixels, the same linear unit": "raw pixels",
+    "raw pixels, the same linear classifier": "raw pixels",
     "autoencoder features": "autoencoder",
     "untrained network": "untrained network",
     "shuffled labels": "shuffled labels",
@@ -140,7 +144,7 @@ CONTROLS = {  # README's name -> the one in figures/controls.csv
 def cells(text: str, first: str) -> dict[tuple[str, str], str]:
     """The table whose first heading is `first`: (row, column) -> cell; its headings are row ""."""
     table = re.search(rf"^\| {first} \|.*\n(?:\|.*\|(?:\n|\Z))+", text, re.M)
-    assert table, f"README has no table whose first column is {first!r}"
+    assert table, f"there is no table whose first column is {first!r}"
     headings, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table[0].splitlines()]
     found = {("", str(place)): heading for place, heading in enumerate(headings)}
     return found | {(row[0], h): cell for row in rows for h, cell in zip(headings[1:], row[1:], strict=True)}
@@ -170,11 +174,11 @@ def wanted_cells() -> dict[str, dict[tuple[str, str], str]]:
 
 
 def expected_numbers() -> dict:
-    return json.loads((ROOT / "lhdlib" / "expected_numbers" / "demo-seed0.json").read_text(encoding="utf-8"))
+    return json.loads((ROOT / "lhdlib" / "run" / "expected_numbers" / "demo-seed0.json").read_text(encoding="utf-8"))
 
 
 def differing(text: str) -> list[str]:
-    """Where a text of README's section differs from the result files: the place, what it says, what it should say."""
+    """Where the text on the demo differs from the result files: the place, what it says, what it should say."""
     lines = []
     for first, wanted in wanted_cells().items():
         found = cells(text, first)
@@ -206,12 +210,12 @@ needs_the_demo = pytest.mark.skipif(
 
 @needs_the_demo
 def test_the_demos_numbers_are_those_of_the_last_run():
-    assert differing(section(DEMO)) == []
+    assert differing(demo_text()) == []
 
 
 @needs_the_demo
 def test_no_number_of_the_demos_tables_can_change_unseen():
-    text = section(DEMO)
+    text = demo_text()
     rows = re.finditer(r"^\|.*\|$", text, re.M)
     places = [row.start() + digit.start() for row in rows for digit in re.finditer(r"\d(?=[ \],])", row[0])]  # the last
     assert len(places) > 50
@@ -234,7 +238,7 @@ def test_no_number_of_the_demos_tables_can_change_unseen():
     ],
 )
 def test_a_changed_sentence_row_or_heading_is_found(old, new):
-    text = section(DEMO)
+    text = demo_text()
     changed = re.sub(old, new, text, count=1, flags=re.M)
     assert changed != text and differing(changed)
 
