@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 
 from lhdlib import files
 from lhdlib.data import dicom
-from lhdlib.data.dataset import Dataset
+from lhdlib.data.dataset import SLICES, Dataset
 from lhdlib.data.discs import LEVELS
 from lhdlib.data.splits import SPLITS
 from lhdlib.errors import UserError
@@ -220,7 +220,7 @@ def manifest(archive: Path, data: Dataset) -> pd.DataFrame:
         When a slice can no longer be read.
     """
     samples = data.samples
-    places = samples[["slice_1", "slice_2", "slice_3"]].to_numpy()
+    places = samples[SLICES].to_numpy()
     used, inverse = np.unique(places, return_inverse=True)
     slices = data.slices.iloc[used]
     spacings = zip(slices.row_spacing, slices.column_spacing, strict=True)

@@ -21,6 +21,35 @@ from lhdlib.errors import UserError
 from lhdlib.files import read_json, read_table, replacing, write_json, write_table
 
 NOTES_NAME = "Radiologists Report.xlsx"
+SLICES = ["slice_1", "slice_2", "slice_3"]  # columns of the samples: places in the store, cranial to caudal
+
+
+@dataclass(frozen=True)
+class Part:
+    """The samples of one part of a split, in the order of the dataset.
+
+    Attributes
+    ----------
+    table : pd.DataFrame
+        Their rows of `Dataset.samples`, numbered from 0.
+    """
+
+    table: pd.DataFrame
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Places of the three slices in the store, shape (n, 3)."""
+        return self.table[SLICES].to_numpy()
+
+    @property
+    def labels(self) -> np.ndarray:
+        """1 for herniated, 0 for normal, shape (n,)."""
+        return self.table.label.to_numpy(np.int8)
+
+    @property
+    def patients(self) -> np.ndarray:
+        """Names of the patients, shape (n,)."""
+        return self.table.patient.to_numpy()
 
 
 @dataclass(frozen=True)
@@ -53,10 +82,9 @@ class Dataset:
         """Patient of each slice as a number, shape (N,)."""
         return self.slices.patient.astype("category").cat.codes.to_numpy(np.int32)
 
-    def subset(self, part: str, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """Slice rows (n, 3) and labels (n,) of "train", "validation" or "test" under a split of `SPLITS`."""
-        chosen = self.samples[self.samples[f"split_{split}"] == part]
-        return chosen[["slice_1", "slice_2", "slice_3"]].to_numpy(), chosen.label.to_numpy(np.int8)
+    def part(self, part: str, split: str) -> Part:
+        """Samples of "train", "validation" or "test" under a split of `SPLITS`."""
+        return Part(self.samples[self.samples[f"split_{split}"] == part].reset_index(drop=True))
 
 
 def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: int) -> Dataset:

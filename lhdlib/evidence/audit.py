@@ -10,9 +10,8 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from lhdlib.data.dataset import Dataset
+from lhdlib.data.dataset import SLICES, Dataset
 
-SLICES = ["slice_1", "slice_2", "slice_3"]
 #: Column of `leaks` -> what it says of a test sample.
 KINDS = {
     "slice": "one of its slices is in a training sample",
@@ -35,10 +34,9 @@ def leaks(data: Dataset, split: str, part: str = "test") -> pd.DataFrame:
     Returns
     -------
     pd.DataFrame
-        A row per sample, in the order of `Dataset.subset`; a boolean column for each of `KINDS`.
+        A row per sample, in the order of `Dataset.part`; a boolean column for each of `KINDS`.
     """
-    place = data.samples[f"split_{split}"]
-    train, held_out = data.samples[place == "train"], data.samples[place == part]
+    train, held_out = data.part("train", split).table, data.part(part, split).table
     rows, known = held_out[SLICES].to_numpy(), np.unique(train[SLICES])
     same_row = np.isin(rows, known)
     used = np.union1d(rows, known)

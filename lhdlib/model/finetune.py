@@ -166,7 +166,7 @@ def dataset_features(
     """
 
     apart = path.with_suffix(".npy")
-    shape = _shape(extractor, data.subset("train", split)[0], settings.draws)
+    shape = _shape(extractor, data.part("train", split).rows, settings.draws)
     large = math.prod(shape) * np.dtype(np.float32).itemsize > MEMORY_LIMIT
 
     def draw(rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -181,8 +181,9 @@ def dataset_features(
     def compute() -> dict[str, np.ndarray]:
         found = {}
         for part in ("train", "validation", "test"):
-            rows, found[f"{part}_labels"] = data.subset(part, split)
-            found |= draw(rows) if part == "train" else {part: extract(extractor, data.images, rows)}
+            samples = data.part(part, split)
+            found[f"{part}_labels"] = samples.labels
+            found |= draw(samples.rows) if part == "train" else {part: extract(extractor, data.images, samples.rows)}
         return found
 
     code = cache.code_key(__name__)

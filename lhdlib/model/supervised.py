@@ -99,12 +99,13 @@ def baseline(data: Dataset, split: str, profile: Profile, seed: int, path: Path)
     """
 
     def compute() -> dict[str, np.ndarray]:
-        known = data.subset("train", split), data.subset("validation", split)
+        parts = {part: data.part(part, split) for part in ("train", "validation", "test")}
+        known = [(parts[part].rows, parts[part].labels) for part in ("train", "validation")]
         model = train_supervised(data.images, *known, profile, seed)
         found = {}
         for part in ("validation", "test"):
-            rows, found[f"{part}_labels"] = data.subset(part, split)
-            found[f"{part}_logits"] = supervised_logits(model, data.images, rows)[None]
+            found[f"{part}_labels"] = parts[part].labels
+            found[f"{part}_logits"] = supervised_logits(model, data.images, parts[part].rows)[None]
         return found
 
     settings = profile.supervised, profile.encoder, split, seed, data.info["fingerprint"], data.info["splits"]

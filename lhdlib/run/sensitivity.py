@@ -122,9 +122,9 @@ def main_result(space: Workspace, change: Mapping[str, Mapping[str, Any]]) -> Re
     extractor = encoder.extractor(model)
     features = finetune.dataset_features(extractor, data, split, settings, seed, folder / "features.npz", key)
     found = finetune.classify(features, settings, seed)
-    test = data.samples[data.samples[f"split_{split}"] == "test"]
-    discs = tuple(map(tuple, test[["patient", "study", "level", "part"]].to_numpy()))
-    return Result(found["test_labels"], found["test_logits"], test.patient.to_numpy(), discs)
+    test = data.part("test", split)
+    discs = tuple(map(tuple, test.table[["patient", "study", "level", "part"]].to_numpy()))
+    return Result(found["test_labels"], found["test_logits"], test.patients, discs)
 
 
 def difference(one: Result, other: Result) -> dict[str, float]:

@@ -31,7 +31,6 @@ GAP = 8  # pixels between panels
 MARKS = ((255, 176, 0), (100, 180, 255))  # of a disc's first and second sample
 SLICES, DISCS, REJECTED = "slices", "discs", "rejected files"
 LABELS = ("normal", "abnormal")
-TRIPLE = ["slice_1", "slice_2", "slice_3"]  # columns of the table of samples
 T1_ONLY = "T1, pre-training only"
 STYLE = """<style>
 .lhd-browser .lhd-caption { color: var(--jp-content-font-color1, inherit); max-width: 1060px; }
@@ -126,7 +125,7 @@ class Catalogue:
     def samples_of(self, *rows: int) -> pd.DataFrame:
         """The samples that any of these slices is one of the three slices of."""
         samples = self.data.samples
-        return samples[samples[TRIPLE].isin(rows).any(axis=1)]
+        return samples[samples[dataset.SLICES].isin(rows).any(axis=1)]
 
     def share(self, row: int, field_of_view_mm: float) -> float:
         """Side of the central square of that many mm, as a share of slice `row`'s longer side; 0 mm: all of it."""
@@ -139,7 +138,7 @@ class Catalogue:
         slab = self.slabs.loc[one.slab] if one.slab >= 0 else None
         tilt = np.degrees(np.arccos(min(1.0, abs(one.normal_z))))
         used = [
-            f"slice {list(sample[TRIPLE]).index(row) + 1} of 3 in {sample_text(sample)}"
+            f"slice {list(sample[dataset.SLICES]).index(row) + 1} of 3 in {sample_text(sample)}"
             for _, sample in self.samples_of(row).iterrows()
         ]
         return {
@@ -404,7 +403,7 @@ class DatasetBrowser(widgets.VBox):
     def _show_disc(self, number: int) -> None:
         slab = self.catalogue.slabs.loc[number]
         rows = slab.rows[:MOST]
-        triples = self.catalogue.samples_of(*rows).sort_values("part")[TRIPLE].to_numpy()
+        triples = self.catalogue.samples_of(*rows).sort_values("part")[dataset.SLICES].to_numpy()
         places = [[rows.index(row) for row in triple if row in rows] for triple in triples]
         picture = draw_slab([self._read(row, TILE, self.field_of_view_mm) for row in rows], places)
         title = f"patient {slab.patient}, {slab.level}, {slab.weighting}: {slab.status}"

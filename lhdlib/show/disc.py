@@ -18,6 +18,7 @@ from threadpoolctl import ThreadpoolController
 
 from lhdlib import gradcam
 from lhdlib.data import dataset
+from lhdlib.data.dataset import SLICES
 from lhdlib.data.sagittal import SagittalView
 from lhdlib.errors import UserError
 from lhdlib.evidence import localise
@@ -31,7 +32,6 @@ HEATS = ("paper", "classic", "none")
 POSITIONS = ("cranial", "middle", "caudal")
 CONTOUR = (0, 229, 255)  # of the truth mask: a hue that none of the colour maps has
 BETWEEN = (128, 128, 128)  # slices, on light and dark pages
-SLICES = ["slice_1", "slice_2", "slice_3"]
 SAGITTAL = 420  # longer side of the sagittal view, pixels
 CACHED = 32  # masks, and studies' sagittal images, that are kept
 
@@ -106,7 +106,7 @@ def from_workspace(space: Workspace) -> Reading:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read: run notebook 07 up to its heatmaps first.") from error
     data = dataset.load_dataset(space.results / "01")
-    discs = data.samples[data.samples[f"split_{space.profile.data.split}"] == "test"].reset_index(drop=True)
+    discs = data.part("test", space.profile.data.split).table
     if not np.array_equal(discs[SLICES].to_numpy(), found["rows"]):
         raise UserError(f"{path} belongs to another dataset: run notebook 07 again.")
     return Reading(

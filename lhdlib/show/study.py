@@ -23,11 +23,12 @@ from scipy.special import expit
 from lhdlib import cache, files, gradcam
 from lhdlib import profile as profiles
 from lhdlib.data import dataset, dicom, discs, resampling, sagittal
+from lhdlib.data.dataset import SLICES
 from lhdlib.errors import UserError
 from lhdlib.model import encoder
 from lhdlib.run import stale, workspace
 from lhdlib.show import atlas
-from lhdlib.show.disc import SLICES, Reading, draw_place
+from lhdlib.show.disc import Reading, draw_place
 
 NEEDED = ("01", "03", "04")  # notebooks whose results are read
 NOT_READ, TRAINED = "not read", "slices of it trained the classifier"
@@ -131,7 +132,7 @@ def open_run(folder: str | Path) -> Run:
             weights, bias = stored["weights"][0], float(stored["bias"][0])
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise UserError(f"{path} is missing or damaged: run ./run_all.sh --from 04 again.") from error
-    used = data.subset("train", profile.data.split)[0]
+    used = data.part("train", profile.data.split).rows
     training = frozenset(data.slices.sop_uid[np.unique(used)])
     return Run(folder, profile, encoder.extractor(model), weights, bias, stamp, training)
 

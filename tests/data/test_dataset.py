@@ -278,7 +278,8 @@ def test_rows_for_pretraining(built):
     left = set(range(len(built.data.slices))) - set(train) - set(validation)
     reasons = built.rejected.set_index("path").reason
     assert [reasons[built.data.slices.path[row]].split(":")[0] for row in left] == ["pixels unreadable"]
-    rows, labels = built.data.subset("train", "paper")
+    part = built.data.part("train", "paper")
+    rows, labels = part.rows, part.labels
     assert rows.shape == (len(labels), 3) and set(rows.ravel()) <= set(train) | set(validation)
     patients = built.data.patients()
     assert all(len(set(patients[triple])) == 1 for triple in rows)
