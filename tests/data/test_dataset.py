@@ -396,7 +396,7 @@ def test_a_build_that_stops_while_it_replaces_tables_is_not_taken_for_whole(when
         write_table(path, table)
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write_table", stop)
+        patch.setattr(dataset, "write_table", stop)
         with pytest.raises(KeyboardInterrupt):
             dataset.build_dataset(copy.archive, copy.folder, SMALL, 0)
     with pytest.raises(UserError):
