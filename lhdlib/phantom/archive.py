@@ -26,6 +26,7 @@ from lhdlib.phantom.anatomy import SPACING, THICKNESS, Patient, draw_patient, sa
 from lhdlib.phantom.imaging import (
     Plane,
     Texture,
+    axial_image,
     axial_planes,
     coarse_image,
     digitise,
@@ -170,7 +171,7 @@ def _write_patient(task: tuple[str, int, int]) -> dict[str, Any]:
     masks, truth = [], []
     for index, slab in enumerate(patient.slabs):
         for plane in axial_planes(patient, slab):
-            signal, mask = axial(patient, texture, slab, plane)
+            signal, mask = axial_image(patient, texture, slab, plane)
             masks.append(mask)
             axial["T2"].append((plane, digitise(rng, signal[1], patient)))
             if index != without_t1:

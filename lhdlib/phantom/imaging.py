@@ -60,7 +60,7 @@ def axial_planes(patient: Patient, slab: Slab) -> list[Plane]:
     return [Plane(corner + offset * normal, right, down, PIXEL, rows, patient.columns) for offset in slab.offsets]
 
 
-def axial(patient: Patient, texture: Texture, slab: Slab, plane: Plane) -> tuple[np.ndarray, np.ndarray]:
+def axial_image(patient: Patient, texture: Texture, slab: Slab, plane: Plane) -> tuple[np.ndarray, np.ndarray]:
     """Render one slice position: T1 and T2 signal ``(2, rows, columns)`` and the lesion mask."""
     disc = patient.discs[slab.disc]
     c, s = np.cos(disc.tilt), np.sin(disc.tilt)

@@ -180,7 +180,7 @@ def test_every_shape_lesion_shows_in_the_central_slices(anatomies):
                 planes = imaging.axial_planes(patient, slab)
                 central = int(np.argmin(np.abs(slab.offsets)))
                 around = planes[max(central - 1, 0) : central + 2]
-                areas = [imaging.axial(patient, texture, slab, plane)[1].sum() * 0.6875**2 for plane in around]
+                areas = [imaging.axial_image(patient, texture, slab, plane)[1].sum() * 0.6875**2 for plane in around]
                 kinds.append(patient.discs[slab.disc].lesion.kind)
                 seen.append(sum(area > 4 for area in areas))
     assert {"bulge", "protrusion"} <= set(kinds)
@@ -194,7 +194,7 @@ def test_a_lesion_changes_nothing_else(anatomies):
     healthy = replace(patient, discs=(replace(patient.discs[0], lesion=None), *patient.discs[1:]))
     plane = imaging.axial_planes(patient, slab)[int(np.argmin(np.abs(slab.offsets)))]
     texture = imaging.Texture(np.random.default_rng(0), (320, patient.columns))
-    (with_it, mask), (without, none) = (imaging.axial(p, texture, slab, plane) for p in (patient, healthy))
+    (with_it, mask), (without, none) = (imaging.axial_image(p, texture, slab, plane) for p in (patient, healthy))
     change = np.abs(with_it - without).max(axis=0)
     rows, columns = np.nonzero(change > 1e-3)
     centre = np.array(np.nonzero(mask)).mean(axis=1)
