@@ -53,7 +53,7 @@ def main() -> None:
         notebooks = sorted((now / "notebooks").glob("0*.ipynb"))
         found = []
         for notebook in progress_bar(notebooks, desc="notebooks"):
-            run = ("-m", "lhdlib.run.notebooks", "--profile", args.profile, "--only", notebook.name[:2])
+            run = ("-m", "lhdlib.run", "--profile", args.profile, "--only", notebook.name[:2])
             found.append((seconds(before, *run), seconds(now, *run), seconds(now, "-c", imports(notebook))))
     lines = [
         f"- {notebook.stem}: {old:.0f} s before, {new:.0f} s now, {alone:.1f} s of these for imports alone"

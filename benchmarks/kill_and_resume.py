@@ -34,7 +34,7 @@ NOT_COMPARED = re.compile(r"seconds|.*\.keras")
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
     """Start a smoke run whose results, figures and messages (``out``, ``err``) lie in `folder`."""
     places = ["--profile", "smoke", "--results", str(folder / "results"), "--figures", str(folder / "figures")]
-    command = [sys.executable, "-m", "lhdlib.run.notebooks", *places, *arguments]
+    command = [sys.executable, "-m", "lhdlib.run", *places, *arguments]
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "out").open("w") as out, (folder / "err").open("w") as err:
         return subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=err)

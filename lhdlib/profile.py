@@ -1,17 +1,12 @@
 """A profile fixes sizes, steps and optimisation values of a run; it never changes the method."""
 
 import dataclasses
-import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from lhdlib.errors import UserError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FOLDER = Path(__file__).with_name("profiles")
 

@@ -31,7 +31,7 @@ def smoke(tmp_path_factory) -> SimpleNamespace:
 
     def start(*arguments: str) -> subprocess.CompletedProcess[str]:
         places = ["--profile", "smoke", "--results", str(results), "--figures", str(figures)]
-        command = [sys.executable, "-m", "lhdlib.run.notebooks", *places, *arguments]
+        command = [sys.executable, "-m", "lhdlib.run", *places, *arguments]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1200)
 
     done = start()

@@ -7,7 +7,7 @@ import json
 import pkgutil
 import re
 import shlex
-import sys
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -17,13 +17,8 @@ import yaml
 from lhdlib import __version__, paper
 from lhdlib import profile as profiles
 from lhdlib.figures import gallery
-from lhdlib.run import notebooks
+from lhdlib.run import command, stale
 from lhdlib.run.workspace import ROOT
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = {
@@ -51,6 +46,7 @@ def code(text: str) -> list[str]:
 
 ALL_CODE = [line for text in PAGES.values() for line in code(text)]
 COMMANDS = sorted({line for line in ALL_CODE if line.startswith("./run_all.sh")})
+SUBCOMMANDS = sorted({line for line in ALL_CODE if re.match(r"(\.venv/bin/)?lhdlib [a-z]+ ", line)})
 MODULES = sorted({m for line in ALL_CODE for m in re.findall(r"python3? -m ([\w.]+)", line)})
 
 
@@ -58,17 +54,22 @@ def test_both_commands_are_there():
     assert "./run_all.sh" in COMMANDS and any(line.startswith("./run_tests.sh") for line in code(README))
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_runner_understands(command):
-    arguments = notebooks._arguments(shlex.split(command)[1:])
+@pytest.mark.parametrize("line", COMMANDS)
+def test_the_runner_understands(line):
+    _, arguments = command.parse(["run", *shlex.split(line)[1:]])
     assert arguments.profile in profiles.names()
     for number in filter(None, (arguments.only, arguments.first)):
-        assert number in notebooks.UPSTREAM
+        assert number in stale.UPSTREAM
 
 
 def test_an_invented_option_would_be_noticed():
     with pytest.raises(SystemExit):
-        notebooks._arguments(["--invented"])
+        command.parse(["run", "--invented"])
+
+
+@pytest.mark.parametrize("line", SUBCOMMANDS)
+def test_the_command_understands(line):
+    command.parse([re.sub(r"^[<\[].*", "0", word) for word in shlex.split(line)[1:]])
 
 
 def test_modules_to_start_exist():

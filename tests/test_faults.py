@@ -65,8 +65,8 @@ MAPPED = """
 import sys
 from pathlib import Path
 import numpy as np
-from lhdlib import workspace
-with workspace.replacing(Path(sys.argv[1]) / "features.npy") as temporary:
+from lhdlib import files
+with files.replacing(Path(sys.argv[1]) / "features.npy") as temporary:
     array = {}np.float32, (2**20,))
     array[:] = 1
 """
@@ -75,7 +75,7 @@ with workspace.replacing(Path(sys.argv[1]) / "features.npy") as temporary:
 def test_a_map_larger_than_the_disk_is_one_sentence_and_no_dead_process(small_disk):
     plain = small_disk(MAPPED.format("np.lib.format.open_memmap(temporary, 'w+', "))
     assert plain.returncode == -signal.SIGBUS  # what the disk does to an ordinary map
-    done = small_disk(MAPPED.format("workspace.mapped(temporary, "))
+    done = small_disk(MAPPED.format("files.mapped(temporary, "))
     assert done.returncode == 1
     assert "features.npy was not written: free some space and start again." in done.stderr.splitlines()[-1]
 
@@ -83,13 +83,13 @@ def test_a_map_larger_than_the_disk_is_one_sentence_and_no_dead_process(small_di
 RUN = """
 import json, subprocess, sys
 from pathlib import Path
-from lhdlib import run
+from lhdlib.run import notebooks
 from tests.run import test_notebooks
 
 def earlier():
     return {path.name: path.read_text() for path in (place.results / "01").iterdir() if path.is_file()}
 
-run.DISK_GB["smoke"] = 0
+notebooks.DISK_GB["smoke"] = 0
 place = test_notebooks.make_place(Path(sys.argv[1]))
 test_notebooks.write_notebook(place.notebooks / "02_second.ipynb", test_notebooks.SECOND + FILLING)
 codes, kept = [place.start()], earlier()
@@ -101,7 +101,7 @@ FILLING = {
     "the notebook": "print('x' * 2_000_000)",
     "a file of a library": "(part / 'maps.bin').write_bytes(bytes(2_000_000))",
     "everything": """
-from lhdlib import workspace
+from lhdlib import files
 ballast = Path(results_dir).parent / "ballast"
 if not ballast.exists():
     with ballast.open("wb", buffering=0) as file:
@@ -110,7 +110,7 @@ if not ballast.exists():
                 pass
         except OSError:
             pass
-workspace.write_json(part / "more.json", "x" * 8192)
+files.write_json(part / "more.json", "x" * 8192)
 """,
 }
 

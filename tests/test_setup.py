@@ -4,18 +4,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = ["run_all.sh", "run_tests.sh", ".ci/run"]
@@ -128,10 +123,10 @@ def checkout(tmp_path):
 def test_the_first_start_installs_and_the_second_does_not(checkout):
     code, error, calls = checkout.start()
     assert code == 0 and "takes some minutes" in error
-    assert "--require-hashes -r" in calls and calls.endswith("-m lhdlib.run.notebooks --list\n")
+    assert "--require-hashes -r" in calls and calls.endswith("-m lhdlib.run --list\n")
     code, error, calls = checkout.start()
     assert code == 0 and error == "" and " install " not in calls and " venv " not in calls
-    assert calls.endswith("-m lhdlib.run.notebooks --list\n")
+    assert calls.endswith("-m lhdlib.run --list\n")
 
 
 def test_a_new_lock_file_is_installed(checkout):
@@ -144,7 +139,7 @@ def test_a_new_lock_file_is_installed(checkout):
 
 def test_an_installation_that_broke_off_is_repaired(checkout):
     code, error, calls = checkout.start(NO_NETWORK="1")
-    assert code == 1 and "did not finish" in error.splitlines()[-1] and "lhdlib.run.notebooks" not in calls
+    assert code == 1 and "did not finish" in error.splitlines()[-1] and "lhdlib.run" not in calls
     code, _, calls = checkout.start()
     assert code == 0 and "-m venv --clear" in calls and "--require-hashes" in calls
 
@@ -161,7 +156,7 @@ def test_an_environment_that_is_a_link_is_left_alone(checkout, tmp_path):
 
 def test_the_active_python_is_used_when_it_has_the_package(checkout):
     code, _, calls = checkout.start(ACTIVE="1")
-    assert code == 0 and calls.splitlines()[-1] == "-m lhdlib.run.notebooks --list"
+    assert code == 0 and calls.splitlines()[-1] == "-m lhdlib.run --list"
     assert not (checkout.root / ".venv").exists()
 
 

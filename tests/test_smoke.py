@@ -19,7 +19,7 @@ from PIL import Image
 from lhdlib.data import dataset
 from lhdlib.figures import gallery, method, tables, words
 from lhdlib.files import read_json
-from lhdlib.run import notebooks, workspace
+from lhdlib.run import command, workspace
 from lhdlib.run.stale import UPSTREAM
 from tests.test_notebooks import NAMES
 
@@ -196,7 +196,7 @@ def start(tmp_path, capfd):
     def start(*arguments: str, results: Path = tmp_path / "results") -> tuple[int, str]:
         places = ["--profile", "smoke", "--results", str(results), "--figures", str(results / "figures")]
         with mock.patch.dict(os.environ):
-            code = notebooks.main([*places, *arguments])
+            code = command.main(["run", *places, *arguments])
         return code, capfd.readouterr().err
 
     return start

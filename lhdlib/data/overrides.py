@@ -9,7 +9,7 @@ import io
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ def append_verdict(path: Path, disc: Any, verdict: str, level: str, who: str, wh
     UserError
         For an unknown verdict or level, a missing reviewer, a damaged table, or one that cannot be written.
     """
-    when = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    when = datetime.now(UTC).isoformat(timespec="seconds")
     slab = [disc.patient, disc.study, slab_key(disc.paths), str(len(disc.paths))]
     row = [VERSION, when, " ".join(who.split()), *slab, level, verdict, " ".join(why.split())]
     problem = _problem(row)

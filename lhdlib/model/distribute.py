@@ -53,7 +53,7 @@ def strategy() -> tf.distribute.Strategy:
         except RuntimeError as error:
             raise UserError(
                 "TF_CONFIG names several workers, but this process has used TensorFlow already: train with "
-                "'python -m lhdlib.run.sweep' on each worker, or unset TF_CONFIG."
+                "'lhdlib sweep' on each worker, or unset TF_CONFIG."
             ) from error
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     return tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else tf.distribute.get_strategy()

@@ -1,7 +1,7 @@
-"""``python -m lhdlib.run``: what ``./run_all.sh`` calls."""
+"""``python -m lhdlib.run``: what ``./run_all.sh`` calls, the same as ``lhdlib run``."""
 
 import sys
 
-from lhdlib.run.notebooks import main
+from lhdlib.run import command
 
-sys.exit(main())
+sys.exit(command.main(["run", *sys.argv[1:]]))

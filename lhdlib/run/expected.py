@@ -1,7 +1,7 @@
 """Has a run come out as it should? Its numbers beside those of accepted runs, with tolerances.
 
-    python -m lhdlib.run.expected results/demo            # compare
-    python -m lhdlib.run.expected results/demo --accept   # add this run to the accepted ones
+    lhdlib expect results/demo            # compare
+    lhdlib expect results/demo --accept   # add this run to the accepted ones
 
 Counts and the data's fingerprint must be equal. An estimate must lie in the 95 % prediction interval for one further
 run: the mean of the accepted runs ± t · s · √(1 + 1/K), with s the standard deviation of their K values and t of K − 1
@@ -16,8 +16,7 @@ headline's four metrics would drown among them; each must lie in its 99 % predic
 import argparse
 import functools
 import operator
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -185,28 +184,19 @@ def verdict(results: Path) -> str:
     return "\n  ".join([said, *different, *far])
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0, 1 (not reproduced) or 2 (a mistake to mend)."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lhdlib.run.expected",
-        description=__doc__.splitlines()[0],
-        epilog="Exit code: 0 reproduced or not compared, 1 not reproduced, 2 a mistake to mend.",
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``lhdlib expect``."""
+    parser.epilog = "Exit code: 0 reproduced or not compared, 1 not reproduced, 2 an error that you can mend."
     parser.add_argument("results", type=Path, help="a finished run, such as results/demo")
     parser.add_argument("--accept", action="store_true", help="add this run to the accepted ones")
-    args = parser.parse_args(argv)
-    try:
-        if args.accept:
-            found = collect(args.results)
-            path = expected_path(found)
-            files.write_json(path, widened(files.read_json(path) if path.is_file() else None, found))
-        said = verdict(args.results)
-    except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``lhdlib expect``; returns 1 when the run is not reproduced."""
+    if args.accept:
+        found = collect(args.results)
+        path = expected_path(found)
+        files.write_json(path, widened(files.read_json(path) if path.is_file() else None, found))
+    said = verdict(args.results)
     print(said)
     return int(said.startswith("NOT"))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

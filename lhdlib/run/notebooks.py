@@ -119,7 +119,7 @@ def _peak_gb() -> float:
 # Running all of them
 
 
-def run(plan: Plan, numbers: Iterable[str], force: bool = False) -> list[str]:
+def update(plan: Plan, numbers: Iterable[str], *, force: bool = False) -> list[str]:
     """Bring notebooks up to date, in order; `force` runs them regardless.
 
     Returns
@@ -214,12 +214,11 @@ def table(plan: Plan) -> str:
 # The command
 
 
-def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="run_all.sh",
-        description="Regenerate every table and figure of the paper.",
-        epilog="Exit code: 0 done, 1 a notebook failed, 2 a mistake to mend, 130 interrupted. A run that ends with NOT "
-        "reproduced is done: python -m lhdlib.run.expected results/PROFILE tells by its exit code, 1.",
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``lhdlib run``."""
+    parser.epilog = (
+        "Exit code: 0 done, 1 a notebook failed, 2 an error that you can mend, 130 interrupted. A run that ends with "
+        "NOT reproduced is done: `lhdlib expect results/PROFILE` tells by its exit code, 1."
     )
     parser.add_argument("--profile", default="demo", help="smoke, demo (default) or paper")
     parser.add_argument("--data", default="", metavar="DIR", help="the real archive; without it, a phantom is made")
@@ -232,7 +231,6 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--explain", nargs="+", type=Path, metavar="FILE", help="say where figures or tables came from")
     parser.add_argument("--results", default="", metavar="DIR", help="default: results/<profile>")
     parser.add_argument("--figures", default="", metavar="DIR", help="default: figures (smoke: results/smoke/figures)")
-    return parser.parse_args(argv)
 
 
 def _plan(args: argparse.Namespace, notebooks: Path, upstream: Mapping[str, tuple[str, ...]]) -> Plan:
@@ -260,42 +258,32 @@ def _prepare_environment() -> None:
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
 
 
-def main(
-    argv: Sequence[str] | None = None,
+def run(
+    args: argparse.Namespace,
+    *,
     notebooks: Path = NOTEBOOKS,
     upstream: Mapping[str, tuple[str, ...]] = UPSTREAM,
     conclude: Callable[[Plan, bool], None] = conclude,
 ) -> int:
-    """Run the command; returns the exit code: 0, 1 (a notebook failed), 2 (a mistake to mend) or 130 (interrupted)."""
-    args = _arguments(argv)
+    """Run ``lhdlib run``; returns 1 when a notebook failed."""
+    if args.explain:
+        print("\n\n".join(provenance.explain(args.explain)))
+        return 0
+    plan = _plan(args, notebooks, upstream)
+    chosen = _chosen(args, list(upstream))
+    if args.list:
+        print(table(plan))
+        return 0
+    _prepare_environment()
+    folders = (plan.space.results, plan.space.figures)
     try:
-        if args.explain:
-            print("\n\n".join(provenance.explain(args.explain)))
-            return 0
-        plan = _plan(args, notebooks, upstream)
-        chosen = _chosen(args, list(upstream))
-        if args.list:
-            print(table(plan))
-            return 0
-        _prepare_environment()
-        folders = (plan.space.results, plan.space.figures)
         with files.disk_space(plan.space.results), locked(*folders):
             for folder in folders:
                 files.sweep(folder)
-            ran = run(plan, chosen, args.force)
+            ran = update(plan, chosen, force=args.force)
             if all(stale.finished(plan, number) for number in upstream):
                 conclude(plan, bool(ran))
-    except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
     except NotebookFailed as error:
         print(error, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("\nInterrupted: the next start goes on from the last finished notebook and checkpoint.", file=sys.stderr)
-        return 130
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,5 +1,6 @@
 """Where a figure or table came from: commit, data, seed, versions, and the cell that drew it."""
 
+import argparse
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -65,3 +66,14 @@ def makers(name: str) -> list[str]:
     ]
     modules = (file for file in sorted(cache.PACKAGE.rglob("*.py")) if saving.search(file.read_text(encoding="utf-8")))
     return cells or [file.relative_to(cache.PACKAGE.parent).as_posix() for file in modules]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the argument of ``lhdlib explain``."""
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="such as figures/fig08_roc.png")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``lhdlib explain``."""
+    print("\n\n".join(explain(args.files)))
+    return 0

@@ -1,12 +1,11 @@
 """Which gap in the paper matters? The main result again, under alternatives to the choices that README lists.
 
-    python -m lhdlib.run.sensitivity [--profile demo] [--data DIR] [--seed 0]
+    lhdlib sensitivity [--profile demo] [--data DIR] [--seed 0]
 
 Each alternative changes one named option of the profile; whatever that does not touch is read, not computed again.
 """
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +15,6 @@ import pandas as pd
 
 from lhdlib import cache, evaluate
 from lhdlib.data import dataset
-from lhdlib.errors import UserError
 from lhdlib.figures import publish, words
 from lhdlib.model import encoder, finetune, pretrain
 from lhdlib.run import workspace
@@ -139,26 +137,20 @@ def _shown_auc(result: Result) -> str:
     return f"{auc['mean']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0, or 2 for a mistake to mend."""
-    parser = argparse.ArgumentParser(prog="python -m lhdlib.run.sensitivity", description=__doc__.splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``lhdlib sensitivity``."""
     parser.add_argument("--profile", default="demo")
     parser.add_argument("--data", default="", metavar="DIR", help="the real archive; without it, the phantom")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--results", default="", metavar="DIR")
     parser.add_argument("--figures", default="", metavar="DIR")
-    args = parser.parse_args(argv)
-    try:
-        space = workspace.open_workspace(args.profile, args.data, args.seed, args.results, args.figures)
-        with locked(space.results, space.figures):
-            table = sensitivity(space)
-            path = publish.save_table(table, "sensitivity", space.figures, space.stamp(), CAPTION)
-    except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``lhdlib sensitivity``."""
+    space = workspace.open_workspace(args.profile, args.data, args.seed, args.results, args.figures)
+    with locked(space.results, space.figures):
+        table = sensitivity(space)
+        path = publish.save_table(table, "sensitivity", space.figures, space.stamp(), CAPTION)
     print(f"{publish.markdown(table)}\n{path}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,8 +1,8 @@
 """The pre-trainings of a profile, one by one or many at once: on this machine, or on others by a scheduler's array.
 
-    python -m lhdlib.run.sweep [--profile demo] [--data DIR] [--seed 0]   lists them
-    python -m lhdlib.run.sweep ... --task 2                               runs number 2
-    python -m lhdlib.run.sweep ... --workers 2                            runs all, two at a time
+    lhdlib sweep [--profile demo] [--data DIR] [--seed 0]   lists them
+    lhdlib sweep ... --task 2                               runs number 2
+    lhdlib sweep ... --workers 2                            runs all, two at a time
 
 Each is one that a notebook would run: the notebooks find it finished (needs the results of notebook 01). On a cluster
 ``cluster/pretrain_array.sbatch`` gives each a job of its own. The result is the same, byte by byte, whatever runs
@@ -104,7 +104,7 @@ def train_all(space: Workspace, chosen: Sequence[Training], command: Sequence[st
     logs = [space.part("sweep") / f"{training.name}.log" for training in chosen]
 
     def start(number: int) -> tuple[int, int]:
-        call = [sys.executable, "-m", "lhdlib.run.sweep", *command, "--task", str(number)]
+        call = [sys.executable, "-m", "lhdlib.run.command", "sweep", *command, "--task", str(number)]
         with logs[number].open("wb") as log:
             return number, subprocess.run(call, env=environment, stdout=log, stderr=log).returncode
 
@@ -138,9 +138,8 @@ def _state(training: Training) -> tuple[str, str, str]:
     return "begun" if (folder / "checkpoint.npz").is_file() else "-", "", ""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0, 2 for a mistake to mend, or 130 when interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m lhdlib.run.sweep", description=__doc__.splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``lhdlib sweep``."""
     parser.add_argument("--profile", default="demo")
     parser.add_argument("--data", default="", metavar="DIR", help="the real archive; without it, the phantom")
     parser.add_argument("--seed", type=int, default=0, help="the run's own")
@@ -150,30 +149,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--task", type=int, metavar="K", help="run number K of the list")
     action.add_argument("--workers", type=int, metavar="N", help="run all, N at a time")
-    args = parser.parse_args(argv)
-    try:
-        space = workspace.open_workspace(args.profile, args.data, args.seed, args.results)
-        chosen = trainings(space, args.seeds)
-        if args.task is not None:
-            if not 0 <= args.task < len(chosen):
-                raise UserError(f"There is no task {args.task}: choose one of 0 to {len(chosen) - 1}.")
-            tf.config.threading.set_intra_op_parallelism_threads(args.threads)
-            train(space, chosen[args.task])
-        elif args.workers is not None:
-            if os.environ.get("TF_CONFIG"):
-                raise UserError("TF_CONFIG shares one training among machines: start a single --task, or unset it.")
-            command = ["--profile", args.profile, "--data", args.data, "--seed", args.seed, "--results", space.results]
-            command += ["--threads", args.threads, *(["--seeds", *args.seeds] if args.seeds else [])]
-            train_all(space, chosen, list(map(str, command)), max(1, args.workers))
-        print(table(chosen).to_string(index=False))
-    except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted: the next start goes on from the last checkpoints.", file=sys.stderr)
-        return 130
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``lhdlib sweep``."""
+    space = workspace.open_workspace(args.profile, args.data, args.seed, args.results)
+    chosen = trainings(space, args.seeds)
+    if args.task is not None:
+        if not 0 <= args.task < len(chosen):
+            raise UserError(f"There is no task {args.task}: choose one of 0 to {len(chosen) - 1}.")
+        tf.config.threading.set_intra_op_parallelism_threads(args.threads)
+        train(space, chosen[args.task])
+    elif args.workers is not None:
+        if os.environ.get("TF_CONFIG"):
+            raise UserError("TF_CONFIG shares one training among machines: start a single --task, or unset it.")
+        command = ["--profile", args.profile, "--data", args.data, "--seed", args.seed, "--results", space.results]
+        command += ["--threads", args.threads, *(["--seeds", *args.seeds] if args.seeds else [])]
+        train_all(space, chosen, list(map(str, command)), max(1, args.workers))
+    print(table(chosen).to_string(index=False))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

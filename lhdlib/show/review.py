@@ -3,6 +3,7 @@
 Each verdict is on the disk, in the table that the build applies last, before the next disc is shown.
 """
 
+import argparse
 import html
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lhdlib.data import dicom, discs, labels, overrides, reports, resampling, sagittal
 from lhdlib.errors import UserError
-from lhdlib.run.workspace import Workspace
+from lhdlib.run.workspace import Workspace, open_workspace
 from lhdlib.show.note import marked_note
 from lhdlib.show.pictures import image_html
 from lhdlib.show.slabs import CHOSEN, PANEL, JudgedDiscs, draw_slabs
@@ -279,3 +280,33 @@ class ReviewWidget(widgets.VBox):
         """Show a sentence below those already there; an empty one removes them."""
         text = html.escape(str(what))
         self.message.value = f"{self.message.value}<br>{text}" if text and self.message.value else text
+
+
+# The command
+
+OPENING = """To give one, start JupyterLab (.venv/bin/jupyter lab notebooks), run 01_build_dataset.ipynb up to
+where it opens its workspace, and then a cell of your own:
+    from lhdlib.show import review
+    review.ReviewWidget.from_workspace(ws, who="your initials")
+Verdicts go to {}."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``lhdlib review``."""
+    parser.add_argument("--profile", default="demo")
+    parser.add_argument("--data", default="", metavar="DIR", help="the real archive; without it, the phantom")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--results", default="", metavar="DIR")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run ``lhdlib review``: list the discs that wait for a verdict, and say where to give one."""
+    space = open_workspace(args.profile, args.data, args.seed, args.results)
+    review = Review(space.part("01"), space.data_dir)
+    for row in review.pending():
+        disc = review.judged.loc[row]
+        print(f"patient {disc.patient}, study {disc.study}, {disc.level}: {review.doubts[row]}")
+    print(f"{len(review.pending())} of {len(review.items())} discs wait for a verdict.")
+    if review.pending():
+        print(OPENING.format(review.overrides_path))
+    return 0

@@ -3,7 +3,7 @@
 import re
 import shutil
 import warnings
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import nbformat
 import numpy as np
@@ -62,7 +62,7 @@ def test_what_is_given_is_read(path):
     table = overrides.read_overrides(path)
     assert table[overrides.COLUMNS[2:]].values.tolist() == given
     assert path.read_text().count("\n") == 61 and set(table.version) == {overrides.VERSION}
-    age = datetime.now(timezone.utc) - pd.to_datetime(table.when)
+    age = datetime.now(UTC) - pd.to_datetime(table.when)
     assert (age < timedelta(minutes=1)).all() and (age > timedelta(seconds=-1)).all()
 
 

@@ -338,7 +338,7 @@ def test_workers_are_for_fresh_processes(monkeypatch):
     assert distribute.strategy() is tf.distribute.get_strategy()  # this process has one device
     tf.constant(0.0)
     monkeypatch.setenv("TF_CONFIG", config(worker=2))
-    with pytest.raises(UserError, match="used TensorFlow already.*lhdlib.run.sweep"):
+    with pytest.raises(UserError, match="used TensorFlow already.*lhdlib sweep"):
         distribute.strategy.__wrapped__()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lhdlib import files, profile
-from lhdlib.run import expected
+from lhdlib.run import command, expected
 
 FILES = sorted({"/".join(place.split("/")[:2]) + ".json" for place in expected.ESTIMATES})
 
@@ -40,20 +40,20 @@ def change(path, *place, by):
 
 def test_a_run_equals_itself_and_a_planted_difference_is_named(run_folder, kept, capsys):
     assert expected.verdict(run_folder).startswith("Not compared")
-    assert expected.main([str(run_folder), "--accept"]) == 0
+    assert command.main(["expect", str(run_folder), "--accept"]) == 0
     whole = capsys.readouterr().out
     assert whole.startswith("Reproduced within tolerance: ") and whole.count("\n") == 1
     place = "controls", "shuffled labels", "AUC"
     control = files.read_json(run_folder / "04/headline.json")["controls"]["shuffled labels"]["AUC"]
     change(run_folder / "04/headline.json", *place, "mean", by=control["high"] - control["mean"] - 1e-6)
-    assert expected.main([str(run_folder)]) == 0 and capsys.readouterr().out == whole
+    assert command.main(["expect", str(run_folder)]) == 0 and capsys.readouterr().out == whole
     change(run_folder / "04/headline.json", *place, "mean", by=2e-6)
-    assert expected.main([str(run_folder)]) == 0  # one alone may be chance, and is named
+    assert command.main(["expect", str(run_folder)]) == 0  # one alone may be chance, and is named
     said, far = capsys.readouterr().out.splitlines()
     assert "by chance" in said and far.startswith("  04/headline/controls/shuffled labels/AUC: ")
     assert f"expected {control['low']:.4f} to {control['high']:.4f}" in far
     change(run_folder / "01/dataset.json", "counts", "patients", by=1)
-    assert expected.main([str(run_folder)]) == 1  # a count never is
+    assert command.main(["expect", str(run_folder)]) == 1  # a count never is
     first, *rest = capsys.readouterr().out.splitlines()
     assert first.startswith("NOT reproduced: 2 of ")
     assert [line.split(":")[0].strip() for line in rest] == ["patients", "04/headline/controls/shuffled labels/AUC"]
@@ -61,7 +61,7 @@ def test_a_run_equals_itself_and_a_planted_difference_is_named(run_folder, kept,
 
 def test_the_headline_may_not_be_astray_by_chance(run_folder, kept, capsys):
     """Between the ends of 95 and of 99 % it is one of those that may miss; beyond, the run is not reproduced."""
-    assert expected.main([str(run_folder), "--accept"]) == 0
+    assert command.main(["expect", str(run_folder), "--accept"]) == 0
     path, name = kept / "smoke-seed0.json", "04/headline/metrics/AUC"
     wanted = files.read_json(path)
     wanted["estimates"][name]["values"] = list(np.random.default_rng(0).normal(0.5, 0.05, 4))
@@ -73,28 +73,28 @@ def test_the_headline_may_not_be_astray_by_chance(run_folder, kept, capsys):
         headline["metrics"]["AUC"]["mean"] = value
         files.write_json(run_folder / "04/headline.json", headline)
         capsys.readouterr()
-        assert expected.main([str(run_folder)]) == code
+        assert command.main(["expect", str(run_folder)]) == code
         assert f"\n  {name}: {value:.4f}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("share", [0.08, 0.12])
 def test_a_few_estimates_outside_are_chance_and_more_are_not(run_folder, kept, share):
-    assert expected.main([str(run_folder), "--accept"]) == 0
+    assert command.main(["expect", str(run_folder), "--accept"]) == 0
     path = kept / "smoke-seed0.json"
     wanted = files.read_json(path)
     for name in list(wanted["estimates"])[-round(share * len(wanted["estimates"])) :]:
         wanted["estimates"][name] |= {"low": 5.0, "high": 6.0}
     files.write_json(path, wanted)
-    assert expected.main([str(run_folder)]) == int(share > expected.CHANCE)
+    assert command.main(["expect", str(run_folder)]) == int(share > expected.CHANCE)
 
 
 def test_a_second_accepted_run_joins_and_other_data_are_refused(run_folder, kept, capsys):
-    assert expected.main([str(run_folder), "--accept"]) == 0
+    assert command.main(["expect", str(run_folder), "--accept"]) == 0
     path = kept / "smoke-seed0.json"
     one, metrics = files.read_json(path), files.read_json(run_folder / "04/headline.json")["metrics"]["AUC"]
     for end in ("mean", "low", "high"):
         change(run_folder / "04/headline.json", "metrics", "AUC", end, by=0.01)
-    assert expected.main([str(run_folder), "--accept"]) == 0
+    assert command.main(["expect", str(run_folder), "--accept"]) == 0
     both, name = files.read_json(path), "04/headline/metrics/AUC"
     assert both["estimates"][name]["low"] == one["estimates"][name]["low"]
     assert both["estimates"][name]["high"] == pytest.approx(one["estimates"][name]["high"] + 0.01)
@@ -104,27 +104,27 @@ def test_a_second_accepted_run_joins_and_other_data_are_refused(run_folder, kept
     assert both["commits"] == one["commits"] * 2
     change(run_folder / "01/dataset.json", "counts", "patients", by=1)
     capsys.readouterr()
-    assert expected.main([str(run_folder), "--accept"]) == 2
+    assert command.main(["expect", str(run_folder), "--accept"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and str(path) in said
     assert files.read_json(path) == both
 
 
 def test_an_estimate_may_come_later_but_not_go(run_folder, kept, capsys):
-    assert expected.main([str(run_folder), "--accept"]) == 0
+    assert command.main(["expect", str(run_folder), "--accept"]) == 0
     path, name = kept / "smoke-seed0.json", "04/evidence/calibration/brier"
     earlier = files.read_json(path)
     later = earlier["estimates"].pop(name)
     files.write_json(path, earlier)
-    assert expected.main([str(run_folder)]) == 0  # what no accepted run has is not compared
-    assert expected.main([str(run_folder), "--accept"]) == 0
+    assert command.main(["expect", str(run_folder)]) == 0  # what no accepted run has is not compared
+    assert command.main(["expect", str(run_folder), "--accept"]) == 0
     accepted = files.read_json(path)["estimates"]
     assert accepted.pop(name) == later and {len(estimate["values"]) for estimate in accepted.values()} == {2}
     evidence = files.read_json(run_folder / "04/evidence.json")
     del evidence["calibration"]["brier"]
     files.write_json(run_folder / "04/evidence.json", evidence)
     capsys.readouterr()
-    assert expected.main([str(run_folder), "--accept"]) == 2 and str(path) in capsys.readouterr().err
+    assert command.main(["expect", str(run_folder), "--accept"]) == 2 and str(path) in capsys.readouterr().err
 
 
 def test_every_estimate_with_an_interval_is_taken_from_the_result_files(run_folder):
@@ -177,7 +177,7 @@ def test_what_is_absent_or_not_a_number_differs():
 
 
 def test_another_seed_or_other_data_is_not_compared(run_folder, kept):
-    assert expected.main([str(run_folder), "--accept"]) == 0
+    assert command.main(["expect", str(run_folder), "--accept"]) == 0
     stamp = files.read_json(run_folder / "stamp.json")
     for key, value in {"seed": 1, "data": "Lumbar Spine MRI Dataset"}.items():
         files.write_json(run_folder / "stamp.json", stamp | {key: value})
@@ -185,7 +185,7 @@ def test_another_seed_or_other_data_is_not_compared(run_folder, kept):
 
 
 def test_an_unfinished_run_is_one_sentence(tmp_path, capsys):
-    assert expected.main([str(tmp_path)]) == 2
+    assert command.main(["expect", str(tmp_path)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 

@@ -1,5 +1,6 @@
 """The runner, on two small notebooks: what runs, what is skipped and why, and how each failure ends."""
 
+import functools
 import json
 import os
 import signal
@@ -14,10 +15,9 @@ import filelock
 import nbformat
 import pytest
 
-import lhdlib
-from lhdlib import files
+from lhdlib import figures, files
 from lhdlib.errors import UserError
-from lhdlib.run import notebooks, stale, workspace
+from lhdlib.run import command, notebooks, stale, workspace
 
 UPSTREAM = {"01": (), "02": ("01",)}
 PARAMETERS = 'profile = "smoke"\ndata_dir = ""\nseed = 0\nresults_dir = ""\nfigures_dir = ""'
@@ -61,21 +61,27 @@ def write_notebook(path: Path, code: str, parameters: str = PARAMETERS) -> None:
 def make_place(folder: Path) -> SimpleNamespace:
     """Two notebooks and the command that runs them; `concluded` lists whether each complete start ran anything."""
     place = SimpleNamespace(
-        notebooks=folder / "notebooks", results=folder / "results", figures=folder / "figures", concluded=[]
+        folder=folder,
+        notebooks=folder / "notebooks",
+        results=folder / "results",
+        figures=folder / "figures",
+        concluded=[],
     )
-    place.notebooks.mkdir(parents=True)
-    write_notebook(place.notebooks / "01_first.ipynb", FIRST)
-    write_notebook(place.notebooks / "02_second.ipynb", SECOND)
+    if not place.notebooks.exists():
+        place.notebooks.mkdir(parents=True)
+        write_notebook(place.notebooks / "01_first.ipynb", FIRST)
+        write_notebook(place.notebooks / "02_second.ipynb", SECOND)
 
     def start(*arguments: str) -> int:
         folders = ["--results", str(place.results), "--figures", str(place.figures)]
-        with mock.patch.dict(os.environ):
-            return notebooks.main(
-                ["--profile", "smoke", *folders, *arguments],
-                place.notebooks,
-                UPSTREAM,
-                lambda plan, ran: place.concluded.append(ran),
-            )
+        run = functools.partial(
+            notebooks.run,
+            notebooks=place.notebooks,
+            upstream=UPSTREAM,
+            conclude=lambda plan, ran: place.concluded.append(ran),
+        )
+        with mock.patch.dict(os.environ), mock.patch.object(notebooks, "run", run):
+            return command.main(["run", "--profile", "smoke", *folders, *arguments])
 
     place.start = start
     return place
@@ -182,14 +188,13 @@ def test_only_what_changed_runs_again(place, capsys):
 
 def test_interrupted_the_next_start_goes_on_with_the_unfinished_notebook(place, capsys):
     write_notebook(place.notebooks / "02_second.ipynb", "import time\nprint('asleep')\ntime.sleep(600)")
-    command = (
-        "import signal, sys; from pathlib import Path; from lhdlib import run;"
+    code = (
+        "import signal, sys; from pathlib import Path; from tests.run.test_notebooks import make_place;"
         "signal.signal(signal.SIGINT, signal.default_int_handler);"  # the tests may run where it is ignored
-        f"sys.exit(run.main(sys.argv[1:], Path({str(place.notebooks)!r}), {UPSTREAM!r}, lambda *_: None))"
+        "sys.exit(make_place(Path(sys.argv[1])).start())"
     )
-    folders = ["--results", str(place.results), "--figures", str(place.figures)]
     process = subprocess.Popen(
-        [sys.executable, "-c", command, "--profile", "smoke", *folders],
+        [sys.executable, "-c", code, str(place.folder)],
         cwd=workspace.ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -201,9 +206,7 @@ def test_interrupted_the_next_start_goes_on_with_the_unfinished_notebook(place, 
     os.killpg(process.pid, signal.SIGINT)
     _, rest = process.communicate(timeout=60)
     assert process.returncode == 130 and "Traceback" not in rest
-    assert (
-        rest.splitlines()[-1] == "Interrupted: the next start goes on from the last finished notebook and checkpoint."
-    )
+    assert rest.splitlines()[-1].startswith("Interrupted: start the same command again to go on")
     first, second = listed(place, capsys)
     assert first.endswith("up to date") and second.endswith("stale: it has not finished yet")
     write_notebook(place.notebooks / "02_second.ipynb", SECOND)
@@ -307,8 +310,8 @@ def test_a_complete_run_leaves_its_stamp_and_the_gallery(place, monkeypatch, cap
     shown, judged = [], []
     report = SimpleNamespace(write_gallery=lambda *folders: shown.append(folders) or "README.md")
     claims = SimpleNamespace(save_claims=lambda *folders: judged.append(folders))
-    monkeypatch.setattr(lhdlib, "report", report, raising=False)
-    monkeypatch.setattr(lhdlib, "claims", claims, raising=False)
+    monkeypatch.setattr(figures, "gallery", report, raising=False)
+    monkeypatch.setattr(figures, "claims", claims, raising=False)
     space = workspace.open_workspace("smoke", seed=4, results=str(place.results), figures=str(place.figures))
     dataset = {"data_label": "phantom", "fingerprint": "abc", "counts": {"studies": 2}}
     files.write_json(place.results / "01" / "dataset.json", dataset)

@@ -8,7 +8,7 @@ import pytest
 from lhdlib.errors import UserError
 from lhdlib.figures import method, tables
 from lhdlib.files import read_json
-from lhdlib.run import notebooks, provenance
+from lhdlib.run import command, provenance
 
 
 def test_every_figure_and_table_of_a_run_names_its_maker(smoke):
@@ -37,7 +37,7 @@ def test_the_cell_is_the_one_that_saves_it():
 def test_all_files_of_a_figure_are_one_paragraph_and_a_moved_picture_knows_itself(smoke, tmp_path, capsys):
     files = sorted(smoke.figures.glob("fig08*"))
     assert len(files) == 3
-    assert notebooks.main(["--explain", *map(str, files)]) == 0
+    assert command.main(["explain", *map(str, files)]) == 0
     text = capsys.readouterr().out
     assert text.count("made by:") == 1 and "05_regularization.ipynb, cell " in text
     shutil.copy(smoke.figures / "fig08_roc.png", tmp_path)
@@ -50,5 +50,5 @@ def test_other_files_are_one_sentence(tmp_path, capsys):
     for name in ("x.png", "y.json", "absent.pdf"):
         with pytest.raises(UserError, match="does not say where it came from"):
             provenance.explain([tmp_path / name])
-        assert notebooks.main(["--explain", str(tmp_path / name)]) == 2
+        assert command.main(["explain", str(tmp_path / name)]) == 2
         assert capsys.readouterr().err.count("\n") == 1

@@ -8,7 +8,7 @@ import pytest
 
 from lhdlib import evaluate, files, profile
 from lhdlib.errors import UserError
-from lhdlib.run import sensitivity, workspace
+from lhdlib.run import command, sensitivity, workspace
 
 
 @pytest.mark.parametrize("alternative", sensitivity.ALTERNATIVES, ids=lambda a: a.name)
@@ -62,7 +62,9 @@ def test_a_table_of_the_smoke_run(smoke, tmp_path, capsys):
 
 
 def test_without_a_finished_run_it_says_so(tmp_path, capsys):
-    assert sensitivity.main(["--profile", "smoke", "--results", str(tmp_path), "--figures", str(tmp_path)]) == 2
+    assert (
+        command.main(["sensitivity", "--profile", "smoke", "--results", str(tmp_path), "--figures", str(tmp_path)]) == 2
+    )
     assert re.fullmatch(
         r"Error: .*dataset.json cannot be read: run the earlier notebooks first.*\n", capsys.readouterr().err
     )

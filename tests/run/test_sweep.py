@@ -16,7 +16,7 @@ from scipy import ndimage
 from lhdlib import files, paper
 from lhdlib.errors import UserError
 from lhdlib.model import pretrain
-from lhdlib.run import sweep, workspace
+from lhdlib.run import command, sweep, workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -129,7 +129,7 @@ def test_a_failure_is_named_and_stops_no_other(space, tmp_path, monkeypatch):
 )
 def test_mistakes(tmp_path, monkeypatch, capsys, arguments, said):
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["127.0.0.1:1"]}}))
-    assert sweep.main(["--profile", "smoke", "--results", str(tmp_path), *arguments]) == 2
+    assert command.main(["sweep", "--profile", "smoke", "--results", str(tmp_path), *arguments]) == 2
     assert said in capsys.readouterr().err
 
 
@@ -141,7 +141,7 @@ def test_a_training_that_runs_elsewhere_is_left_alone(space, spread):
 
 def test_array_script_runs_its_number(tmp_path):
     """In a checkout whose Python only says what it is called with."""
-    python = tmp_path / ".venv" / "bin" / "python"
+    python = tmp_path / ".venv" / "bin" / "lhdlib"
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/sh\necho "$PWD" "$@"\n')
     python.chmod(0o755)
@@ -149,5 +149,5 @@ def test_array_script_runs_its_number(tmp_path):
     env = os.environ | {"SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_ARRAY_TASK_ID": "3"}
     call = ["bash", str(script), "--profile", "paper", "--data", "a b"]
     said = subprocess.run(call, env=env, capture_output=True, text=True, check=True, timeout=30).stdout
-    assert said == f"{tmp_path} -m lhdlib.run.sweep --profile paper --data a b --task 3\n"
+    assert said == f"{tmp_path} sweep --profile paper --data a b --task 3\n"
     assert f"--array=0-{len(paper.TABLE3) - 1}\n" in script.read_text()

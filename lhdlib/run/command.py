@@ -1,0 +1,57 @@
+"""The command ``lhdlib``: the one place for its arguments, a user's errors, interrupts and exit codes."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from lhdlib.errors import UserError
+
+#: Subcommand -> the module that has its ``add_arguments(parser)`` and ``run(args) -> int``, and what it does. Modules
+#: are named, not imported: a subcommand loads only what it needs, and those of `show` lie above this one.
+COMMANDS = {
+    "run": ("lhdlib.run.notebooks", "Regenerate every table and figure of the paper; ./run_all.sh is the same."),
+    "fetch": ("lhdlib.data.archive", "Fetch the public archive of images and notes, or some patients of it."),
+    "study": ("lhdlib.show.study", "Read one DICOM study with the model of a finished run."),
+    "review": ("lhdlib.show.review", "List the discs that wait for a person's verdict, and how to give one."),
+    "sweep": ("lhdlib.run.sweep", "List the pre-trainings of Table 3, or run them one by one or many at once."),
+    "sensitivity": ("lhdlib.run.sensitivity", "Compute the main result under other readings of the paper."),
+    "expect": ("lhdlib.run.expected", "Compare a run's numbers with those of the accepted runs."),
+    "compare": ("lhdlib.data.card", "Tell whether two sites built the same dataset."),
+    "explain": ("lhdlib.run.provenance", "Say where figures or tables came from."),
+}
+MENDABLE, INTERRUPTED = 2, 130
+EXIT_CODES = "Exit code: 0 done, 1 a negative answer or a failure, 2 an error that you can mend, 130 interrupted."
+
+
+def parse(argv: Sequence[str]) -> tuple[ModuleType, argparse.Namespace]:
+    """The module of a command line's subcommand, and its arguments; leaves with the usage (`SystemExit`) if wrong."""
+    parser = argparse.ArgumentParser(
+        prog="lhdlib", description="Companion to Hou et al. (2023), lumbar disc herniation.", epilog=EXIT_CODES
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, (place, purpose) in COMMANDS.items():
+        own = commands.add_parser(name, help=purpose, description=purpose, epilog=EXIT_CODES)
+        if name == next(iter(argv), None):
+            module = importlib.import_module(place)
+            module.add_arguments(own)
+    args = parser.parse_args(argv)
+    return module, args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand; returns its exit code (`EXIT_CODES`)."""
+    module, args = parse(sys.argv[1:] if argv is None else argv)
+    try:
+        return module.run(args)
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return MENDABLE
+    except KeyboardInterrupt:
+        print("\nInterrupted: start the same command again to go on; what was finished is kept.", file=sys.stderr)
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
