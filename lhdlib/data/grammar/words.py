@@ -1,7 +1,7 @@
 """A note's words: spelling, typos of dictated notes, joined words, sentences."""
 
 import re
-import sys
+import tomllib
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -9,11 +9,6 @@ from typing import NamedTuple
 
 from rapidfuzz import process
 from rapidfuzz.distance import OSA
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 # bounds on hostile notes: characters of a note and of a word, words of a sentence
 MAX_NOTE, MAX_WORD, MAX_SENTENCE = 200_000, 25, 300
