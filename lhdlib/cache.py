@@ -90,10 +90,10 @@ class _Bare(ast.NodeTransformer):
             node.body = [ast.Pass()]
         return node
 
-    def visit_Import(self, node: ast.Import) -> ast.AST | None:  # noqa: N802  ast's name
+    def visit_Import(self, node: ast.Import) -> ast.AST | None:
         return None if all(_own(alias.name) for alias in node.names) else node
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:  # noqa: N802
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
         return None if _own(node.module or "") else node
 
 

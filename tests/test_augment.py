@@ -120,7 +120,7 @@ def test_allowed_at_the_limits(box, min_area, expected):
 
 
 def test_skipped_views_keep_the_whole_image(hard):
-    center, angle, box, skipped = hard
+    _, angle, box, skipped = hard
     assert 0.05 < skipped.mean() < 0.95
     assert (angle[skipped] == 0).all()
     assert (box[skipped] == [0, 0, 64, 64]).all()

@@ -264,7 +264,7 @@ def listing(archive: Path) -> list[tuple[str, int, int]]:
 
 
 def count(slices: pd.DataFrame, samples: pd.DataFrame, files: int, split: str) -> dict[str, int]:
-    """This run's counts under the names of `paper.COUNTS`."""
+    """Counts of this run under the names of `paper.COUNTS`."""
     parts = samples[f"split_{split}"].value_counts()
     return {
         "patients": int(slices.patient.nunique()),

@@ -181,4 +181,5 @@ def verify(source: Source, path: Path) -> None:
 
 
 def by_hand(source: Source, target: Path) -> str:
+    """How to get a file without this program, as the end of a sentence."""
     return f"download it in a browser from https://doi.org/{source.doi} and save it as {target}"

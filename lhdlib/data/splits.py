@@ -10,7 +10,7 @@ SPLITS = ("paper", "patient")
 
 
 def pretrain_split(slices: pd.DataFrame, failed: set[str], held_out: int, seed: int) -> np.ndarray:
-    """ "train" or "validation" for each slice: `held_out` at random (512 in the paper); "" for unreadable ones."""
+    """Part of each slice: `held_out` at random are "validation" (512 in the paper), others "train"; unreadable ""."""
     part = np.where(slices.path.isin(failed), "", "train").astype(object)
     usable = np.flatnonzero(part == "train")
     if len(usable) <= held_out:

@@ -36,6 +36,7 @@ def fingerprint(store: np.ndarray, table: pd.DataFrame) -> str:
 
 
 def check_space(folder: Path, needed: int) -> None:
+    """Raise `UserError` where `folder` has no room for `needed` bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < needed + SPARE:

@@ -52,6 +52,7 @@ Stage = tuple[str, Sequence[int], int]
 
 
 def expect(name: str, value: np.ndarray, ndim: int, first: int | None = None) -> np.ndarray:
+    """Check the shape of what a figure is drawn from."""
     value = np.asarray(value)
     if value.ndim != ndim or (first is not None and len(value) != first):
         wanted = f"{ndim} dimensions" + (f", the first of length {first}" if first is not None else "")

@@ -9,6 +9,7 @@ import pandas as pd
 
 
 def shape_text(shape: Sequence[int]) -> str:
+    """Sides of an array, such as 3×300×300."""
     return "×".join(str(side) for side in shape)
 
 
@@ -23,6 +24,7 @@ def signed_ends(limit: float) -> str:
 
 
 def listed(parts: Sequence[str]) -> str:
+    """Parts in one sentence: a, b and c."""
     return ", ".join(parts[:-1]) + " and " + parts[-1] if len(parts) > 1 else "".join(parts)
 
 

@@ -164,7 +164,6 @@ def dataset_features(
     dict
         ``train`` (draws, n, 3, d), ``validation`` and ``test`` (n, 3, d), and ``<part>_labels`` (n,).
     """
-
     apart = path.with_suffix(".npy")
     shape = _shape(extractor, data.part("train", split).rows, settings.draws)
     large = math.prod(shape) * np.dtype(np.float32).itemsize > MEMORY_LIMIT

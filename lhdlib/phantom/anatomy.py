@@ -84,6 +84,7 @@ def sample_patient(seed: int, number: int) -> Patient:
 
 
 def draw_patient(rng: np.random.Generator, number: int) -> Patient:
+    """Draw the anatomy of a patient."""
     count = int(rng.choice([3, 4, 5, 6], p=[0.33, 0.37, 0.22, 0.08]))
     trend = np.array([0.52, 0.53, 0.42, 0.31, 0.24, 0.2, 0.2, 0.2])
     severity = np.clip(trend + rng.normal(0, 0.13) + rng.normal(0, 0.13, len(LEVELS)), 0.02, 0.98)

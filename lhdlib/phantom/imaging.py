@@ -149,6 +149,7 @@ def digitise(rng: np.random.Generator, signal: np.ndarray, patient: Patient) -> 
 
 
 def sagittal_planes(patient: Patient, offsets: np.ndarray, pixel: float, size: int) -> list[Plane]:
+    """Sagittal planes at distances from the middle of the spine."""
     origin = np.array(patient.discs[2].origin)
     right, down = np.array([0.0, 1, 0]), np.array([0.0, 0, -1])
     corner = origin + [0, 25, 0] - pixel * (size - 1) / 2 * (right + down)
@@ -176,6 +177,6 @@ def position_display(sagittal: tuple[Plane, np.ndarray], planes: list[Plane]) ->
         steps = np.arange(0, PIXEL * plane.rows, view.pixel / 2)
         relative = middle + steps[:, None] * plane.down - view.position
         j, i = (np.rint(relative @ axis / view.pixel).astype(int) for axis in (view.right, view.down))
-        seen = (0 <= i) & (i < view.rows) & (0 <= j) & (j < view.columns)
+        seen = (i >= 0) & (i < view.rows) & (j >= 0) & (j < view.columns)
         pixels[i[seen], j[seen]] = pixels.max()
     return view, pixels

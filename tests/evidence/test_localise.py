@@ -1,5 +1,6 @@
 """Scores of heatmaps against loops, closed forms and made-up truth; curves and checks whose outcome is known."""
 
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -320,7 +321,7 @@ def test_curves_of_a_right_map_beat_random_and_the_note_says_so():
     assert found["deletion"]["difference"]["classic"]["low"] > 0 > found["insertion"]["difference"]["classic"]["high"]
     for name in ("deletion", "insertion"):
         for kind, curve in found[name]["curve"].items():
-            area = sum((a + b) / 2 for a, b in zip(curve, curve[1:], strict=False)) / (len(curve) - 1)
+            area = sum((a + b) / 2 for a, b in itertools.pairwise(curve)) / (len(curve) - 1)
             assert found[name]["area"][kind]["value"] == pytest.approx(area, abs=1e-5)
     note = curves_note(found)
     assert "in both it is better" in note and "in neither is it clearly better" in note

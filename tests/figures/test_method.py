@@ -198,7 +198,7 @@ def draw(name: str):
             "curves": {"shares": [0, 0.5, 1]}
             | {
                 way: {
-                    "curve": dict.fromkeys(("paper", "classic", "random"), [0.9, 0.5, 0.2]),
+                    "curve": {key: [0.9, 0.5, 0.2] for key in ("paper", "classic", "random")},
                     "area": dict.fromkeys(("paper", "classic", "random"), interval(0.6)),
                 }
                 for way in ("deletion", "insertion")
@@ -428,7 +428,7 @@ def test_saving_twice_leaves_one_footer_and_long_labels_are_wrapped(tmp_path):
         path = publish.save_figure(fig, "x", tmp_path, stamp, "c")
     footers = [text.get_text() for text in fig.texts]
     assert len(footers) == 1 and " ".join(footers[0].split()).startswith(f"Data: {stamp['data'].strip()}")
-    assert all(0 <= box.x0 and box.x1 <= fig.get_figwidth() * fig.dpi for _, box in _placed(fig))
+    assert all(box.x0 >= 0 and box.x1 <= fig.get_figwidth() * fig.dpi for _, box in _placed(fig))
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("L"))
     assert (pixels[-4:] == 255).all() and (pixels[-60:-10] < 128).any(), "the footer's last line is cut off"

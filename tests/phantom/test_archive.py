@@ -1,6 +1,7 @@
 """The phantom: same seed, same bytes; valid DICOM; stated geometry; truth that notes, labels and masks share."""
 
 import hashlib
+import itertools
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -145,7 +146,7 @@ def test_slabs_follow_the_spine(anatomies):
         normals.append([np.cross(plane.right, plane.down) for plane in planes])
     between = lambda a, b: np.degrees(np.arccos(np.clip(a @ b, -1, 1)))  # noqa: E731
     lowest = np.array([between(group[-1], group[-2]) for group in normals])
-    upper = np.array([between(a, b) for group in normals for a, b in zip(group[:-2], group[1:-1], strict=True)])
+    upper = np.array([between(a, b) for group in normals for a, b in itertools.pairwise(group[:-1])])
     assert 10 < np.median(lowest) < 30
     assert np.median(upper) < 5
     assert 0.2 < np.mean(upper < 1e-3) < 0.7

@@ -134,9 +134,8 @@ def test_mistakes(tmp_path, monkeypatch, capsys, arguments, said):
 
 
 def test_a_training_that_runs_elsewhere_is_left_alone(space, spread):
-    with sweep.locked(space.part("sweep") / spread[0][0].name):
-        with pytest.raises(UserError, match="Another run is using"):
-            sweep.train(space, spread[0][0])
+    with sweep.locked(space.part("sweep") / spread[0][0].name), pytest.raises(UserError, match="Another run is using"):
+        sweep.train(space, spread[0][0])
 
 
 def test_array_script_runs_its_number(tmp_path):

@@ -193,7 +193,7 @@ def test_a_model_is_loaded_under_its_key_alone(stored):
 
 def test_an_interrupted_save_is_not_loaded(stored, monkeypatch):
     """The key is written last: weights without a key, or an old key beside new weights, never count."""
-    path, model = stored
+    path, _ = stored
 
     class Interrupted:
         def save(self, target):
@@ -242,7 +242,7 @@ def test_open_workspace(tmp_path):
 
 def test_a_smoke_run_never_writes_the_real_figures():
     smoke, demo = workspace.open_workspace("smoke"), workspace.open_workspace("demo", seed=5)
-    assert workspace.ROOT / "figures" == demo.figures
+    assert demo.figures == workspace.ROOT / "figures"
     assert demo.figures not in (smoke.figures, *smoke.figures.parents)
     assert smoke.results != demo.results
     assert demo.data_dir != workspace.open_workspace("demo", seed=6).data_dir  # each seed has its own phantom
@@ -329,6 +329,5 @@ def test_what_a_killed_process_left_is_swept_and_a_living_ones_is_not(tmp_path):
 
 
 def test_other_failures_keep_their_name(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        with files.replacing(tmp_path / "a") as temporary:
-            temporary.read_text()
+    with pytest.raises(FileNotFoundError), files.replacing(tmp_path / "a") as temporary:
+        temporary.read_text()

@@ -108,7 +108,7 @@ class Header(dict):
             self._elements = _usual_elements(file)
         except Rejected:
             raise
-        except Exception:  # noqa: BLE001  whatever it is, pydicom tells what becomes of it
+        except Exception:
             self._elements = {int(e.tag): e for e in self.dataset.elements()}
             self |= {keyword: self.dataset.file_meta.get(keyword) for keyword in META}
         for tag, element in self._elements.items():

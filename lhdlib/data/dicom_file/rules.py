@@ -185,6 +185,7 @@ def _other_region(name: str) -> bool:
 
 
 def check_image(header: Header) -> None:
+    """Raise `Rejected` for what is no single grey image of a sensible size."""
     if int(header["NumberOfFrames"] or 1) != 1:
         raise Rejected("multi-frame")
     if int(header["SamplesPerPixel"] or 1) != 1 or "MONOCHROME" not in str(header["PhotometricInterpretation"]):

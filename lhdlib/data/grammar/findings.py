@@ -203,7 +203,7 @@ def _owners(sentence: list[Token], groups: list[Group], concepts: list[Concept],
 
 
 def _is_emphasis(sentence: list[Token], group: Group) -> bool:
-    """ "... mainly at L4-L5": a level singled out of others."""
+    """A level is singled out of others: "... mainly at L4-L5"."""
     return any(token.tag == "mainly" for token in sentence[max(0, group.first - 3) : group.first])
 
 
