@@ -161,7 +161,7 @@ def compare_headers(folder: Path, rounds: int) -> list[str]:
     from lhdlib.data.dicom_file.header import TAGS
 
     paths = sorted(folder.rglob("*.ima"))
-    slices, _ = dicom.index_tree(folder, 1)
+    slices, _ = dicom.index_tree(folder, workers=1)
     axial = [folder / path for path in slices.path]
     for found in (headers_with_pydicom(axial, FEW), headers_with_simpleitk(axial)):
         flat = [[*position, echo] for position, echo in found]
@@ -169,7 +169,7 @@ def compare_headers(folder: Path, rounds: int) -> list[str]:
     keywords = [pydicom.datadict.keyword_for_tag(tag) for tag in TAGS]
     ways = {
         f"index_tree, {os.cpu_count()} processes": lambda: dicom.index_tree(folder),
-        "index_tree, one process": lambda: dicom.index_tree(folder, 1),
+        "index_tree, one process": lambda: dicom.index_tree(folder, workers=1),
         "pydicom loop, the same attributes": lambda: headers_with_pydicom(paths, keywords),
         "pydicom loop, two attributes": lambda: headers_with_pydicom(paths, FEW),
         "SimpleITK loop, two attributes": lambda: headers_with_simpleitk(paths),
@@ -184,7 +184,7 @@ def compare_stores(folder: Path, number: int, settings: "profile.Data", rounds: 
     """Write the store of a number of slices in every way, after a check that all are equal."""
     from lhdlib.data import dicom
 
-    slices = dicom.index_tree(folder, 1)[0][:number]
+    slices = dicom.index_tree(folder, workers=1)[0][:number]
     sides = {
         f"lhdlib, {os.cpu_count()} processes": store_with_lhdlib,
         "lhdlib, one process": store_in_one_process,

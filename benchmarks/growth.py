@@ -57,7 +57,7 @@ def _work(stage, folder, settings):
 
     archive, table, store = folder / "archive", folder / "slices.csv", folder / "store.npy"
     if stage == "index":
-        return lambda: dicom.index_tree(archive, 1)[0].to_csv(table, index=False)
+        return lambda: dicom.index_tree(archive, workers=1)[0].to_csv(table, index=False)
     if stage in ("store", "discs"):
         slices = pd.read_csv(table, dtype={"patient": str})
         if stage == "store":

@@ -27,25 +27,20 @@ __all__ = ["find_duplicates", "index_tree", "patient_of", "read_pixels", "read_p
 MAX_DEPTH = 32  # folders
 PARALLEL_FROM = 4000  # files; below that, starting processes (0.3 s) costs more than two of them save
 REJECTED = ["path", "patient", "plane", "reason"]
-SHARED = {"patient", "study", "series", "weighting", "plane", "transfer_syntax", "manufacturer", "reason"}  # by rows
-TEXT = {"path", "acquisition_time", "sop_uid", *SHARED}
-WHOLE = {"series_number", "instance_number", "rows", "columns", "bytes", "bits_stored"}
-TYPES = {name: object if name in TEXT else int if name in WHOLE else float for name in COLUMNS if name != "remark"}
+UNSHARED = {"path", "acquisition_time", "sop_uid"}  # texts of one row each; the others are held once for many
+TYPES = {name: object if kind is str else kind for name, kind in COLUMNS.items() if name != "remark"}
 TABLE_CHUNK = 4096  # records that become a piece of a table together
 
 
 def index_tree(
-    folder: str | Path, workers: int | None = None, progress: bool = False, duplicates: str = "removed"
+    folder: str | Path, *, workers: int | None = None, progress: bool = False, duplicates: str = "removed"
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Index every file below a folder, whatever its name.
 
     Parameters
     ----------
-    folder : path
     workers : int, optional
         Processes; the number of cores when None. The result does not depend on it.
-    progress : bool
-        Show a progress bar.
     duplicates : {"removed", "kept"}
         What becomes of images stored twice (profile, ``data.duplicates``).
 
@@ -75,17 +70,19 @@ def index_tree(
     if not paths + unread:
         raise UserError(f"{folder} holds no file: name the folder that holds the patients' studies.")
     slices, rejected = _tables(_map(partial(read_header, str(folder)), paths, workers, "reading headers", progress))
-    twins = find_duplicates(slices if duplicates == "removed" else slices[:0], folder, workers, progress)
+    twins = find_duplicates(
+        slices if duplicates == "removed" else slices[:0], folder, workers=workers, progress=progress
+    )
     slices = slices[~slices.path.isin(twins.path)].reset_index(drop=True)
     shared = slices.sop_uid.duplicated(keep=False) & (slices.sop_uid != "")
     slices["remark"] = np.where(shared, "SOPInstanceUID of another image too", "")
-    unread = pd.DataFrame(unread, columns=REJECTED)
-    rejected = pd.concat([rejected, unread, twins], ignore_index=True).sort_values("path", ignore_index=True)
+    unopened = pd.DataFrame(unread, columns=REJECTED)
+    rejected = pd.concat([rejected, unopened, twins], ignore_index=True).sort_values("path", ignore_index=True)
     return slices, rejected
 
 
 def find_duplicates(
-    slices: pd.DataFrame, folder: str | Path, workers: int | None = None, progress: bool = False
+    slices: pd.DataFrame, folder: str | Path, *, workers: int | None = None, progress: bool = False
 ) -> pd.DataFrame:
     """Images stored twice; the first path whose pixels are readable is kept.
 
@@ -96,11 +93,7 @@ def find_duplicates(
     Parameters
     ----------
     slices : pd.DataFrame
-        Of `index_tree`.
-    folder : path
-        That its paths are relative to.
-    workers, progress
-        As in `index_tree`.
+        From `index_tree`, with paths relative to `folder`.
 
     Returns
     -------
@@ -118,8 +111,9 @@ def find_duplicates(
     found = found.sort_values(["pixels", "path"], key=lambda c: c == "" if c.name == "pixels" else c)  # readable first
     kept: dict[Any, str] = {}
     copies = []
+    row: Any
     for row in found.itertuples():
-        keys = [(row.uid, row.place)]
+        keys: list[tuple] = [(row.uid, row.place)]
         if row.pixels:
             keys += [(row.uid, row.pixels), (row.patient, row.place, row.pixels)]
         original = next((kept[key] for key in keys if key in kept), None)
@@ -177,8 +171,9 @@ def _tables(records: Iterator[dict[str, Any]]) -> tuple[pd.DataFrame, pd.DataFra
     usable, others = [pd.DataFrame(columns=list(TYPES)).astype(TYPES)], [pd.DataFrame(columns=REJECTED)]
     while chunk := list(islice(records, TABLE_CHUNK)):
         for record in chunk:
-            for key in SHARED & record.keys():
-                record[key] = sys.intern(record[key])  # one text, not one per row
+            for key, value in record.items():
+                if isinstance(value, str) and key not in UNSHARED:
+                    record[key] = sys.intern(value)
         usable.append(pd.DataFrame([r for r in chunk if "reason" not in r], columns=list(TYPES)).astype(TYPES))
         others.append(pd.DataFrame([r for r in chunk if "reason" in r], columns=REJECTED))
     return pd.concat(usable, ignore_index=True), pd.concat(others, ignore_index=True)

@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from itertools import islice
 from typing import Any
 
@@ -13,20 +13,16 @@ CHUNK = 64  # tasks that a process is sent at a time
 def in_order(pool: Executor, function: Callable[[Any], Any], tasks: Iterable) -> Iterator:
     """Results of `function`, in the order of `tasks`, of which a few chunks per core are drawn ahead and no more.
 
-    `Executor.map` draws all at once.
+    `Executor.map` draws all at once, and `joblib.Parallel(return_as="generator")` as fast as tasks are done, whether
+    or not their results are taken.
 
     Parameters
     ----------
-    pool : Executor
     function : callable
-        Of one task; can be pickled.
-    tasks : iterable
-
-    Yields
-    ------
-    Any
+        Takes one task; can be pickled.
     """
-    tasks, pending = iter(tasks), deque()
+    tasks = iter(tasks)
+    pending: deque[Future[list]] = deque()
     try:
         while True:
             while len(pending) < 4 * (os.cpu_count() or 1) and (chunk := list(islice(tasks, CHUNK))):

@@ -21,7 +21,7 @@ MAX_MEMORY = 512 * 2**20  # beyond what the process has when it starts; where th
 
 
 class DecodeError(ValueError):
-    """Why pixels cannot be decoded; the message quotes nothing of the file."""
+    """Reason why pixels cannot be decoded; the message quotes nothing of the file."""
 
 
 _lock = threading.Lock()

@@ -1,10 +1,11 @@
-"""The header of a hostile file: pydicom sees it through `_Metered`, which bounds what it may read.
+"""The header of a file, hostile or not: whatever reads it sees it through `_Metered`, which bounds what may be read.
 
 Processes that read files import this package and no pandas, which would double the time that they take to start.
 """
 
 import io
 import logging
+import math
 import os
 import re
 import stat
@@ -14,11 +15,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 import pydicom
-from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
+from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import data_element_generator, read_partial
@@ -43,20 +44,21 @@ TAGS = [
 """.split()
 ]
 META = ("MediaStorageSOPClassUID", "TransferSyntaxUID")  # of the file format, not of the image
-KNOWN = {
-    keyword: (tag_for_keyword(keyword), dictionary_VR(keyword)) for keyword in (*META, *map(keyword_for_tag, TAGS))
-}
+KNOWN = {keyword: (int(Tag(keyword)), dictionary_VR(keyword)) for keyword in (*META, *map(keyword_for_tag, TAGS))}
+META_TAGS = frozenset(KNOWN[keyword][0] for keyword in META)
 LIMITED = frozenset(map(int, TAGS))
 # Words of ASCII without what some character sets give another meaning, one space between them, then padding
 PLAIN_TEXT = re.compile(rb"[!-\[\]-}]+(?: [!-\[\]-}]+)*(?:\\[!-\[\]-}]+(?: [!-\[\]-}]+)*)*[ \0]*")
 PIXELS = frozenset([0x7FE00008, 0x7FE00009, 0x7FE00010])  # floats, doubles, whole numbers
 UNDEFINED_LENGTH = 0xFFFFFFFF
 
+Elements: TypeAlias = dict[int, RawDataElement | pydicom.DataElement]
+
 _log = logging.getLogger("pydicom")
 
 
 class Rejected(ValueError):
-    """Why a file is no usable axial slice; the message quotes nothing of the header."""
+    """Reason why a file is no usable axial slice; the message quotes nothing of the header."""
 
 
 class _Deflated(Exception):
@@ -64,7 +66,7 @@ class _Deflated(Exception):
 
 
 class _Metered:
-    """What pydicom may read of a file, whatever its lengths say: so many bytes (so much time and memory), so deep."""
+    """A file of which only so many bytes can be read (so much time and memory), so deep, whatever its lengths say."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.bytes = file, MAX_HEADER_BYTES
@@ -91,61 +93,115 @@ class _Metered:
 
 
 class _Unusual(ValueError):
-    """A value that pydicom must look at."""
+    """A file or value that pydicom must look at."""
 
 
-class Header(dict):
-    """Attributes of a file by keyword, None where absent; the file is left standing at its pixel data.
+class Header(dict[str, Any]):
+    """Attributes of a file by keyword, each decoded when first asked for; None where absent. Values are pydicom's."""
 
-    Each is decoded when it is first asked for. Values are those of pydicom, whose own reading (`dataset`) takes three
-    times as long and is done where a file or a value is not as they usually are.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, elements: Elements) -> None:
         super().__init__()
-        self._file = file
-        try:
-            self._elements = _usual_elements(file)
-        except Rejected:
-            raise
-        except Exception:
-            self._elements = {int(e.tag): e for e in self.dataset.elements()}
-            self |= {keyword: self.dataset.file_meta.get(keyword) for keyword in META}
-        for tag, element in self._elements.items():
-            if tag in LIMITED and isinstance(element.value, bytes) and len(element.value) > MAX_VALUE_BYTES:
+        self._elements = elements
+        for tag in LIMITED & elements.keys():
+            value = elements[tag].value
+            if isinstance(value, bytes) and len(value) > MAX_VALUE_BYTES:
                 raise Rejected("absurd header: value too long")
 
-    @cached_property
-    def dataset(self) -> pydicom.FileDataset:
-        self._file.seek(0)
-        return read_partial(_Metered(self._file), _at_pixels, specific_tags=TAGS)
+    def __missing__(self, keyword: str) -> Any:
+        tag, vr = KNOWN[keyword]
+        self[keyword] = value = self._decoded(tag, vr) if tag in self._elements else None
+        return value
+
+    def _decoded(self, tag: int, vr: str) -> Any:
+        raise NotImplementedError
+
+    def all_of(self, keyword: str) -> list:
+        """An attribute's values, be they none, one or many."""
+        value = self[keyword]
+        return [value] if isinstance(value, str | bytes) else list(value or [])
+
+    def text(self, keyword: str) -> str:
+        return str(self[keyword] or "")
+
+    def number(self, keyword: str) -> float | None:
+        """A finite number, or None when the attribute is absent or empty."""
+        value = self[keyword]
+        if value is None or value == "":
+            return None
+        number = float(value)
+        if not math.isfinite(number):
+            raise Rejected(f"absurd {keyword}")
+        return number
+
+    def whole(self, keyword: str) -> int:
+        """A number of 32 bits, as the format has it; 0 when the attribute is absent or empty."""
+        number = int(self[keyword] or 0)
+        if abs(number) >= 2**31:
+            raise Rejected(f"absurd {keyword}")
+        return number
 
     def image(self) -> pydicom.Dataset:
-        """What pydicom needs to know to decode pixels."""
+        """The attributes that pydicom needs to decode pixels."""
         image = pydicom.Dataset({e.tag: e for tag, e in self._elements.items() if tag in LIMITED})
         image.file_meta = FileMetaDataset()
         image.file_meta.TransferSyntaxUID = self["TransferSyntaxUID"]
         return image
 
-    def __missing__(self, keyword: str) -> Any:
-        tag, vr = KNOWN[keyword]
-        element = self._elements.get(tag)
-        if element is None:
-            value = None
-        else:
-            try:
-                value = _plain_value(element, vr)
-            except ValueError:
-                value = (self.dataset.file_meta if tag >> 16 == 2 else self.dataset)[tag].value
-        self[keyword] = value
-        return value
+
+class AnyHeader(Header):
+    """The header of any file that pydicom understands."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        file.seek(0)
+        self.dataset = read_partial(_metered(file), _at_pixels, specific_tags=list(TAGS))
+        super().__init__({int(e.tag): e for e in (*self.dataset.file_meta.elements(), *self.dataset.elements())})
+
+    def _decoded(self, tag: int, vr: str) -> Any:
+        return (self.dataset.file_meta if tag in META_TAGS else self.dataset)[tag].value
 
 
-def _usual_elements(file: BinaryIO) -> dict[int, RawDataElement | pydicom.DataElement]:
-    """Elements by tag of a file that is little endian, uncompressed and written as it says; otherwise an error."""
+class UsualHeader(Header):
+    """The header of a file written as most are, in a third of pydicom's time; an odd value is left to pydicom.
+
+    Raises
+    ------
+    Exception
+        Of any kind, for a file that is not little endian, uncompressed and written as it says.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        super().__init__(_usual_elements(file))
+
+    @cached_property
+    def by_pydicom(self) -> AnyHeader:
+        return AnyHeader(self._file)
+
+    def _decoded(self, tag: int, vr: str) -> Any:
+        try:
+            return _plain_value(self._elements[tag], vr)
+        except ValueError:
+            return self.by_pydicom[keyword_for_tag(tag)]
+
+
+def _header(file: BinaryIO) -> Header:
+    """Header of a file, which is left standing at its pixel data."""
+    try:
+        return UsualHeader(file)
+    except Rejected:
+        raise
+    except Exception:  # whatever it is, pydicom tells what becomes of it
+        return AnyHeader(file)
+
+
+def _metered(file: BinaryIO) -> BinaryIO:
+    return cast(BinaryIO, _Metered(file))
+
+
+def _usual_elements(file: BinaryIO) -> Elements:
     file.seek(132)
-    metered = _Metered(file)
-    elements = {int(e.tag): e for e in data_element_generator(metered, False, True, _after_meta)}
+    metered = _metered(file)
+    elements: Elements = {int(e.tag): e for e in data_element_generator(metered, False, True, _after_meta)}
     syntax = _plain_value(elements[0x00020010], "UI")
     implicit = {ImplicitVRLittleEndian: True, ExplicitVRLittleEndian: False}[syntax]
     start = file.read(6)
@@ -153,7 +209,7 @@ def _usual_elements(file: BinaryIO) -> dict[int, RawDataElement | pydicom.DataEl
     first_is_explicit = re.fullmatch(rb"[A-Z]{2}", start[4:])
     if elements[0x00020000].VR != "UL" or start[:2] == b"\0\0" or bool(first_is_explicit) == implicit:
         raise _Unusual
-    following = data_element_generator(metered, implicit, True, _at_pixels, specific_tags=TAGS)
+    following = data_element_generator(metered, implicit, True, _at_pixels, specific_tags=list(TAGS))
     return elements | {int(e.tag): e for e in following}
 
 
@@ -185,7 +241,7 @@ def _plain_value(element: RawDataElement | pydicom.DataElement, vr: str) -> Any:
 
 
 @contextmanager
-def parsed(path: str | Path) -> Iterator[tuple[Header, BinaryIO]]:
+def opened(path: str | Path) -> Iterator[tuple[Header, BinaryIO]]:
     """Header of a DICOM file, and the file, standing at its pixel data; whatever fails becomes `Rejected`."""
     silent, _log.disabled = _log.disabled, True  # pydicom's warnings quote names and dates of damaged headers
     try:
@@ -194,14 +250,15 @@ def parsed(path: str | Path) -> Iterator[tuple[Header, BinaryIO]]:
             raise Rejected("no regular file")
         if status.st_size > MAX_BYTES:
             raise Rejected(f"too large: over {MAX_BYTES >> 20} MiB")
-        with warnings.catch_warnings(), open(path, "rb") as file:
+        with warnings.catch_warnings(), open(path, "rb") as stored:
             warnings.simplefilter("ignore")  # of malformed but readable values; files are listed where they fail
+            file: BinaryIO = stored
             _check_start(file)
             try:
-                header = Header(file)
+                header = _header(file)
             except _Deflated:
                 file = _inflated(file)
-                header = Header(file)
+                header = _header(file)
                 header["TransferSyntaxUID"] = DeflatedExplicitVRLittleEndian
             yield header, file
     except (Rejected, decoder.DecodeError):

@@ -10,16 +10,12 @@ import pydicom
 from pydicom.uid import UID
 
 from lhdlib.data.dicom_file import decoder
-from lhdlib.data.dicom_file.header import MAX_BYTES, UNDEFINED_LENGTH, Rejected, parsed
-from lhdlib.data.dicom_file.rules import check_image, number_of
+from lhdlib.data.dicom_file.header import MAX_BYTES, UNDEFINED_LENGTH, Rejected, opened
+from lhdlib.data.dicom_file.rules import check_image
 
 
 def read_pixels(path: str | Path) -> np.ndarray:
     """Pixel values of a single-frame slice, rescaled, bright meaning more signal.
-
-    Parameters
-    ----------
-    path : path
 
     Returns
     -------
@@ -31,12 +27,12 @@ def read_pixels(path: str | Path) -> np.ndarray:
         For more than one frame, colour, an absurd size, or pixels that cannot be decoded; the message quotes nothing of
         the header.
     """
-    with parsed(path) as (header, file):
+    with opened(path) as (header, file):
         check_image(header)
         image, syntax = header.image(), UID(header["TransferSyntaxUID"])
         image.add(_pixel_data(file, syntax.is_little_endian))
         pixels = decoder.decode(image) if syntax.is_compressed else image.pixel_array
-        slope, intercept = number_of(header, "RescaleSlope"), number_of(header, "RescaleIntercept")
+        slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
         if pixels.shape != (header["Rows"], header["Columns"]):
             raise Rejected("more or fewer pixels than rows and columns")
         pixels = pixels.astype(np.float32) * (slope or 1.0) + (intercept or 0.0)

@@ -5,7 +5,6 @@ what the numbers cannot tell (screens, other body regions).
 """
 
 import io
-import math
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -13,20 +12,27 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from pydicom.pixels import get_decoder
-from pydicom.uid import UID
+from pydicom.uid import UID, MediaStorageDirectoryStorage
 
-from lhdlib.data.dicom_file.header import Header, Rejected, parsed
+from lhdlib.data.dicom_file.header import Header, Rejected, opened
+from lhdlib.data.dicom_file.plane import Plane, plane_of
 
 MAX_SIDE = 2048  # rows or columns
-AXIAL_COSINE = 0.7  # |cosine| between the slice's normal and the body's axis: tilts up to 45 degrees are axial
 T1_MAX_ECHO_MS, T2_MIN_ECHO_MS = 40.0, 60.0  # spin echo: short TE and TR give T1, long TE and TR give T2
 T1_MAX_REPETITION_MS, T2_MIN_REPETITION_MS = 1500.0, 1500.0
-COLUMNS = [
-    "path", "patient", "study", "series", "series_number", "instance_number", "weighting", "plane", "x", "y", "z",
-    "row_x", "row_y", "row_z", "column_x", "column_y", "column_z", "normal_x", "normal_y", "normal_z", "rows",
-    "columns", "row_spacing", "column_spacing", "thickness", "echo_time", "repetition_time", "acquisition_time",
-    "bytes", "bits_stored", "transfer_syntax", "sop_uid", "manufacturer", "remark",
-]  # fmt: skip
+#: What the index says of a slice, in the order of its table: names and types; `dicom.index_tree` explains them
+COLUMNS: dict[str, type] = {
+    **dict.fromkeys(["path", "patient", "study", "series"], str),
+    **dict.fromkeys(["series_number", "instance_number"], int),
+    **dict.fromkeys(["weighting", "plane"], str),
+    **dict.fromkeys(["x", "y", "z", "row_x", "row_y", "row_z", "column_x", "column_y", "column_z"], float),
+    **dict.fromkeys(["normal_x", "normal_y", "normal_z"], float),
+    **dict.fromkeys(["rows", "columns"], int),
+    **dict.fromkeys(["row_spacing", "column_spacing", "thickness", "echo_time", "repetition_time"], float),
+    "acquisition_time": str,
+    **dict.fromkeys(["bytes", "bits_stored"], int),
+    **dict.fromkeys(["transfer_syntax", "sop_uid", "manufacturer", "remark"], str),
+}
 LUMBAR_REGION = re.compile(r"lumb|(?<![a-z])l[-_ ]?s(pine)?(?![a-z])", re.IGNORECASE)
 OTHER_REGION = re.compile(
     r"(?<![a-z])[ct][-_ ]?spine|cervic|thorac|brain|(?<![a-z])(head|neck|skull|knee|shoulder|hip|pelvis|heart|breast"
@@ -37,10 +43,6 @@ OTHER_REGION = re.compile(
 
 def read_plane(path: str | Path) -> dict[str, Any]:
     """Where an image of any orientation lies in the patient, e.g. a sagittal one to draw slabs on.
-
-    Parameters
-    ----------
-    path : path
 
     Returns
     -------
@@ -54,17 +56,13 @@ def read_plane(path: str | Path) -> dict[str, Any]:
     ValueError
         For a file that is no grey single-frame image with a place in the patient.
     """
-    with parsed(path) as (header, _):
+    with opened(path) as (header, _):
         check_image(header)
-        vectors, position, spacing = _geometry(header)
-        row, column = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-        return {
-            "row": row,
-            "column": column,
-            "position": np.array(position),
-            "spacing": tuple(spacing),
-            "shape": (int(header["Rows"]), int(header["Columns"])),
-        }
+        plane = plane_of(header)
+    directions = np.array([plane.row, plane.column])
+    row, column = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    place = {"row": row, "column": column, "position": np.array(plane.position)}
+    return {**place, "spacing": plane.spacing, "shape": plane.shape}
 
 
 def patient_of(path: str) -> str:
@@ -82,7 +80,6 @@ def read_header(folder: str, path: str) -> dict[str, Any]:
 
     Parameters
     ----------
-    folder : str
     path : str
         Relative to `folder`.
 
@@ -93,88 +90,74 @@ def read_header(folder: str, path: str) -> dict[str, Any]:
     """
     record = {"path": path, "patient": patient_of(path), "plane": ""}
     try:
-        with parsed(f"{folder}/{path}") as (header, file):
-            _fill(record, header, file)
+        with opened(f"{folder}/{path}") as (header, file):
+            _check_kind(header, path)
+            check_image(header)
+            plane = plane_of(header)
+            record["plane"] = plane.name
+            if not plane.is_axial:
+                raise Rejected("oblique plane" if plane.name == "axial" else f"{plane.name} plane")
+            weighting = _weighting(header)
+            size = _size(header, file)
+            return record | _names(header, path) | {"weighting": weighting, "bytes": size} | _place(plane)
     except Rejected as reason:
-        record["reason"] = str(reason)
-    return record
+        return record | {"reason": str(reason)}
 
 
-def _fill(record: dict[str, Any], header: Header, file: BinaryIO) -> None:
-    if header["MediaStorageSOPClassUID"] == "1.2.840.10008.1.3.10":
-        raise Rejected("DICOMDIR")
-    if header["Rows"] is None:
-        raise Rejected("no image")
-    _exclude_by_kind(header, record["path"])
-    check_image(header)
-    (row, column), position, spacing = _geometry(header)
-    normal = _cross(row, column)
-    record["plane"] = ("sagittal", "coronal", "axial")[max(range(3), key=lambda axis: abs(normal[axis]))]
-    if record["plane"] != "axial" or abs(normal[2]) < AXIAL_COSINE:
-        raise Rejected(f"{record['plane']} plane" if record["plane"] != "axial" else "oblique plane")
-    weighting = _weighting(header)
-    syntax = header["TransferSyntaxUID"]
-    start = file.tell()
-    size = file.seek(0, io.SEEK_END)
-    needed = 1 if UID(syntax).is_compressed else header["Rows"] * header["Columns"] * header["BitsAllocated"] // 8
-    if size - start < needed:
-        raise Rejected("truncated: fewer bytes than pixels")
-    head = 1 if normal[2] > 0 else -1
-    folders = record["path"].split("/")
-    in_study_folder = len(folders) > 2 and folders[-3] != record["patient"]
-    record |= {
-        "study": folders[-3] if in_study_folder else _text(header, "StudyInstanceUID"),
-        "series": _text(header, "SeriesInstanceUID"),
-        "series_number": _whole(header, "SeriesNumber"),
-        "instance_number": _whole(header, "InstanceNumber"),
-        "weighting": weighting,
-        **dict(zip(COLUMNS[8:20], [*position, *row, *column, *(head * x for x in normal)], strict=True)),
-        "rows": int(header["Rows"]),
-        "columns": int(header["Columns"]),
-        "row_spacing": spacing[0],
-        "column_spacing": spacing[1],
-        "thickness": number_of(header, "SliceThickness"),
-        "echo_time": number_of(header, "EchoTime"),
-        "repetition_time": number_of(header, "RepetitionTime"),
-        "acquisition_time": _text(header, "AcquisitionTime"),
-        "bytes": size,
+def _names(header: Header, path: str) -> dict[str, Any]:
+    """Identity and acquisition of a slice."""
+    folders = path.split("/")
+    in_study_folder = len(folders) > 2 and folders[-3] != patient_of(path)
+    return {
+        "study": folders[-3] if in_study_folder else header.text("StudyInstanceUID"),
+        "series": header.text("SeriesInstanceUID"),
+        "series_number": header.whole("SeriesNumber"),
+        "instance_number": header.whole("InstanceNumber"),
+        "thickness": header.number("SliceThickness"),
+        "echo_time": header.number("EchoTime"),
+        "repetition_time": header.number("RepetitionTime"),
+        "acquisition_time": header.text("AcquisitionTime"),
         "bits_stored": int(header["BitsStored"]),
-        "transfer_syntax": str(syntax),
-        "sop_uid": _text(header, "SOPInstanceUID"),
-        "manufacturer": _text(header, "Manufacturer"),
+        "transfer_syntax": str(header["TransferSyntaxUID"]),
+        "sop_uid": header.text("SOPInstanceUID"),
+        "manufacturer": header.text("Manufacturer"),
     }
 
 
-def number_of(header: Header, keyword: str) -> float | None:
-    """A finite number, or None when the attribute is absent or empty."""
-    value = header[keyword]
-    if value is None or value == "":
-        return None
-    number = float(value)
-    if not math.isfinite(number):
-        raise Rejected(f"absurd {keyword}")
-    return number
+def _place(plane: Plane) -> dict[str, float]:
+    vectors = {"": plane.position, "row_": plane.row, "column_": plane.column, "normal_": plane.normal}
+    return {
+        **{name + axis: value for name, vector in vectors.items() for axis, value in zip("xyz", vector, strict=True)},
+        **dict(zip(("rows", "columns"), plane.shape, strict=True)),
+        **dict(zip(("row_spacing", "column_spacing"), plane.spacing, strict=True)),
+    }
 
 
-def _whole(header: Header, keyword: str) -> int:
-    """A number of 32 bits, as the format has it; 0 when the attribute is absent or empty."""
-    number = int(header[keyword] or 0)
-    if abs(number) >= 2**31:
-        raise Rejected(f"absurd {keyword}")
-    return number
+def _size(header: Header, file: BinaryIO) -> int:
+    """Bytes of a file that stands at its pixel data and is not too short for them."""
+    start, size = file.tell(), file.seek(0, io.SEEK_END)
+    compressed = UID(header["TransferSyntaxUID"]).is_compressed
+    needed = 1 if compressed else header["Rows"] * header["Columns"] * header["BitsAllocated"] // 8
+    if size - start < needed:
+        raise Rejected("truncated: fewer bytes than pixels")
+    return size
 
 
-def _exclude_by_kind(header: Header, path: str) -> None:
-    kinds = {str(kind).upper() for kind in _values(header, "ImageType")}
+def _check_kind(header: Header, path: str) -> None:
+    if header["MediaStorageSOPClassUID"] == MediaStorageDirectoryStorage:
+        raise Rejected("DICOMDIR")
+    if header["Rows"] is None:
+        raise Rejected("no image")
+    kinds = {str(kind).upper() for kind in header.all_of("ImageType")}
     place = path.rpartition("/")[0]
-    series = f"{_text(header, 'SeriesDescription')} {place.rpartition('/')[2]}".lower()
+    series = f"{header.text('SeriesDescription')} {place.rpartition('/')[2]}".lower()
     if "LOCALIZER" in kinds or re.search(r"locali[sz]er|scout|survey", series):
         raise Rejected("localizer")
     if re.search(r"pos[ _]?disp", series):
         raise Rejected("position display")
     if kinds & {"DERIVED", "SECONDARY"}:
         raise Rejected("derived or secondary image")
-    for name in (_text(header, "BodyPartExamined"), _text(header, "StudyDescription"), series, place):
+    for name in (header.text("BodyPartExamined"), header.text("StudyDescription"), series, place):
         if _other_region(name):
             raise Rejected("other body region")
 
@@ -185,7 +168,7 @@ def _other_region(name: str) -> bool:
 
 
 def check_image(header: Header) -> None:
-    """Raise `Rejected` for what is no single grey image of a sensible size."""
+    """Refuse what is no grey single-frame image of a sane size that can be decoded."""
     if int(header["NumberOfFrames"] or 1) != 1:
         raise Rejected("multi-frame")
     if int(header["SamplesPerPixel"] or 1) != 1 or "MONOCHROME" not in str(header["PhotometricInterpretation"]):
@@ -208,41 +191,11 @@ def _decodable(syntax: str) -> bool:
         return False
 
 
-def _geometry(header: Header) -> tuple[list[list[float]], list[float], list[float]]:
-    """Directions of rows and columns, orthonormal; position of the first pixel; spacing between rows, and columns."""
-    try:
-        counts = {"ImageOrientationPatient": 6, "ImagePositionPatient": 3, "PixelSpacing": 2}
-        orientation, position, spacing = ([float(value) for value in _values(header, key)] for key in counts)
-    except (TypeError, ValueError) as error:
-        raise Rejected("no geometry") from error
-    if [len(orientation), len(position), len(spacing)] != list(counts.values()):
-        raise Rejected("no geometry")
-    row, column = vectors = [orientation[:3], orientation[3:]]
-    sound = all(map(math.isfinite, orientation + position + spacing))
-    products = _dot(row, row) - 1, _dot(column, column) - 1, _dot(row, column)
-    if not sound or max(map(abs, products)) > 1e-2:
-        raise Rejected("no geometry: orientation or position is unusable")
-    if not (0.05 < spacing[0] < 5 and 0.05 < spacing[1] < 5):
-        raise Rejected("no geometry: absurd pixel spacing")
-    return vectors, position, spacing
-
-
-# Three numbers: numpy would take ten times as long
-
-
-def _dot(a: list[float], b: list[float]) -> float:
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-
-
-def _cross(a: list[float], b: list[float]) -> list[float]:
-    return [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
-
-
 def _weighting(header: Header) -> str:
     """T1 or T2 spin echo, from echo and repetition time; the description counts only where one of them is absent."""
-    sequence = {str(value).upper() for value in _values(header, "ScanningSequence")}
-    description = _text(header, "SeriesDescription").lower()
-    echo, repetition, inversion = (number_of(header, tag) for tag in ("EchoTime", "RepetitionTime", "InversionTime"))
+    sequence = {str(value).upper() for value in header.all_of("ScanningSequence")}
+    description = header.text("SeriesDescription").lower()
+    echo, repetition, inversion = (header.number(tag) for tag in ("EchoTime", "RepetitionTime", "InversionTime"))
     if "IR" in sequence or (inversion or 0) > 0:
         raise Rejected("inversion recovery")  # STIR, FLAIR: another contrast at the same echo and repetition times
     if sequence & {"GR", "EP"}:
@@ -260,13 +213,3 @@ def _weighting(header: Header) -> str:
     if len(found) != 1:
         raise Rejected("weighting neither T1 nor T2")
     return found[0]
-
-
-def _values(header: Header, keyword: str) -> list:
-    """An attribute's values, be they none, one or many."""
-    value = header[keyword]
-    return [value] if isinstance(value, str | bytes) else list(value or [])
-
-
-def _text(header: Header, keyword: str) -> str:
-    return str(header[keyword] or "")
