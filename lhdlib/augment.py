@@ -21,7 +21,8 @@ import tensorflow as tf
 from lhdlib import paper
 from lhdlib.profile import Profile
 
-Input, Output = TypeVar("Input"), TypeVar("Output")
+Input = TypeVar("Input")
+Output = TypeVar("Output")
 
 
 def rotate_back(points: np.ndarray, center: np.ndarray, angle_deg: np.ndarray) -> np.ndarray:

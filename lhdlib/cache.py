@@ -26,7 +26,9 @@ def content_key(*parts: Any) -> str:
         if isinstance(part, Path):
             digest.update(part.read_bytes())
         else:
-            text = json.dumps(asdict(part) if is_dataclass(part) else part, sort_keys=True)
+            text = json.dumps(
+                asdict(part) if is_dataclass(part) and not isinstance(part, type) else part, sort_keys=True
+            )
             digest.update(text.encode())
         digest.update(b"\0")
     return digest.hexdigest()
@@ -76,7 +78,7 @@ def syntax_key(path: Path) -> str:
 class _Bare(ast.NodeTransformer):
     """Takes out what decides no result: docstrings, and the places that modules of this package have."""
 
-    def generic_visit(self, node: ast.AST) -> ast.AST:
+    def generic_visit(self, node: Any) -> Any:
         super().generic_visit(node)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None

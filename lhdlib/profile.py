@@ -2,6 +2,7 @@
 
 import dataclasses
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -108,7 +109,7 @@ class Profile:
     supervised: Supervised
     autoencoder: Autoencoder
 
-    def replace(self, **sections: dict[str, Any]) -> "Profile":
+    def replace(self, **sections: Mapping[str, Any]) -> "Profile":
         """Copy with single values changed, e.g. ``profile.replace(pretrain={"w": 0.0})``."""
         changed = {name: dataclasses.replace(getattr(self, name), **values) for name, values in sections.items()}
         return dataclasses.replace(self, **changed)
@@ -135,7 +136,7 @@ def load(name: str) -> Profile:
 
 def from_dict(name: str, values: dict[str, Any]) -> Profile:
     """Build a profile from nested dictionaries; see `load` for what is refused."""
-    sections = {f.name: f.type for f in dataclasses.fields(Profile) if f.name != "name"}
+    sections: dict[str, Any] = {f.name: f.type for f in dataclasses.fields(Profile) if f.name != "name"}
     _same_keys(f"profile {name!r}", set(sections), set(values))
     built = {}
     for section, kind in sections.items():

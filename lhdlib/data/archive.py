@@ -142,8 +142,8 @@ def choose(members: Mapping[str, int], spans: Sequence[range] | None) -> dict[st
         if there.isdisjoint(span):
             wanted = f"patient {span[0]}" if len(span) == 1 else f"patient from {span[0]} to {span[-1]}"
             raise UserError(f"The archive has no {wanted}: choose among its {len(there)} patients, {runs(there)}.")
-    wanted = set().union(*spans)
-    return {name: size for name, size in members.items() if int(patient_of(name)) in wanted}
+    chosen = set().union(*spans)
+    return {name: size for name, size in members.items() if int(patient_of(name)) in chosen}
 
 
 def runs(numbers: Collection[int]) -> str:

@@ -117,7 +117,8 @@ def _name(slabs: list[dict]) -> list[dict]:
     places = _places(slabs)
     steps = _distance(places[1:], places[:-1]).tolist()
     far = np.clip(FAR * median_low(steps), *FAR_MM) if steps else np.inf
-    disc, doubts = 0, []
+    disc = 0
+    doubts: list[str] = []
     for number, slab in enumerate(slabs):
         if number:
             below, step = slabs[number - 1], steps[number - 1]

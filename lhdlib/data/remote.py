@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import requests
 from tqdm import tqdm
@@ -111,7 +112,7 @@ class Remote(io.RawIOBase):
             f"or {by_hand(self.source, self.target)}."
         )
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         done = 0
         for offset, chunk in self.stream(self.position, min(self.position + len(buffer), self.size)):
             if offset != self.position:
@@ -144,7 +145,7 @@ class Blocks(io.BufferedReader):
 
     def read(self, size: int | None = -1) -> bytes:
         if size is None or size < 0:
-            size = max(self.raw.size - self.tell(), 0)
+            size = max(self.raw.size - self.tell(), 0)  # type: ignore[attr-defined]  # of `Remote`
         if size > MAX_DIRECTORY:
             raise zipfile.BadZipFile("its directory is absurdly large")
         return super().read(size)

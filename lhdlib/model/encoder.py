@@ -4,6 +4,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 from keras import layers
@@ -29,7 +30,7 @@ def _norm(x, name):
     return BatchNormalization(epsilon=EPSILON, name=f"{name}_bn")(x)
 
 
-def _bottleneck(x, width: int, stride: int, project: bool, name: str):
+def _bottleneck(x: Any, width: int, stride: int, project: bool, name: str) -> Any:
     """1x1 - 3x3 - 1x1 convolutions with a shortcut; the last 1x1 has four times the channels."""
     shortcut = x
     if project:
@@ -40,7 +41,7 @@ def _bottleneck(x, width: int, stride: int, project: bool, name: str):
     return layers.ReLU(name=f"{name}_out")(layers.Add()([shortcut, x]))
 
 
-def resnet(x, blocks: tuple[int, ...], width: int):
+def resnet(x: Any, blocks: tuple[int, ...], width: int) -> Any:
     """Bottleneck ResNet up to the last stage's ReLU; blocks (3, 4, 6, 3) and width 64 are ResNet-50.
 
     Parameters

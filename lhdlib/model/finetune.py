@@ -113,7 +113,7 @@ def train_linear(
         Mean training cross-entropy of each epoch.
     """
     rows = np.arange(features.shape[1]) if rows is None else rows
-    draws, n, slices, dim = features.shape[0], len(rows), *features.shape[2:]
+    (draws, _, slices, dim), n = features.shape, len(rows)
     batch = min(settings.batch, n)
     per_epoch = n // batch
     labels = np.broadcast_to(labels, (len(seeds), n)).astype(np.float32)

@@ -11,7 +11,7 @@ from lhdlib.model.layers import BatchNormalization
 
 
 @functools.lru_cache(maxsize=1)  # of the last model: a second call need not trace it again
-def forward(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor | list[tf.Tensor]]:
+def forward(model: keras.Model) -> Callable[[tf.Tensor], Any]:
     """A model as one graph for batches of any size; batch normalisation and dropout in forward mode.
 
     Several times as fast as calling a Keras 3 model: its operations are no longer dispatched one by one, the

@@ -5,6 +5,7 @@ import math
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,7 +28,7 @@ def kernels(model: keras.Model) -> list[tf.Variable]:
     return [v for v in model.trainable_variables if v.path.rsplit("/", 1)[-1] == "kernel"]
 
 
-def make_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, profile: Profile):
+def make_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, profile: Profile) -> Any:
     """One optimisation step: all 2n views in one forward pass, loss of Eq. 6 plus ``w`` times the squared kernels.
 
     On several devices each passes its share of the views, and the loss is still that of all 2n rows.

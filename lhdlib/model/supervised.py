@@ -82,7 +82,8 @@ def cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
 
 def supervised_logits(model: keras.Model, images: np.ndarray, rows: np.ndarray, batch: int = 64) -> np.ndarray:
     """Logits of whole slices, shape (n,), in inference mode."""
-    parts, compute = [], inference.forward(model)
+    compute = inference.forward(model)
+    parts = []
     for start in range(0, len(rows), batch):
         x = images[rows[start : start + batch]].astype(np.float32).transpose(0, 2, 3, 1)
         parts.append(compute(tf.constant(x)).numpy()[:, 0])
@@ -101,7 +102,7 @@ def baseline(data: Dataset, split: str, profile: Profile, seed: int, path: Path)
     def compute() -> dict[str, np.ndarray]:
         parts = {part: data.part(part, split) for part in ("train", "validation", "test")}
         known = [(parts[part].rows, parts[part].labels) for part in ("train", "validation")]
-        model = train_supervised(data.images, *known, profile, seed)
+        model = train_supervised(data.images, known[0], known[1], profile, seed)
         found = {}
         for part in ("validation", "test"):
             found[f"{part}_labels"] = parts[part].labels

@@ -40,7 +40,7 @@ class Disc:
     flavum: float
     facet: float
     infiltration: float
-    phase: tuple[float, float]
+    phase: tuple[float, ...]
 
 
 @dataclass(frozen=True)

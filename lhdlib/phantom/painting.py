@@ -1,10 +1,12 @@
 """Tissues of a patient on any plane: what each point of the body is made of."""
 
+from typing import TypeAlias
+
 import numpy as np
 
 from lhdlib.phantom.anatomy import LEVELS, Disc, Lesion, Patient
 
-Field = np.ndarray | float
+Field: TypeAlias = np.ndarray | float
 
 # Relative signal of a tissue in T1 and T2 weighted turbo spin echo; subcutaneous fat on T1 is 1.
 TISSUE = {

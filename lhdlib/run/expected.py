@@ -64,7 +64,7 @@ def collect(results: Path) -> dict[str, Any]:
         When the run has not finished.
     """
     stamp, dataset = (files.read_json(results / name) for name in ("stamp.json", "01/dataset.json"))
-    estimates = {}
+    estimates: dict[str, dict[str, float]] = {}
     for place in ESTIMATES:
         number, name, *inner = place.split("/")
         path = results / number / f"{name}.json"

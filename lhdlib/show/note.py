@@ -20,7 +20,7 @@ def marked_note(note: str, level: str) -> str:
     parts = []
     for (mark, struck), run in groupby(range(len(note)), key=lambda at: (strength[at], denied[at])):
         places = list(run)
-        words = html.escape(note[places[0] : places[-1] + 1]).replace("\n", "<br>")
-        words = f"<s>{words}</s>" if struck else words
-        parts.append(f'<span style="{MARKS[mark]}">{words}</span>' if mark else words)
+        text = html.escape(note[places[0] : places[-1] + 1]).replace("\n", "<br>")
+        text = f"<s>{text}</s>" if struck else text
+        parts.append(f'<span style="{MARKS[mark]}">{text}</span>' if mark else text)
     return "".join(parts)

@@ -236,7 +236,8 @@ def _load(slices: pd.DataFrame, folder: Path, settings: profiles.Data) -> tuple[
 
 def _list_discs(found: pd.DataFrame, four_slices: str) -> tuple[pd.DataFrame, pd.Series]:
     """A row per sample, and one per disc that gives none, cranial to caudal; the three paths of each sample."""
-    rows, paths = [], {}
+    rows: list[dict[str, Any]] = []
+    paths = {}
     for index in found.sort_values("z", ascending=False).index:
         disc = found.loc[[index]]
         for sample in discs.disc_samples(disc, four_slices).itertuples():

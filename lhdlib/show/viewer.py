@@ -43,7 +43,7 @@ HEADS = (
 )
 ALL = "all"
 REST_S = 0.2  # of the slider, before the sagittal view follows
-SCREEN = {"kind": "JPEG", "quality": 92, "subsampling": 0}  # on the screen only: saved views are PNG
+SCREEN: dict[str, Any] = {"kind": "JPEG", "quality": 92, "subsampling": 0}  # on the screen only: saved views are PNG
 LINES = "Thick orange lines are the three slices that the classifier saw, thin blue lines the other axial T2 slices."
 FACTS = ("model trained on", "profile", "seed", "commit")  # of the stamp, written below a saved view
 TEXT, PAPER, INK = 14, (255, 255, 255), (64, 64, 64)  # size of these words in pixels, and what they stand on

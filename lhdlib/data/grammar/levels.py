@@ -93,8 +93,8 @@ def _chain(sentence: list[Token], start: int) -> Group | None:
             break
         if link in (",", "and") and links and links[-1] not in (",", "and"):
             # "L4-L5 & S1" goes on; "L3-L4 & L4-L5" and "L4-L5, S1 root" do not
-            after = [token.tag for token in sentence[j + 1 : j + 2]]
-            if following != [points[-1] + 1] or {"-", "/", "root", "exit", "bone", "left", "right"} & set(after):
+            beyond = [token.tag for token in sentence[j + 1 : j + 2]]
+            if following != [points[-1] + 1] or {"-", "/", "root", "exit", "bone", "left", "right"} & set(beyond):
                 break
         links += [link] + ["-"] * (len(following) - 1)
         points += following
