@@ -115,6 +115,11 @@ class Profile:
         return dataclasses.replace(self, **changed)
 
 
+def setting_key(w: float, drop_rate: float) -> str:
+    """Name of a regularisation setting (w, dr) in files and folders."""
+    return f"w{w:g}_dr{drop_rate:g}"
+
+
 def names() -> list[str]:
     """Names of the profiles that come with the package."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))

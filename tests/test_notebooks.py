@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 from lhdlib.figures import tables
-from lhdlib.figures.method import FIGURES
+from lhdlib.figures.gallery import FIGURES
 from lhdlib.run import stale, workspace
 
 NAMES = (

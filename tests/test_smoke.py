@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from lhdlib.data import dataset
-from lhdlib.figures import gallery, method, tables, words
+from lhdlib.figures import gallery, tables, words
 from lhdlib.files import read_json
 from lhdlib.run import command, workspace
 from lhdlib.run.stale import UPSTREAM
@@ -57,7 +57,7 @@ def test_it_says_what_it_does(smoke):
     assert "Traceback" not in smoke.err and "Warning" not in smoke.err
 
 
-@pytest.mark.parametrize("name", method.FIGURES)
+@pytest.mark.parametrize("name", gallery.FIGURES)
 def test_a_figure_is_drawn_and_says_on_which_data(smoke, name):
     with Image.open(smoke.figures / f"{name}.png") as image:
         stamp = json.loads(image.text["Comment"])
@@ -85,7 +85,7 @@ def test_a_table_has_the_papers_values_and_this_runs(smoke, name):
 def test_the_gallery_shows_all_and_warns(smoke):
     page = (smoke.figures / "README.md").read_text(encoding="utf-8")
     assert gallery.WARNING in page and "not for clinical use" in page
-    for name in (*method.FIGURES, *tables.TABLES):
+    for name in (*gallery.FIGURES, *tables.TABLES):
         assert f"### {name}\n" in page
     for sentence in ("Not drawn yet", "Drawn by another run", "No result yet"):
         assert sentence not in page

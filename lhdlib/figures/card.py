@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lhdlib.figures.style import BLUE, COLUMN, GREEN, MM, ORANGE, SMALL, Canvas, described, styled
+from lhdlib.figures.style import BLUE, COLUMN, GREEN, MM, ORANGE, SMALL, Canvas, described, span, styled
 
 BIN_MM = 0.5  # of histograms
 FARTHEST_MM = 10.0  # what lies beyond is counted in the last bin, and in the legend
@@ -20,9 +20,9 @@ def dataset_flow(steps: pd.DataFrame, split: str) -> Figure:
     Parameters
     ----------
     steps : pd.DataFrame
-        Of `data.card.flow`.
+        As `data.card.flow` counts them.
     split : str
-        Of the samples, "paper" or "patient".
+        "paper" or "patient".
     """
     line, gap, left, right = 2.9, 6, (1, 38), (45, 39)  # mm; x and width of both columns
     rows = []  # of boxes: (title, lines, colour) left and right
@@ -77,8 +77,8 @@ def acquisition(*, prevalence: pd.DataFrame, distances: Mapping[str, Mapping[str
     fig = Figure(figsize=(COLUMN * MM, (1 + len(distances)) * 38 * MM), layout="constrained")
     top, *below = fig.subplots(1 + len(distances), 1)
     places = np.arange(len(prevalence))
-    span = np.maximum([prevalence.share - prevalence.low, prevalence.high - prevalence.share], 0)
-    top.errorbar(places, prevalence.share, span, fmt="o", color=BLUE, ms=4.5, capsize=2.5)
+    bars = span(prevalence.share, prevalence.low, prevalence.high)
+    top.errorbar(places, prevalence.share, bars, fmt="o", color=BLUE, ms=4.5, capsize=2.5)
     top.set_xticks(places, [f"{row.level}\n{row.samples:,}" for row in prevalence.itertuples()])
     top.set(xlim=(-0.5, len(places) - 0.5), ylim=(0, 1), ylabel="share abnormal", xlabel="disc level, samples")
     top.grid(axis="y", lw=0.4, color="0.9")
@@ -89,8 +89,8 @@ def acquisition(*, prevalence: pd.DataFrame, distances: Mapping[str, Mapping[str
         bins = np.arange(-BIN_MM / 2, FARTHEST_MM + BIN_MM, BIN_MM)  # around 0, 0.5, 1, ...
         labels = [f"{name}: {_median(values)}" for name, values in groups.items()]
         ax.hist(stated, bins, label=labels, color=[BLUE, ORANGE, GREEN][: len(stated)])
-        for bars, hatch in zip(ax.containers, ("", "//////", "......"), strict=False):
-            for bar in bars:
+        for container, hatch in zip(ax.containers, ("", "//////", "......"), strict=False):
+            for bar in container:
                 bar.set(hatch=hatch, edgecolor="white", linewidth=0)
         ax.set(xlabel=f"{quantity} (mm)", ylabel="number")
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)

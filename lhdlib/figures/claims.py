@@ -18,7 +18,7 @@ Result files, all JSON: ``04/evidence.json`` (``balance``, ``controls``), ``05/c
 where lesions have no truth masks).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -28,8 +28,9 @@ import numpy as np
 import pandas as pd
 
 from lhdlib import files, paper
-from lhdlib.figures import publish, words
-from lhdlib.figures.evidence import difference_text
+from lhdlib.figures import publish
+from lhdlib.figures.words import Interval, difference_text, signed
+from lhdlib.profile import setting_key
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be decided on this data"
 
@@ -39,10 +40,9 @@ CLEARLY = 0.2  #: `localise.MARGIN`, without what that module takes seconds to i
 
 REGULARIZATION = 'section "Effect of regularization level on feature extractor performance", Table 3'
 LABELS = 'section "Effect of the number of labels", Fig. 9'
-HEAT = 'section "Classifier heatmap visualization experiment", Fig. 10'
+HEATMAPS = 'section "Classifier heatmap visualization experiment", Fig. 10'
 PAIRED = "difference on the same discs, patients resampled; p: McNemar (ACC), DeLong (AUC)"
-
-Quantity = Mapping[str, float]  # value, low, high, and p where there is a test
+BOTH = ("ACC", "AUC")
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,15 @@ class Claim:
     place: str
     published: str
     test: str
-    above: float
-    quantities: Callable[[Mapping[str, Any]], Mapping[str, Quantity]]  #: name -> quantity, from the result files
+    source: tuple[str, ...]  #: a file of `FILES`, then the keys inside
+    quantity: str = ""  #: name of the interval that lies there; empty: `BOTH` lie there
+    above: float = 0.0
     below: float = inf
     stricter: bool = False  #: a reading that is not the paper's
 
 
-def setting_key(setting: tuple[float, float]) -> str:
-    """Name of a regularisation setting (w, dr) in ``05/comparisons.json``, as of its folder."""
-    return "w{:g}_dr{:g}".format(*setting)
-
-
-def judge(quantities: Sequence[Quantity], above: float, below: float = inf) -> str:
-    """The verdict (see the module's text) on quantities that a claim puts between `above` and `below`."""
+def judge(quantities: Sequence[Interval], above: float, *, below: float = inf) -> str:
+    """Verdict (see the module's text) on quantities that a claim puts between `above` and `below`."""
     agree = [above < q["low"] and q["high"] < below for q in quantities]
     disagree = [q["high"] <= above or below <= q["low"] for q in quantities]
     if any(disagree):
@@ -73,22 +69,10 @@ def judge(quantities: Sequence[Quantity], above: float, below: float = inf) -> s
     return HOLDS if agree and all(agree) else OPEN
 
 
-def _metrics(found: Mapping[str, Quantity], names: Sequence[str] = ("ACC", "AUC")) -> dict[str, Quantity]:
-    return {name: found[name] for name in names}
-
-
-def _located(found: Mapping[str, Any], *keys: str) -> dict[str, Quantity]:
-    """A difference in `localise.measure`, named by the first key; nothing where there are no truth masks."""
-    differences = found.get("07/localisation", {}).get("differences")
-    return {keys[0].replace("_", " "): differences[keys[0]][keys[1]]} if differences else {}
-
-
 def _published(setting: tuple[float, float]) -> str:
     """The paper's differences between the setting that it chose and another."""
-    return ", ".join(
-        f"{name} {words.signed(paper.TABLE3[paper.CHOSEN][name] - paper.TABLE3[setting][name], '.4f')}"
-        for name in ("ACC", "AUC")
-    )
+    chosen, other = paper.TABLE3[paper.CHOSEN], paper.TABLE3[setting]
+    return ", ".join(f"{name} {signed(chosen[name] - other[name], form='.4f')}" for name in BOTH)
 
 
 NONE, HALF = (0.0, 0.0), (1e-4, 0.5)  # settings of Table 3
@@ -99,100 +83,98 @@ CLAIMS = (
         REGULARIZATION,
         _published(NONE),
         f"{PAIRED}; must lie above 0",
-        0.0,
-        lambda found: _metrics(found["05/comparisons"][setting_key(NONE)]),
+        ("05/comparisons", setting_key(*NONE)),
     ),
     Claim(
         f"Dropout {HALF[1]:g} hurts: dr = {paper.CHOSEN[1]:g} is above dr = {HALF[1]:g}",
         REGULARIZATION,
         _published(HALF),
         f"{PAIRED}; must lie above 0",
-        0.0,
-        lambda found: _metrics(found["05/comparisons"][setting_key(HALF)]),
+        ("05/comparisons", setting_key(*HALF)),
     ),
     Claim(
         "Accuracy and AUC rise with the number of labels",
         LABELS,
         "rise (drawn, no numbers)",
         "gain per doubling of the labels (regression, same discs, patients resampled; p: DeLong); must lie above 0",
-        0.0,
-        lambda found: _metrics(found["06/comparisons"]["doubling"]),
+        ("06/comparisons", "doubling"),
     ),
     Claim(
         f"A third of the labels ({FEW:,} of {ALL:,}) matches the supervised baseline with all",
         LABELS,
         '"similar performance" (drawn, no numbers)',
-        f"{PAIRED}; must lie above {words.signed(-SIMILAR)}",
-        -SIMILAR,
-        lambda found: _metrics(found["06/comparisons"]["third"]),
+        f"{PAIRED}; must lie above {signed(-SIMILAR)}",
+        ("06/comparisons", "third"),
+        above=-SIMILAR,
     ),
     Claim(
         "With all labels the semi-supervised classifier beats the supervised baseline",
         LABELS,
         '"much better" (drawn, no numbers)',
         f"{PAIRED}; must lie above 0",
-        0.0,
-        lambda found: _metrics(found["06/comparisons"]["full"]),
+        ("06/comparisons", "full"),
     ),
     Claim(
         "Contrastive features beat an autoencoder's",
         'section "Contrast self-supervised learning"',
         "argued, not measured",
         f"{PAIRED}; the autoencoder's features standardised; must lie above 0",
-        0.0,
-        lambda found: _metrics(found["04/evidence"]["controls"]["autoencoder"]["comparison"]),
+        ("04/evidence", "controls", "autoencoder", "comparison"),
     ),
     Claim(
         "Heatmaps show where the disc is abnormal",
-        HEAT,
+        HEATMAPS,
         "three discs shown, not measured",
         f"pointing game on lesion masks minus that of random maps, patients resampled; must lie above {CLEARLY:g}",
+        ("07/localisation", "differences", "pointing", "random"),
+        "pointing",
         CLEARLY,
-        lambda found: _located(found, "pointing", "random"),
     ),
     Claim(
         "The cross-section with the worse changes is given more heat",
-        HEAT,
+        HEATMAPS,
         "three discs shown, not measured",
         "rank correlation of slice weight and lesion area minus that of random weights, patients resampled; must lie "
         "above 0",
-        0.0,
-        lambda found: _located(found, "slice_rank", "random"),
+        ("07/localisation", "differences", "slice_rank", "random"),
+        "slice rank",
     ),
     Claim(
         "Sensitivity and specificity are balanced",
         "abstract, Table 3",
         "{TPR:.4f} and {TNR:.4f}".format(**paper.TABLE3[paper.CHOSEN]),
         f"sensitivity minus specificity, patients resampled; must lie within ±{BALANCED:g}",
+        ("04/evidence", "balance"),
+        "difference",
         -BALANCED,
-        lambda found: {"difference": found["04/evidence"]["balance"]},
         BALANCED,
     ),
     Claim(
         "Heatmaps show where this disc is abnormal, not where discs are",
-        HEAT,
+        HEATMAPS,
         "–",
         "pointing game minus that of a fixed map (mean of normal discs' maps), patients resampled; must lie above 0",
-        0.0,
-        lambda found: _located(found, "pointing", "fixed"),
+        ("07/localisation", "differences", "pointing", "fixed"),
+        "pointing",
         stricter=True,
     ),
     Claim(
         "Heatmaps show where the disc is abnormal also with cells drawn where they look, half a cell up and left",
-        HEAT,
+        HEATMAPS,
         "–",
         f"pointing game of the aligned maps minus that of random maps, patients resampled; must lie above {CLEARLY:g}",
+        ("07/localisation", "differences", "pointing", "aligned_random"),
+        "pointing",
         CLEARLY,
-        lambda found: _located(found, "pointing", "aligned_random"),
         stricter=True,
     ),
     Claim(
         "Slice weights follow this disc's lesion, not the place of the slice",
-        HEAT,
+        HEATMAPS,
         "–",
         "rank correlation minus that of fixed weights (mean of normal discs'), patients resampled; must lie above 0",
-        0.0,
-        lambda found: _located(found, "slice_rank", "fixed"),
+        ("07/localisation", "differences", "slice_rank", "fixed"),
+        "slice rank",
         stricter=True,
     ),
 )
@@ -200,12 +182,23 @@ FILES = ("04/evidence", "05/comparisons", "06/comparisons", "07/localisation")
 MAY_LACK = ("07/localisation",)  # real lesions have no truth masks
 
 
-def claims_table(found: Mapping[str, Any]) -> pd.DataFrame:
+def _measured(claim: Claim, results: Mapping[str, Any]) -> dict[str, Interval]:
+    """A claim's quantities by name; none where its file may lack and does."""
+    file, *keys = claim.source
+    found = results.get(file) if file in MAY_LACK else results[file]
+    if not found:
+        return {}
+    for key in keys:
+        found = found[key]
+    return {claim.quantity: found} if claim.quantity else {name: found[name] for name in BOTH}
+
+
+def claims_table(results: Mapping[str, Any]) -> pd.DataFrame:
     """Every claim with the paper's number, this run's, the test and the verdict.
 
     Parameters
     ----------
-    found : mapping of name in `FILES` -> the file's content
+    results : mapping of name in `FILES` -> the file's content
         Those in `MAY_LACK` may be absent.
 
     Returns
@@ -216,21 +209,16 @@ def claims_table(found: Mapping[str, Any]) -> pd.DataFrame:
     """
     rows = []
     for claim in CLAIMS:
-        measured = claim.quantities(found)
+        measured = _measured(claim, results)
         ours = "; ".join(f"{name} {difference_text(quantity)}" for name, quantity in measured.items())
-        verdict = judge(list(measured.values()), claim.above, claim.below)
+        verdict = judge(list(measured.values()), claim.above, below=claim.below)
         text = f"Stricter: {claim.text[0].lower()}{claim.text[1:]}" if claim.stricter else claim.text
         rows.append((text, claim.place, claim.published, ours or "not measured", claim.test, verdict))
     return pd.DataFrame(rows, columns=["claim", "place", "paper", "this run: value [95 % interval]", "test", "verdict"])
 
 
 def save_claims(results_dir: Path, figures_dir: Path) -> Path:
-    """Write ``claims.md`` and ``claims.csv`` of a complete run.
-
-    Returns
-    -------
-    Path
-        The Markdown file.
+    """Write the claims table of a complete run; the path is that of its Markdown.
 
     Raises
     ------
@@ -239,8 +227,8 @@ def save_claims(results_dir: Path, figures_dir: Path) -> Path:
     """
     stamp = files.read_json(results_dir / "stamp.json")
     paths = {name: results_dir / f"{name}.json" for name in FILES}
-    found = {n: files.read_json(path) for n, path in paths.items() if n not in MAY_LACK or path.is_file()}
-    table = claims_table(found)
+    results = {n: files.read_json(path) for n, path in paths.items() if n not in MAY_LACK or path.is_file()}
+    table = claims_table(results)
     stricter = np.array([claim.stricter for claim in CLAIMS])
     own, beyond = (_counted(table.verdict[rows]) for rows in (~stricter, stricter))
     caption = (

@@ -1,4 +1,4 @@
-"""Figures and tables beyond the paper's: how sure the numbers are. Drawn in the one `figure_style`."""
+"""Figures and tables beyond the paper's: how sure the numbers are."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 
 from lhdlib.evaluate import Estimate
 from lhdlib.evidence.operating import AIM, POINTS, Calibration
-from lhdlib.figures.style import BLUE, COLUMN, GREEN, MIDDLE, MM, ORANGE, described, styled
-from lhdlib.figures.words import METRICS, Summary, signed
+from lhdlib.figures.style import BLUE, COLUMN, GREEN, MIDDLE, MM, ORANGE, described, span, styled
+from lhdlib.figures.words import METRICS, Interval, Summary, difference_text, interval_text
 
 POINT_STYLES = {"TPR": ("o", ORANGE), "TNR": ("s", GREEN)}
 
@@ -22,16 +22,14 @@ def roc_band(*, curve: pd.DataFrame, auc: Summary, points: Mapping[str, Mapping[
     Parameters
     ----------
     curve : pd.DataFrame
-        Of `evaluate.roc_band`.
-    auc : mapping
-        ``mean``, ``low``, ``high``.
+        As `operating.roc_band` gives it.
     points : mapping
-        Of `evaluate.operating_points`.
+        As `operating.operating_points` gives them.
     """
     fig = Figure(figsize=(COLUMN * MM, 86 * MM), layout="constrained")
     ax = fig.subplots()
     ax.fill_between(curve.fpr, curve.low, curve.high, color=BLUE, alpha=0.2, lw=0, label="95 %, patients resampled")
-    label = "AUC {mean:.3f} [{low:.3f}, {high:.3f}]".format(**auc)
+    label = f"AUC {interval_text(auc)}"
     ax.plot(curve.fpr, curve.tpr, color=BLUE, lw=1.8, label=label)
     ax.plot([0, 1], [0, 1], color="0.5", lw=0.8, ls=":", label="chance")
     seen = []
@@ -41,8 +39,8 @@ def roc_band(*, curve: pd.DataFrame, auc: Summary, points: Mapping[str, Mapping[
         ax.errorbar(
             1 - tnr["mean"],
             tpr["mean"],
-            xerr=_span(1 - tnr["mean"], 1 - tnr["high"], 1 - tnr["low"]),
-            yerr=_span(tpr["mean"], tpr["low"], tpr["high"]),
+            xerr=span(1 - tnr["mean"], 1 - tnr["high"], 1 - tnr["low"]),
+            yerr=span(tpr["mean"], tpr["low"], tpr["high"]),
             fmt=marker,
             color=color,
             ms=5,
@@ -60,23 +58,19 @@ def roc_band(*, curve: pd.DataFrame, auc: Summary, points: Mapping[str, Mapping[
     )
 
 
-def _span(value: Any, low: Any, high: Any) -> np.ndarray:
-    """Lengths of the error bars, shape (2, points)."""
-    return np.maximum(np.reshape([value - low, high - value], (2, -1)), 0)
-
-
 @styled
-def calibration_curve(found: Calibration) -> Figure:
+def calibration_curve(calibration: Calibration) -> Figure:
     """Observed share of abnormal discs against the predicted probability."""
-    curve = found.curve
+    curve = calibration.curve
     fig = Figure(figsize=(COLUMN * MM, 88 * MM), layout="constrained")
     ax = fig.subplots()
     ax.plot([0, 1], [0, 1], color="0.5", lw=0.8, ls=":", label="perfect")
-    span = _span(curve.observed, curve.low, curve.high)
-    ax.errorbar(curve.predicted, curve.observed, span, fmt="o-", color=BLUE, ms=4.5, capsize=2.5, lw=1, label="found")
+    bars = span(curve.observed, curve.low, curve.high)
+    ax.errorbar(curve.predicted, curve.observed, bars, fmt="o-", color=BLUE, ms=4.5, capsize=2.5, lw=1, label="found")
+    brier, ece = (interval_text(estimate._asdict()) for estimate in (calibration.brier, calibration.ece))
     text = (
-        f"Brier score {_estimate(found.brier)}\nexpected calibration error {_estimate(found.ece)},\n"
-        f"of a perfect classifier on as many discs {found.ece_by_chance:.3f}"
+        f"Brier score {brier}\nexpected calibration error {ece},\n"
+        f"of a perfect classifier on as many discs {calibration.ece_by_chance:.3f}"
     )
     ax.set_title(text, loc="left")
     ticks = np.linspace(0, 1, 6)
@@ -94,38 +88,38 @@ def calibration_curve(found: Calibration) -> Figure:
 
 
 @styled
-def forest(metrics: Mapping[str, Mapping[str, Summary]], published: float | None = None) -> Figure:
+def forest(metrics: Mapping[str, Mapping[str, Summary]], *, published: float | None = None) -> Figure:
     """AUC of several classifiers with both intervals, one below the other.
 
     Parameters
     ----------
-    metrics : mapping of name -> mapping with "AUC" (`evaluate.over_seeds`)
+    metrics : mapping of classifier -> mapping with "AUC" (`evaluate.over_seeds`)
     published : float, optional
         The paper's AUC.
     """
-    found = [metric["AUC"] for metric in metrics.values()]
+    aucs = [found["AUC"] for found in metrics.values()]
     mean, low, high, plain_low, plain_high = (
-        np.array([auc[key] for auc in found]) for key in ("mean", "low", "high", "plain_low", "plain_high")
+        np.array([auc[key] for auc in aucs]) for key in ("mean", "low", "high", "plain_low", "plain_high")
     )
-    places = np.arange(len(found))[::-1]
-    fig = Figure(figsize=(MIDDLE * MM, (18 + 7 * len(found)) * MM), layout="constrained")
+    places = np.arange(len(aucs))[::-1]
+    fig = Figure(figsize=(MIDDLE * MM, (18 + 7 * len(aucs)) * MM), layout="constrained")
     ax = fig.subplots()
     plain = {"color": ORANGE, "lw": 0.8, "capsize": 1.5, "fmt": "none", "label": "discs independent"}
     thick = {"color": BLUE, "lw": 1.8, "capsize": 2.5, "fmt": "none", "label": "patients resampled"}
-    ax.errorbar(mean, places + 0.14, xerr=_span(mean, plain_low, plain_high), **plain)
-    ax.errorbar(mean, places - 0.14, xerr=_span(mean, low, high), **thick)
+    ax.errorbar(mean, places + 0.14, xerr=span(mean, plain_low, plain_high), **plain)
+    ax.errorbar(mean, places - 0.14, xerr=span(mean, low, high), **thick)
     ax.plot(mean, places, "o", color="0.15", ms=4)
     ax.axvline(0.5, color="0.5", lw=0.8, ls=":", label="chance")
     if published is not None:
         ax.axvline(published, color="0.3", lw=0.8, ls="--", label=f"paper {published:.4f}")
     ax.set_yticks(places, list(metrics))
-    ax.set(xlabel="AUC and 95 % interval", ylim=(-0.6, len(found) - 0.4))
+    ax.set(xlabel="AUC and 95 % interval", ylim=(-0.6, len(aucs) - 0.4))
     ax.set_xlim(right=ax.get_xlim()[1] + 0.01)
     ax.grid(axis="x", lw=0.4, color="0.9")
     fig.legend(loc="outside upper center", ncols=4)
-    seen = [f"{name} {_patient(metric['AUC'])}" for name, metric in metrics.items()]
+    seen = [f"{name} {interval_text(found['AUC'])}" for name, found in metrics.items()]
     beside = f"; the paper's is {published:.4f}" if published is not None else ""
-    return described(fig, f"AUC of {len(found)} classifiers with two 95 % intervals each: {'; '.join(seen)}{beside}.")
+    return described(fig, f"AUC of {len(aucs)} classifiers with two 95 % intervals each: {'; '.join(seen)}{beside}.")
 
 
 # Tables
@@ -153,7 +147,7 @@ def points_table(points: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
         }
         for name, label in POINTS.items():
             row[f"{label}, validation"] = f"{point['validation'][name]:.3f}"
-            row[f"{label}, test"] = _patient(point["test"][name])
+            row[f"{label}, test"] = interval_text(point["test"][name])
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -163,13 +157,13 @@ def comparison_table(metrics: Mapping[str, Mapping[str, Summary]], comparisons: 
 
     Parameters
     ----------
-    metrics : mapping of name -> metrics of `evaluate.over_seeds`
-    comparisons : mapping of name -> result of `evaluate.compare`
+    metrics : mapping of classifier -> metrics (`evaluate.over_seeds`)
+    comparisons : mapping of classifier -> differences (`evaluate.compare`)
         The other one minus that classifier; where absent, the table says "–".
     """
     rows = []
     for name, found in metrics.items():
-        row = {"classifier": name} | {METRICS[metric]: _patient(found[metric]) for metric in ("ACC", "AUC")}
+        row = {"classifier": name} | {METRICS[metric]: interval_text(found[metric]) for metric in ("ACC", "AUC")}
         rows.append(row | _differences(comparisons.get(name)))
     return pd.DataFrame(rows)
 
@@ -179,35 +173,18 @@ def difference_table(comparisons: Mapping[str, Mapping]) -> pd.DataFrame:
     return pd.DataFrame([{"comparison": name} | _differences(found) for name, found in comparisons.items()])
 
 
-def _differences(found: Mapping[str, Mapping[str, float]] | None) -> dict[str, str]:
+def _differences(found: Mapping[str, Interval] | None) -> dict[str, str]:
     tests = {"ACC": "McNemar", "AUC": "DeLong"}
     return {
-        f"{METRICS[metric]}, difference": difference_text(found[metric], test) if found else "–"
+        f"{METRICS[metric]}, difference": difference_text(found[metric] if found else None, test=test)
         for metric, test in tests.items()
     }
 
 
-def splits_table(metrics: Mapping[str, Mapping[str, Summary]], gap: Mapping[str, Mapping[str, float]]) -> pd.DataFrame:
+def splits_table(metrics: Mapping[str, Mapping[str, Summary]], gap: Mapping[str, Interval]) -> pd.DataFrame:
     """Metrics under two splits and their difference (`evaluate.compare_sets`), a row per metric."""
     rows = []
     for metric, label in METRICS.items():
-        row = {"test metric": label} | {f"split {name!r}": _patient(found[metric]) for name, found in metrics.items()}
-        rows.append(row | {"difference": difference_text(gap[metric])})
+        values = {f"split {name!r}": interval_text(found[metric]) for name, found in metrics.items()}
+        rows.append({"test metric": label} | values | {"difference": difference_text(gap[metric])})
     return pd.DataFrame(rows)
-
-
-def difference_text(found: Mapping[str, float], test: str = "") -> str:
-    """``+0.040 [−0.010, +0.090], test p = 0.12``; without p where there is none."""
-    value, low, high = (signed(found[key], ".3f") for key in ("value", "low", "high"))
-    parts = [f"{value} [{low}, {high}]"]
-    if "p" in found:
-        parts.append(f"{test} p = {found['p']:.2g}".strip())
-    return ", ".join(parts)
-
-
-def _patient(summary: Summary) -> str:
-    return "{mean:.3f} [{low:.3f}, {high:.3f}]".format(**summary)
-
-
-def _estimate(found: Estimate) -> str:
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"

@@ -16,29 +16,37 @@ from typing import Any
 import pandas as pd
 
 from lhdlib import files, paper
-from lhdlib.figures import method, publish, tables, words
+from lhdlib.figures import publish, tables, words
 
 WARNING = (
     "> **Warning: synthetic data.** Everything below was obtained on a computed phantom. It shows that the method "
     "runs from end to end; it is **no evidence about patients**, and its numbers say nothing about the paper's."
 )
+#: The paper's figures, by the name of the function that draws each and of the files it is saved in.
+FIGURES = (
+    "fig01_autoencoder",
+    "fig02_contrastive",
+    "fig03_gradcam",
+    "fig04_structure",
+    "fig05_pretraining",
+    "fig06_blocks",
+    "fig07_finetuning",
+    "fig08_roc",
+    "fig09_labels",
+    "fig10_heatmaps",
+)
 CLAIMS = ("claims",)  # of `claims.save_claims`
 
 
 def write_gallery(results_dir: Path, figures_dir: Path) -> Path:
-    """Write ``README.md`` into the figures' folder; what has not been drawn yet is listed as missing.
+    """Write the page, ``README.md``, into the figures' folder; what has not been drawn yet is listed as missing.
 
     Parameters
     ----------
     results_dir : Path
         With ``stamp.json`` and, once notebook 04 has run, ``04/headline.json``.
     figures_dir : Path
-        Where `publish.save_figure` and `publish.save_table` have written.
-
-    Returns
-    -------
-    Path
-        The page.
+        With what `publish.save_figure` and `publish.save_table` have written.
 
     Raises
     ------
@@ -48,7 +56,7 @@ def write_gallery(results_dir: Path, figures_dir: Path) -> Path:
     stamp = files.read_json(results_dir / "stamp.json")
     found = [files.read_json(path) for path in sorted(figures_dir.glob("*.json"))]
     entries = {entry["name"]: entry for entry in found}
-    wanted = [*method.FIGURES, *tables.TABLES]
+    wanted = [*FIGURES, *tables.TABLES]
     missing = [name for name in wanted if name not in entries]
     parts = [
         "# Figures and tables of this run",
@@ -62,7 +70,7 @@ def write_gallery(results_dir: Path, figures_dir: Path) -> Path:
     ]
     for title, names in (
         ("The paper's claims", CLAIMS),
-        ("Figures", method.FIGURES),
+        ("Figures", FIGURES),
         ("Tables", tables.TABLES),
         ("Further figures and tables", sorted(set(entries) - {*wanted, *CLAIMS})),
     ):
@@ -83,14 +91,10 @@ def _headline(path: Path) -> str:
     rows = []
     for metric, name in words.METRICS.items():
         seeds = ", ".join(f"{value:.3f}" for value in result.get("per_seed", {}).get(metric, []))
-        row = [name, f"{published[metric]:.4f}", _summary(metrics.get(metric)), seeds or "–"]
-        rows.append(row + [_summary(values.get(metric)) for values in controls.values()])
+        row = [name, f"{published[metric]:.4f}", words.summary_text(metrics.get(metric)), seeds or "–"]
+        rows.append(row + [words.summary_text(values.get(metric)) for values in controls.values()])
     columns = ["test metric", "paper", "this run: mean ± sd [95 % interval]", "single seeds", *controls]
     return publish.markdown(pd.DataFrame(rows, columns=columns)).rstrip()
-
-
-def _summary(summary: words.Summary | None) -> str:
-    return "–" if summary is None else words.summary_text(summary)
 
 
 def _entry(entry: Mapping[str, Any], folder: Path, stamp: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Drawings, tables and computed sentences on where the heatmaps point (`localise`)."""
+"""Drawings, tables and sentences on where heatmaps point and whether they are faithful (`localise`, `faithfulness`)."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +11,10 @@ from matplotlib.patheffects import withStroke
 
 from lhdlib.evidence.faithfulness import CHANGED
 from lhdlib.evidence.localise import MEASURES
-from lhdlib.figures.style import BLUE, GREEN, GREY, HEAT, MM, ORANGE, PAGE, VERMILION, described, show, styled
-from lhdlib.figures.words import place_of
+from lhdlib.figures.style import BLUE, GREEN, GREY, HEAT, MM, ORANGE, PAGE, VERMILION, described, show, span, styled
+from lhdlib.figures.words import Interval, difference_text, interval_text, number, place_of
 
-#: Readable name and line of each kind of map, in the order of the table.
+#: Readable name and line of each kind of heatmap, in the order of the table.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "paper": ("paper (Eq. 16–20)", {"color": BLUE, "lw": 1.8, "marker": "o", "ms": 3.5}),
     "aligned": ("paper, where its cells look", {"color": BLUE, "lw": 0.9, "ls": "-."}),
@@ -27,19 +27,19 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @styled
-def heat_and_lesions(
+def heatmaps_and_lesions(
     *, cover: np.ndarray, abnormal: np.ndarray, normal: np.ndarray, located: Mapping[str, Any]
 ) -> Figure:
-    """Where lesions lie, where the heat lies with and without a lesion, and the pointing game by tolerance.
+    """Mean lesion, mean heatmaps with and without a lesion, and the pointing game by tolerance.
 
     Parameters
     ----------
     cover : np.ndarray, shape (n, 3, W, W)
-        `localise.lesion_cover` of the true positives.
+        Lesions of the true positives (`localise.lesion_cover`).
     abnormal, normal : np.ndarray, shape (k, 3, W, W)
-        Heat of the true positives and of normal discs.
+        Heatmaps of the true positives and of normal discs.
     located : mapping
-        `localise.measure`.
+        As `localise.measure` gives it.
     """
     fig = Figure(figsize=(PAGE * MM, 112 * MM), layout="constrained")
     axes = fig.subplot_mosaic("abc;dde", height_ratios=(1, 1.1))
@@ -78,43 +78,36 @@ def heat_and_lesions(
 
 
 def localisation(located: Mapping[str, Any]) -> pd.DataFrame:
-    """Table of `localise.measure`: a row per kind of map, then the paper's map minus each of the others."""
+    """Scores of `localise.measure`: a row per kind of heatmap, then the paper's minus each of the others."""
     keys = {name: name.replace(" ", "_") for name in MEASURES}
     rows = [
-        {"map": label} | {name: interval(located[key].get(kind)) for name, key in keys.items()}
+        {"map": label} | {name: interval_text(located[key].get(kind)) for name, key in keys.items()}
         for kind, (label, _) in KINDS.items()
     ]
     rows += [
         {"map": f"paper − {kind}"}
-        | {name: interval(located["differences"][key].get(kind), "+") for name, key in keys.items()}
+        | {name: difference_text(located["differences"][key].get(kind)) for name, key in keys.items()}
         for kind in KINDS
         if kind != "paper"
     ]
     return pd.DataFrame(rows)
 
 
-def interval(estimate: Mapping[str, float] | None, sign: str = "") -> str:
-    """``value [low, high]`` with three decimals; "–" for None."""
-    if estimate is None:
-        return "–"
-    value, low, high = (f"{estimate[key]:{sign}.3f}".replace("-", "−") for key in ("value", "low", "high"))
-    return f"{value} [{low}, {high}]"
-
-
-def certificate_table(found: Mapping[str, Any], sanity: Mapping[str, Any]) -> pd.DataFrame:
-    """What the maps are made of: `localise.certificate`, and what `localise.sanity` says of the same maps."""
+def class_dependence_table(found: Mapping[str, Any], sanity: Mapping[str, Any]) -> pd.DataFrame:
+    """Class dependence of the heatmaps and what they are made of, with `faithfulness.sanity` of the same maps."""
 
     def checked(check: str) -> list[str]:
-        return [interval(sanity[kind].get(check)) for kind in ("paper", "classic")]
+        return [interval_text(sanity[kind].get(check)) for kind in ("paper", "classic")]
 
     def plain_number(name: str) -> list[str]:
-        return [f"{found[name][kind]:.3f}".replace("-", "−") for kind in ("paper", "classic")]
+        return [number(found[name][kind], ".3f") for kind in ("paper", "classic")]
 
-    effective = "{value:.1f} [{low:.1f}, {high:.1f}]".format(**found["effective"])
+    effective = interval_text(found["effective"], form=".1f")
+    plain = [interval_text(found["plain"][kind]) for kind in ("paper", "classic")]
     rows = {
         f"channels that share the weight equally (exp of w's entropy), of {found['channels']}": [effective, "–"],
-        "likeness to the plain mean of the channels": [interval(found["plain"][kind]) for kind in ("paper", "classic")],
-        "likeness to classic Grad-CAM": [interval(found["classic"]), "–"],
+        "likeness to the plain mean of the channels": plain,
+        "likeness to classic Grad-CAM": [interval_text(found["classic"]), "–"],
         "likeness to the map of a randomised extractor": checked("random extractor"),
         "likeness to the map after training on shuffled labels": checked("random labels"),
         "likeness to another patient's map": checked("another disc"),
@@ -126,14 +119,14 @@ def certificate_table(found: Mapping[str, Any], sanity: Mapping[str, Any]) -> pd
 
 @styled
 def faithfulness(*, curves: Mapping[str, Any], sanity: Mapping[str, Any]) -> Figure:
-    """Deletion and insertion curves, and how alike the maps stay in the sanity checks.
+    """Deletion and insertion curves, and the rank correlation of the heatmaps in the sanity checks.
 
     Parameters
     ----------
     curves : mapping
-        `localise.faithfulness`.
+        As `faithfulness.faithfulness` gives them.
     sanity : mapping
-        `localise.sanity`.
+        As `faithfulness.sanity` gives it.
     """
     fig = Figure(figsize=(PAGE * MM, 80 * MM), layout="constrained")
     left, middle, right = fig.subplots(1, 3, width_ratios=(1, 1, 1.25))
@@ -148,24 +141,24 @@ def faithfulness(*, curves: Mapping[str, Any], sanity: Mapping[str, Any]) -> Fig
         ax.set(xlabel=f"share {what}, hottest first", ylabel="probability of abnormal", ylim=(0, 1.02))
         ax.set_title(f"({letter}) {name}", loc="left")
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22))
-        listed = ", ".join(f"{kind} {area['value']:.2f}" for kind, area in areas.items())
-        seen.append(f"Area under the {name} curve: {listed}.")
-    _likeness(right, sanity)
+        values = ", ".join(f"{kind} {area['value']:.2f}" for kind, area in areas.items())
+        seen.append(f"Area under the {name} curve: {values}.")
+    _rank_correlations(right, sanity)
     right.set_title("(c) likeness of the maps", loc="left")
-    for kind, found in sanity.items():
-        listed = ", ".join(f"{check} {estimate['value']:.2f}" for check, estimate in found.items())
-        seen.append(f"Rank correlation of the {kind} maps: {listed}.")
+    for kind, checks in sanity.items():
+        values = ", ".join(f"{check} {estimate['value']:.2f}" for check, estimate in checks.items())
+        seen.append(f"Rank correlation of the {kind} maps: {values}.")
     return described(fig, " ".join(["Curves of the probability as pixels are deleted or inserted.", *seen]))
 
 
-def _likeness(ax: Axes, sanity: Mapping[str, Any]) -> None:
+def _rank_correlations(ax: Axes, sanity: Mapping[str, Any]) -> None:
     checks = list(dict.fromkeys(check for found in sanity.values() for check in found))
     for shift, (kind, found) in zip((-0.12, 0.12), sanity.items(), strict=True):
         places = [checks.index(check) + shift for check in found]
         values, low, high = np.array([[e[key] for key in ("value", "low", "high")] for e in found.values()]).T
-        span = np.maximum([values - low, high - values], 0)
+        bars = span(values, low, high)
         label, line = KINDS[kind]
-        ax.errorbar(values, places, xerr=span, fmt=line["marker"], ms=4, capsize=2, color=line["color"], label=label)
+        ax.errorbar(values, places, xerr=bars, fmt=line["marker"], ms=4, capsize=2, color=line["color"], label=label)
     ax.axvline(CHANGED, color="0.4", lw=0.8, ls=":", label=f"fails at {CHANGED:g} or above")
     ax.axvline(0, color="0.85", lw=0.8, zorder=0)
     ax.set(yticks=range(len(checks)), yticklabels=checks, ylim=(len(checks) - 0.5, -0.5), xlim=(-0.2, 1.02))
@@ -177,7 +170,7 @@ def _likeness(ax: Axes, sanity: Mapping[str, Any]) -> None:
 
 
 def pointing_note(located: Mapping[str, Any]) -> str:
-    """What the pointing game says: against random maps, classic Grad-CAM, a fixed picture and the resolution."""
+    """Sentences on the pointing game: against random maps, classic Grad-CAM, a fixed picture and the resolution."""
     pointing, against = located["pointing"], located["differences"]["pointing"]
     margin, random = located["margin"], against["random"]
     gained = (
@@ -192,14 +185,14 @@ def pointing_note(located: Mapping[str, Any]) -> str:
     ceiling = pointing["ceiling"]["value"] - pointing["random"]["value"]
     sentences = (
         f"On {located['discs']} true positives of {located['patients']} patients the paper's hottest point lies within "
-        f"{located['tolerance_mm']:g} mm of the lesion in {interval(pointing['paper'])} of the slices that show it, a "
-        f"random map's in {interval(pointing['random'])}: the difference, {interval(random, '+')}, {gained} "
-        f"{margin:g}.",
-        f"Against classic Grad-CAM it is {interval(classic, '+')} ({_WORDS[_direction(classic)]}).",
-        f"One fixed picture for all discs, the mean map of normal ones, reaches {interval(pointing['fixed'])}, a "
-        f"difference of {interval(fixed, '+')} ({_WORDS[_direction(fixed)]}), {meaning}.",
-        f"Drawn where its cells look, the paper's map reaches {interval(pointing['aligned'])}.",
-        f"The cells of the map allow about {interval(pointing['ceiling'])}: the resolution "
+        f"{located['tolerance_mm']:g} mm of the lesion in {interval_text(pointing['paper'])} of the slices that show "
+        f"it, a random map's in {interval_text(pointing['random'])}: the difference, {difference_text(random)}, "
+        f"{gained} {margin:g}.",
+        f"Against classic Grad-CAM it is {difference_text(classic)} ({_WORDS[_direction(classic)]}).",
+        f"One fixed picture for all discs, the mean map of normal ones, reaches {interval_text(pointing['fixed'])}, a "
+        f"difference of {difference_text(fixed)} ({_WORDS[_direction(fixed)]}), {meaning}.",
+        f"Drawn where its cells look, the paper's map reaches {interval_text(pointing['aligned'])}.",
+        f"The cells of the map allow about {interval_text(pointing['ceiling'])}: the resolution "
         f"{'allows' if ceiling >= margin else 'does not allow'} a difference of {margin:g} from random.",
     )
     return " ".join(sentences)
@@ -208,12 +201,12 @@ def pointing_note(located: Mapping[str, Any]) -> str:
 _WORDS = {"more": "better", "less": "worse", "no": "undecided"}
 
 
-def _direction(difference: Mapping[str, float]) -> str:
+def _direction(difference: Interval) -> str:
     return "more" if difference["low"] > 0 else "less" if difference["high"] < 0 else "no"
 
 
 def curves_note(curves: Mapping[str, Any]) -> str:
-    """What deletion and insertion say: a faithful map deletes fast (small area) and inserts fast (large area)."""
+    """Sentences on deletion and insertion: a faithful map deletes fast (small area) and inserts fast (large area)."""
     sentences = []
     for kind in curves["deletion"]["difference"]:
         deletion, insertion = (curves[name]["difference"][kind] for name in ("deletion", "insertion"))
@@ -222,18 +215,18 @@ def curves_note(curves: Mapping[str, Any]) -> str:
             sum(good), "in neither is it clearly better than random"
         )
         sentences.append(
-            f"{KINDS[kind][0]}: area minus a random map's {interval(deletion, '+')} for deletion (less is better), "
-            f"{interval(insertion, '+')} for insertion (more is better); {verdict}."
+            f"{KINDS[kind][0]}: area minus a random map's {difference_text(deletion)} for deletion (less is better), "
+            f"{difference_text(insertion)} for insertion (more is better); {verdict}."
         )
     return f"The {curves['discs']} discs with the highest probability. " + " ".join(sentences)
 
 
 def sanity_note(sanity: Mapping[str, Any]) -> str:
-    """Which sanity checks each map passes, and how alike two different patients' maps are."""
+    """Sentences on the sanity checks that each map passes, and on the maps of two different patients."""
     sentences = []
     for kind, found in sanity.items():
         checks = {check: e for check, e in found.items() if "verdict" in e}
-        listed = "; ".join(f"{check} {interval(e)}, {e['verdict']}" for check, e in checks.items())
+        listed = "; ".join(f"{check} {interval_text(e)}, {e['verdict']}" for check, e in checks.items())
         failed = [check for check, e in checks.items() if e["verdict"] == "fails"]
         meaning = (
             f" The map hardly changes with {' and '.join(failed)}: it is no faithful picture of what the classifier "
@@ -243,7 +236,7 @@ def sanity_note(sanity: Mapping[str, Any]) -> str:
         )
         sentences.append(
             f"{KINDS[kind][0]}: {listed}.{meaning} For comparison, the maps of two different patients' discs: "
-            f"{interval(found['another disc'])}."
+            f"{interval_text(found['another disc'])}."
         )
     return (
         f"Rank correlation of the maps before and after (a check fails when it stays at {CHANGED:g} or above). "

@@ -1,11 +1,10 @@
-"""Every figure of the paper, drawn from arrays and data frames.
+"""The paper's figures of its method, 1 to 7, drawn from arrays and data frames.
 
 A function per figure; it takes plain values, returns a `matplotlib.figure.Figure` with its alternative text, and
-neither loads data nor computes a result. Slices are shown on one grey scale from 0 to 1. The look is that of
-`figure_style`; `publish` saves and shows.
+neither loads data nor computes a result. Slices are shown on one grey scale from 0 to 1. The look is that of `style`;
+`publish` saves and shows.
 """
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,50 +28,23 @@ from lhdlib.figures.style import (
     VERMILION,
     Canvas,
     described,
+    expect,
     overlay,
     styled,
 )
-from lhdlib.figures.words import listed, place_of, scale_ends, shape_text, signed, signed_ends
-
-#: The paper's figures, by the name of the function that draws each and of the files it is saved in.
-FIGURES = (
-    "fig01_autoencoder",
-    "fig02_contrastive",
-    "fig03_gradcam",
-    "fig04_structure",
-    "fig05_pretraining",
-    "fig06_blocks",
-    "fig07_finetuning",
-    "fig08_roc",
-    "fig09_labels",
-    "fig10_heatmaps",
-)
+from lhdlib.figures.words import layer_text, listed, place_of, scale_ends, shape_text, signed, signed_ends
 
 Stage = tuple[str, Sequence[int], int]
-
-
-def expect(name: str, value: np.ndarray, ndim: int, first: int | None = None) -> np.ndarray:
-    """Check the shape of what a figure is drawn from."""
-    value = np.asarray(value)
-    if value.ndim != ndim or (first is not None and len(value) != first):
-        wanted = f"{ndim} dimensions" + (f", the first of length {first}" if first is not None else "")
-        raise ValueError(f"{name} has shape {value.shape}: it needs {wanted}.")
-    return value
-
-
-# Figures
 
 
 @styled
 def fig01_autoencoder(
     *, slices: np.ndarray, reconstructions: np.ndarray, codes: np.ndarray, layers: Sequence[tuple[str, Sequence[int]]]
 ) -> Figure:
-    """Fig. 1: an autoencoder's layers, and slices with their codes and reconstructions.
+    """Fig. 1: an autoencoder's layers, and slices (k, W, W) with their codes (k, d) and reconstructions.
 
     Parameters
     ----------
-    slices, reconstructions : np.ndarray, shape (k, W, W)
-    codes : np.ndarray, shape (k, d)
     layers : sequence of (name, shape)
         Output shape of every layer from the image to the reconstruction, without the batch; one is named "code".
 
@@ -81,8 +53,8 @@ def fig01_autoencoder(
     ValueError
         For other shapes, or without a layer named "code".
     """
-    slices, codes = expect("slices", slices, 3), expect("codes", codes, 2, len(slices))
-    reconstructions = expect("reconstructions", reconstructions, 3, len(slices))
+    slices, codes = expect("slices", slices, 3), expect("codes", codes, 2, first=len(slices))
+    reconstructions = expect("reconstructions", reconstructions, 3, first=len(slices))
     names = [name for name, _ in layers]
     if "code" not in names:
         raise ValueError("layers needs one named 'code', between encoder and decoder.")
@@ -97,7 +69,7 @@ def fig01_autoencoder(
         height = 32 * (0.35 if flat else 0.2 + 0.8 * shape[0] / largest)
         width = pitch * (0.16 if flat else 0.12 + 0.09 * np.log2(1 + shape[-1]) / 2)
         page.box(x - width / 2, center - height / 2, width, height, "", color)
-        page.text(x, 42, f"{_layer(name)}\n{shape_text(shape)}", fontsize=SMALL, rotation=90, va="top")
+        page.text(x, 42, f"{layer_text(name)}\n{shape_text(shape)}", fontsize=SMALL, rotation=90, va="top")
         if i:
             page.arrow((x - pitch * 0.72, center), (x - pitch * 0.28, center), mutation_scale=4)
     edge = left + pitch * middle
@@ -110,10 +82,10 @@ def fig01_autoencoder(
     for k, error in enumerate(errors):
         y = 67 + row * k
         page.picture(slices[k], left, y, size)
-        page.arrow((33, y + size / 2), (42, y + size / 2), "$f_E$")
+        page.arrow((33, y + size / 2), (42, y + size / 2), text="$f_E$")
         page.strip(codes[k], 44, y + size / 2 - 3, 82, 6, cmap=SIGNED, vmin=-limit, vmax=limit)
         page.text(85, y + size / 2 + 6, f"root mean square error {error:.3f}")
-        page.arrow((128, y + size / 2), (137, y + size / 2), "$f_D$")
+        page.arrow((128, y + size / 2), (137, y + size / 2), text="$f_D$")
         page.picture(reconstructions[k], 141, y, size)
     page.text(left + size / 2, 65, "slice")
     page.text(85, 69, f"code, {codes.shape[1]} numbers, {signed_ends(limit)}")
@@ -126,33 +98,25 @@ def fig01_autoencoder(
     )
 
 
-def _layer(name: str) -> str:
-    """Keras' name of a layer in words; the number that it appends depends on what was built before."""
-    words = {"conv2d": "convolution", "conv2d_transpose": "transposed conv."}
-    plain = re.sub(r"_\d+$", "", name)
-    return words.get(plain, plain)
-
-
 @styled
 def fig02_contrastive(*, images: np.ndarray, views: np.ndarray) -> Figure:
     """Fig. 2: two views of one image attract, views of different images repel each other.
 
     Parameters
     ----------
-    images : np.ndarray, shape (2, W, W)
     views : np.ndarray, shape (4, W, W)
         Partners adjacent: A1, A2, B1, B2.
     """
-    images, views = expect("images", images, 3, 2), expect("views", views, 3, 4)
+    images, views = expect("images", images, 3, first=2), expect("views", views, 3, first=4)
     page = Canvas(MIDDLE, 86)
     size, columns, rows = 26, (56, 101), (6, 47)
     places = [(x, y) for y in rows for x in columns]
     names = ["$A_1$", "$A_2$", "$B_1$", "$B_2$"]
     for image, name, y in zip(images, "AB", rows, strict=True):
-        page.picture(image, 2, y, size, f"image ${name}$")
-        page.arrow((30, y + size / 2), (54, y + size / 2), "$f_T$, twice")
+        page.picture(image, 2, y, size, title=f"image ${name}$")
+        page.arrow((30, y + size / 2), (54, y + size / 2), text="$f_T$, twice")
     for view, name, (x, y) in zip(views, names, places, strict=True):
-        page.picture(view, x, y, size, name)
+        page.picture(view, x, y, size, title=name)
     left, right, top, bottom = columns[0] + size, columns[1], rows[0] + size, rows[1]
     for y in rows:
         page.arrow((left + 1, y + size / 2), (right - 1, y + size / 2), color=BLUE, both=True, lw=2, mutation_scale=9)
@@ -181,7 +145,7 @@ def fig03_gradcam(
     feature_maps: np.ndarray,
     gradients: np.ndarray,
     weights: np.ndarray,
-    heat: np.ndarray,
+    heatmap: np.ndarray,
     logit: float,
     channels: int = 4,
 ) -> Figure:
@@ -189,34 +153,33 @@ def fig03_gradcam(
 
     Parameters
     ----------
-    image : np.ndarray, shape (W, W)
     feature_maps, gradients : np.ndarray, shape (u, v, n)
         A and dh/dA.
     weights : np.ndarray, shape (n,)
         Of the channels (Eq. 7, or Eq. 18).
-    heat : np.ndarray, shape (W, W)
+    heatmap : np.ndarray, shape (W, W)
         In [0, 1].
     logit : float
         h, the classifier's output before the sigmoid.
     channels : int
-        How many are shown.
+        Number shown.
     """
     feature_maps, gradients = expect("feature_maps", feature_maps, 3), expect("gradients", gradients, 3)
     strongest = np.argsort(-np.abs(weights), kind="stable")[:channels]
     page = Canvas(PAGE, 112)
     size, pitch, left = 20, 23, 50
-    page.picture(image, 3, 5, 28, "slice")
-    page.arrow((32, 19), (left - 1, 19), "extractor")
+    page.picture(image, 3, 5, 28, title="slice")
+    page.arrow((32, 19), (left - 1, 19), text="extractor")
     peak, limit = feature_maps[..., strongest].max() or 1, np.abs(gradients[..., strongest]).max() or 1
     for place, k in enumerate(strongest):
         x = left + pitch * place
-        page.picture(feature_maps[..., k], x, 9, size, f"$A^{{({k + 1})}}$", cmap=FEATURES, vmin=0, vmax=peak)
+        page.picture(feature_maps[..., k], x, 9, size, title=f"$A^{{({k + 1})}}$", cmap=FEATURES, vmin=0, vmax=peak)
         slopes = page.picture(gradients[..., k], x, 42, size, cmap=SIGNED, vmin=-limit, vmax=limit)
         slopes.set_title(rf"$\partial h/\partial A^{{({k + 1})}}$", pad=3)
-        page.text(x + size / 2, 65, f"w = {signed(weights[k], '.2g')}")
+        page.text(x + size / 2, 65, f"w = {signed(weights[k], form='.2g')}")
     end = left + pitch * len(strongest)
     page.text((left + end) / 2, 32.5, f"feature maps, {scale_ends(0, peak)}")
-    page.arrow((end, 19), (156, 19), "pooling,\nclassifier")
+    page.arrow((end, 19), (156, 19), text="pooling,\nclassifier")
     page.box(157, 14, 14, 10, f"h\n{signed(logit)}", BLUE)
     page.arrow((164, 25), (end, 52), color=VERMILION)
     page.text(159, 44, "back-\npropagation", color=VERMILION)
@@ -228,19 +191,19 @@ def fig03_gradcam(
     bars.fill_between(np.arange(1, len(ranked) + 1), ranked, step="mid", color=BLUE, lw=0)
     bars.set(xlabel=f"channels by weight (n = {len(ranked)})", ylabel="weight $w_k$", xlim=(0.5, len(ranked) + 0.5))
     bars.locator_params(nbins=4)
-    page.arrow((68, 87), (95, 87), r"ReLU($\sum_k w_k A^{(k)}$)")
-    page.picture(heat, 97, 74, 28, "heat", cmap=HEAT)
+    page.arrow((68, 87), (95, 87), text=r"ReLU($\sum_k w_k A^{(k)}$)")
+    page.picture(heatmap, 97, 74, 28, title="heat", cmap=HEAT)
     page.text(111, 104.5, scale_ends(0, 1))
     page.arrow((127, 87), (141, 87))
     mixed = page.axes(143, 74, 28, 28)
-    overlay(mixed, image, heat)
+    overlay(mixed, image, heatmap)
     mixed.set_title("heat on the slice", pad=3)
     return described(
         page.fig,
         f"Grad-CAM in steps: a slice; the {len(strongest)} of its {len(ranked)} feature maps with the largest weights, "
         f"{shape_text(feature_maps.shape[:2])} cells each; their gradients, with weights "
-        f"{listed([signed(weights[k], '.2g') for k in strongest])}; a bar chart of all weights, "
-        f"{(ranked > 0).sum()} of them positive; the heat, hottest {place_of(heat)}, alone and on the slice. "
+        f"{listed([signed(weights[k], form='.2g') for k in strongest])}; a bar chart of all weights, "
+        f"{(ranked > 0).sum()} of them positive; the heat, hottest {place_of(heatmap)}, alone and on the slice. "
         f"The classifier's output h is {signed(logit)}.",
     )
 
@@ -258,7 +221,7 @@ def fig04_structure(
     extractor, head, classifier : sequence of (name, output shape, parameters)
         The stages kept for fine-tuning, those used in pre-training only, and the classifier's.
     """
-    disc = expect("disc", disc, 3, 3)
+    disc = expect("disc", disc, 3, first=3)
     line, width, top = 6.5, 66, 33
     page = Canvas(PAGE, top + line * (len(extractor) + max(len(head), len(classifier))) + 15)
     lefts = (4, 104)
@@ -288,10 +251,9 @@ def fig04_structure(
     below = stack(extractor, lefts[0], top, BLUE)
     stack(extractor, lefts[1], top, BLUE, linestyle="--")
     middle = (top + below) / 2
-    page.arrow((lefts[0] + width + 1, middle), (lefts[1] - 1, middle), "feature\nextractor $f_E$", color=BLUE, lw=1.5)
-    page.text(
-        (lefts[0] + width + lefts[1]) / 2, middle + 1, "same weights,\nfrozen,\neach slice\nalone", va="top", color=BLUE
-    )
+    between = lefts[0] + width + 1, lefts[1] - 1
+    page.arrow((between[0], middle), (between[1], middle), text="feature\nextractor $f_E$", color=BLUE, lw=1.5)
+    page.text(sum(between) / 2, middle + 1, "same weights,\nfrozen,\neach slice\nalone", va="top", color=BLUE)
     for x, stages, color, result in (
         (lefts[0], head, ORANGE, f"contrastive loss (Eq. 6);\n{head[0][0]} to {head[-1][0]} are then discarded"),
         (lefts[1], classifier, GREEN, "probability that the disc is abnormal"),
@@ -324,26 +286,26 @@ def fig05_pretraining(
 
     Parameters
     ----------
-    images : np.ndarray, shape (2, W, W)
     crops : pd.DataFrame, 4 rows
-        ``center``, ``angle_deg``, ``box``, ``skipped`` of each view, as `augment.sample_crops` returns them, pixels.
+        ``center``, ``angle_deg``, ``box``, ``skipped`` of each view, as `augment.sample_crops` gives them, pixels.
     views : np.ndarray, shape (4, W, W)
         Partners adjacent.
     features : np.ndarray, shape (4, d)
-        Vectors x.
+        x in Eq. 5.
     probabilities : np.ndarray, shape (4, 4)
         P of Eq. 5; the diagonal is not drawn.
     loss : float
         Eq. 6 for these four views.
     """
-    images, views, features = expect("images", images, 3, 2), expect("views", views, 3, 4), np.asarray(features)
+    images, views = expect("images", images, 3, first=2), expect("views", views, 3, first=4)
+    features = expect("features", features, 2, first=4)
     result = f"loss (Eq. 6) = {loss:.3f}" if loss >= 0.001 else "loss (Eq. 6) < 0.001"
     page = Canvas(PAGE, 115)
     lines, size, pitch = ((BLUE, "-"), (VERMILION, "--")), 22, 27
     tops = [8 + pitch * i for i in range(4)]
     for h, image in enumerate(images):
         y = tops[2 * h] + (pitch + size - 29) / 2
-        ax = page.picture(image, 3, y, 29, f"image ${'AB'[h]}$")
+        ax = page.picture(image, 3, y, 29, title=f"image ${'AB'[h]}$")
         for i, (color, ls) in enumerate(lines, 2 * h):
             _crop(ax, crops.iloc[i], color, ls)
             page.arrow((33, y + 14.5), (47, tops[i] + size / 2), color=color, linestyle=ls)
@@ -352,8 +314,8 @@ def fig05_pretraining(
     for i, y in enumerate(tops):
         skipped = " (not cropped)" if crops.skipped.iloc[i] else ""
         color, ls = lines[i % 2]
-        page.picture(views[i], 49, y, size, f"$m_{i + 1}${skipped}", edge=color, ls=ls)
-        page.arrow((72, y + size / 2), (83, y + size / 2), r"$\hat{f}_E$")
+        page.picture(views[i], 49, y, size, title=f"$m_{i + 1}${skipped}", edge=color, ls=ls)
+        page.arrow((72, y + size / 2), (83, y + size / 2), text=r"$\hat{f}_E$")
         page.strip(features[i], 85, y + size / 2 - 3, 34, 6, cmap=FEATURES, vmin=low, vmax=high)
         page.text(102, y + size / 2 - 5, f"$x_{i + 1}$")
     ends = scale_ends(low, high).replace(" to ", "\nto ")
@@ -400,13 +362,7 @@ def _crop(ax: Axes, crop: pd.Series, color: str, ls: str) -> None:
 
 @styled
 def fig06_blocks(*, first: Sequence[tuple[str, int]], last: Sequence[tuple[str, int]]) -> Figure:
-    """Fig. 6: the fully connected blocks.
-
-    Parameters
-    ----------
-    first, last : sequence of (layer type, output width)
-        Layers of (a) blocks 1 to 3 and (b) block 4, in order.
-    """
+    """Fig. 6: fully connected blocks, (a) 1 to 3 and (b) 4, each a chain of layers (type, output width)."""
     line = 10
     page = Canvas(COLUMN, 12 + line * max(len(first), len(last)))
     colors = {name: color for (name, _), color in zip(first, (BLUE, GREY, GREEN, ORANGE), strict=False)}
@@ -435,7 +391,7 @@ def fig07_finetuning(
     bias: float,
     label: int,
 ) -> Figure:
-    """Fig. 7: one labelled disc on its way through the frozen extractor and the linear unit.
+    """Fig. 7: one labelled disc on its way through the frozen extractor and the linear classifier.
 
     Parameters
     ----------
@@ -444,13 +400,12 @@ def fig07_finetuning(
     box : sequence of float, (x0, y0, x1, y1)
         Pixels.
     features, weights : np.ndarray, shape (3, d)
-        Of these crops, and of the linear unit; the probability drawn is computed from them.
-    bias : float
+        Features of these crops, weights of the classifier; the probability drawn is computed from them.
     label : int
         1: abnormal.
     """
-    slices, crops = expect("slices", slices, 3, 3), expect("crops", crops, 3, 3)
-    features, weights = expect("features", features, 2, 3), expect("weights", weights, 2, 3)
+    slices, crops = expect("slices", slices, 3, first=3), expect("crops", crops, 3, first=3)
+    features, weights = expect("features", features, 2, first=3), expect("weights", weights, 2, first=3)
     parts = (features * weights).sum(axis=1)
     h = float(parts.sum() + bias)
     probability = 1 / (1 + np.exp(-h))
@@ -460,10 +415,10 @@ def fig07_finetuning(
     limit = np.abs(weights).max() or 1
     for i, y in enumerate(tops):
         middle = y + size / 2
-        ax = page.picture(slices[i], 2, y, size, ["slices", "", ""][i])
+        ax = page.picture(slices[i], 2, y, size, title=["slices", "", ""][i])
         ax.add_patch(Rectangle(box[:2], box[2] - box[0], box[3] - box[1], fill=False, ec=ORANGE, lw=1.3))
         page.arrow((28, middle), (34, middle), color=ORANGE)
-        page.picture(crops[i], 35, y, size, ["the same crop", "", ""][i], edge=ORANGE)
+        page.picture(crops[i], 35, y, size, title=["the same crop", "", ""][i], edge=ORANGE)
         page.arrow((61, middle), (66, middle))
         page.arrow((80, middle), (85, middle))
         page.text(104, middle - 8.5, f"features $x_{i + 1}$, {features.shape[1]}")

@@ -1,4 +1,4 @@
-"""The one way to save a figure or a table, and to show a saved figure in a notebook.
+"""The one way to save a figure or a table, and to show it in a notebook.
 
 What a reader needs goes with the drawing: the caption, the alternative text, the stamp, and on which data it was
 obtained. Equal input gives equal bytes.
@@ -8,12 +8,13 @@ import html
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import PIL.Image
-from IPython.display import Image, Markdown
+from IPython.display import Image, Markdown, display
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -36,18 +37,16 @@ def save_figure(fig: Figure, name: str, folder: Path, stamp: Mapping[str, Any], 
     Parameters
     ----------
     fig : matplotlib.figure.Figure
-        With its alternative text (`figure_style.described`), `figure_style.COLUMN`, ``MIDDLE`` or ``PAGE`` wide.
+        With its alternative text (`style.described`), and `style.COLUMN`, ``MIDDLE`` or ``PAGE`` wide.
     name : str
         File name without suffix.
-    folder : Path
     stamp : mapping
         `workspace.Workspace.stamp`; needs ``data``.
-    caption : str
 
     Returns
     -------
     Path
-        The PNG, for a notebook to show (`shown`).
+        The PNG.
 
     Raises
     ------
@@ -58,7 +57,7 @@ def save_figure(fig: Figure, name: str, folder: Path, stamp: Mapping[str, Any], 
     if width not in (COLUMN, MIDDLE, PAGE):
         raise ValueError(f"Figure {name} is {width:g} mm wide: draw it at {COLUMN}, {MIDDLE} or {PAGE} mm.")
     if not fig.get_label():
-        raise ValueError(f"Figure {name} has no alternative text: return it through figure_style.described.")
+        raise ValueError(f"Figure {name} has no alternative text: return it through style.described.")
     alt = f"{fig.get_label()} Data: {stamp['data']}."
     text = json.dumps(stamp, sort_keys=True)
     metadata = {
@@ -98,10 +97,21 @@ def _wrapped(text: str, width: float) -> list[str]:
     return [text]
 
 
-def shown(path: Path) -> tuple[Image, Markdown]:
-    """A saved figure with its alternative text, and its caption, for ``display(*shown(path))`` in a notebook."""
-    entry = read_json(path.with_suffix(".json"))
-    return Image(path, alt=entry["alt"], width=_pixels(path)), Markdown(entry["caption"])
+@dataclass(frozen=True)
+class Shown:
+    """A saved figure with its alternative text and its caption, or a saved table, as a notebook shows it."""
+
+    path: Path  #: PNG of `save_figure` or Markdown of `save_table`
+
+    def parts(self) -> tuple[Image | Markdown, ...]:
+        """Outputs of the cell, in order."""
+        if self.path.suffix == ".md":
+            return (Markdown(filename=self.path),)
+        entry = read_json(self.path.with_suffix(".json"))
+        return Image(self.path, alt=entry["alt"], width=_pixels(self.path)), Markdown(entry["caption"])
+
+    def _ipython_display_(self) -> None:
+        display(*self.parts())
 
 
 def picture(path: Path) -> str:
@@ -150,9 +160,6 @@ def save_card(sections: Mapping[str, Sequence[str]], folder: Path, stamp: Mappin
     ----------
     sections : mapping of heading -> sequence of names
         As given to `save_figure` and `save_table`.
-    folder : Path
-    stamp : mapping
-        `workspace.Workspace.stamp`.
     closing : str
         Markdown below the last section.
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import matplotlib as mpl
@@ -12,9 +13,22 @@ from matplotlib.lines import Line2D
 from sklearn.metrics import roc_curve
 
 from lhdlib import paper
-from lhdlib.figures.method import expect
-from lhdlib.figures.style import BLUE, HEAT, MIDDLE, MM, PAGE, VERMILION, Canvas, described, overlay, show, styled
-from lhdlib.figures.words import METRICS, Summary, listed, place_of, setting_text, signed
+from lhdlib.figures.style import (
+    BLUE,
+    HEAT,
+    MIDDLE,
+    MM,
+    PAGE,
+    VERMILION,
+    Canvas,
+    described,
+    expect,
+    overlay,
+    show,
+    span,
+    styled,
+)
+from lhdlib.figures.words import METRICS, Summary, interval_text, listed, place_of, setting_text, signed
 
 
 @styled
@@ -26,7 +40,7 @@ def fig08_roc(
     Parameters
     ----------
     scores : mapping of (w, dr) -> (labels (n,), scores (seeds, n))
-    auc : mapping of (w, dr) -> mapping with mean, low, high
+    auc : mapping of (w, dr) -> Summary
         As in Table 3 (`evaluate.over_seeds`).
     """
     fig = Figure(figsize=(MIDDLE * MM, 130 * MM), layout="constrained")
@@ -39,9 +53,8 @@ def fig08_roc(
             curves.append(np.interp(grid, fpr, tpr))
         ax.plot([0, *grid], [0, *np.mean(curves, axis=0)], color=BLUE, lw=1.8)
         ax.plot([0, 1], [0, 1], color="0.5", lw=0.8, ls=":")
-        value, low, high = (auc[setting][key] for key in ("mean", "low", "high"))
         published = paper.TABLE3.get(setting, {}).get("AUC")
-        note = f"AUC {value:.3f} [{low:.3f}, {high:.3f}]" + (f"\npaper {published:.4f}" if published else "")
+        note = f"AUC {interval_text(auc[setting])}" + (f"\npaper {published:.4f}" if published else "")
         notes.append(f"{setting_text(setting)}: {note}".replace("\n", ", "))
         ax.text(0.98, 0.05, note, ha="right", va="bottom", transform=ax.transAxes)
         ax.set_title(f"({letter}) {setting_text(setting)}", loc="left")
@@ -84,8 +97,8 @@ def fig09_labels(results: pd.DataFrame) -> Figure:
         for model, color, marker in (("semi", BLUE, "o"), ("supv", VERMILION, "s")):
             rows = table[table.model == model].sort_values("labels")
             places = [counts.index(c) if model == "semi" else len(counts) for c in rows.labels]
-            span = np.maximum([rows["mean"] - rows.low, rows.high - rows["mean"]], 0)  # limits may be a rounding off
-            ax.errorbar(places, rows["mean"], span, fmt=f"{marker}-", color=color, ms=4.5, capsize=2.5, zorder=3)
+            bars = span(rows["mean"], rows.low, rows.high)
+            ax.errorbar(places, rows["mean"], bars, fmt=f"{marker}-", color=color, ms=4.5, capsize=2.5, zorder=3)
             ends = [f"{row['mean']:.3f} with {row['labels']}" for _, row in rows.iterrows()]
             seen.append(f"{METRICS[metric]}, {model}: {' to '.join(dict.fromkeys([ends[0], ends[-1]]))} labels")
             if model == "supv":
@@ -119,24 +132,23 @@ def _count_label(count: Any, published: int | None, full: int | None) -> str:
 def fig10_heatmaps(
     *,
     slices: np.ndarray,
-    heat: np.ndarray,
+    heatmaps: np.ndarray,
     slice_weights: np.ndarray,
     levels: Sequence[str],
     probabilities: Sequence[float],
 ) -> Figure:
-    """Fig. 10: heatmaps of discs called abnormal; odd rows the slices, even rows with the heat on top.
+    """Fig. 10: heatmaps of discs called abnormal; odd rows the slices, even rows the slices under their heatmaps.
 
     Parameters
     ----------
-    slices, heat : np.ndarray, shape (k, 3, W, W)
-        Three cross-sections of k discs, and their heat in [0, 1]; the paper shows k = 3.
+    slices, heatmaps : np.ndarray, shape (k, 3, W, W)
+        Three cross-sections of k discs, and their heatmaps in [0, 1]; the paper shows k = 3.
     slice_weights : np.ndarray, shape (k, 3)
         Each slice's share.
     levels : sequence of str
         Such as "L4-L5".
-    probabilities : sequence of float
     """
-    slices, heat = expect("slices", slices, 4), expect("heat", heat, 4, len(slices))
+    slices, heatmaps = expect("slices", slices, 4), expect("heatmaps", heatmaps, 4, first=len(slices))
     size, gap, left = 30, 1.5, 16
     pair, width = 2 * (size + gap) + 6, 3 * (size + gap)
     page = Canvas(MIDDLE, 5 + pair * len(slices))
@@ -147,14 +159,14 @@ def fig10_heatmaps(
         page.text(left - 2, y + size + 2, f"disc {k + 1}\n{levels[k]}\np = {probabilities[k]:.2f}", ha="right")
         for i in range(3):
             x = left + (size + gap) * i
-            page.picture(slices[k, i], x, y, size, f"{order[i]} slice" if k == 0 else "")
+            page.picture(slices[k, i], x, y, size, title=f"{order[i]} slice" if k == 0 else "")
             ax = page.axes(x, y + size + 5, size, size)
-            overlay(ax, slices[k, i], heat[k, i])
+            overlay(ax, slices[k, i], heatmaps[k, i])
             ax.set_title(f"weight {slice_weights[k][i]:.3f}", pad=3)
         most = int(np.argmax(slice_weights[k]))
         seen.append(
             f"Disc {k + 1}, {levels[k]}, probability {probabilities[k]:.2f}: most weight, "
-            f"{slice_weights[k][most]:.3f}, on the {order[most]} slice, hottest {place_of(heat[k, most])}."
+            f"{slice_weights[k][most]:.3f}, on the {order[most]} slice, hottest {place_of(heatmaps[k, most])}."
         )
     bar = page.axes(left + width + 1, 5, 3, pair * len(slices) - 11)
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), HEAT)
@@ -168,14 +180,7 @@ def fig10_heatmaps(
 
 @styled
 def tiles(samples: np.ndarray, titles: Sequence[str]) -> Figure:
-    """Disc samples as rows of slices, two samples beside each other.
-
-    Parameters
-    ----------
-    samples : np.ndarray, shape (k, 3, W, W)
-    titles : sequence of str
-        One for each sample.
-    """
+    """Disc samples (k, 3, W, W) with their titles as rows of slices, two samples beside each other."""
     rows = -(-len(samples) // 2)
     fig = Figure(figsize=(PAGE * MM, rows * 33 * MM), layout="constrained")
     grid = fig.add_gridspec(rows, 7, width_ratios=(1, 1, 1, 0.2, 1, 1, 1))
@@ -190,7 +195,7 @@ def tiles(samples: np.ndarray, titles: Sequence[str]) -> Figure:
 
 @styled
 def pretraining_curves(history: pd.DataFrame) -> Figure:
-    """Loss and contrastive accuracy at every look of the pre-training.
+    """Loss and contrastive accuracy at every validation check of the pre-training.
 
     Parameters
     ----------
@@ -216,3 +221,64 @@ def pretraining_curves(history: pd.DataFrame) -> Figure:
         f"{last.accuracy:.2f} in training, from {first.validation_accuracy:.2f} to {last.validation_accuracy:.2f} on "
         "held-out slices.",
     )
+
+
+# Sentences of the captions
+
+
+def ordering_note(paper_values: Mapping[Any, float], our_values: Mapping[Any, Summary], name: str) -> str:
+    """Sentence of a caption: does an ordering of the paper appear in this run?
+
+    Every pair that the paper ranks is compared; a pair counts as clear when its two intervals do not overlap.
+
+    Parameters
+    ----------
+    paper_values : mapping of setting -> number
+        Only their order counts; settings that tie are not compared.
+    name : str
+        Of the values, such as "AUC".
+
+    Raises
+    ------
+    ValueError
+        When the settings differ.
+    """
+    if set(paper_values) != set(our_values):
+        raise ValueError("paper_values and our_values must have the same settings.")
+    pairs = [sorted(p, key=paper_values.get, reverse=True) for p in combinations(paper_values, 2)]
+    pairs = [(a, b) for a, b in pairs if paper_values[a] != paper_values[b]]
+    if not pairs:
+        return f"The paper does not rank these {name}."
+    agree = [(a, b) for a, b in pairs if our_values[a]["mean"] > our_values[b]["mean"]]
+    clear = [(a, b) for a, b in agree if our_values[a]["low"] > our_values[b]["high"]]
+    against = [(a, b) for a, b in pairs if our_values[b]["low"] > our_values[a]["high"]]
+    overlap = f"in {len(clear)} of {len(pairs)} pairs it is clear (95 % intervals apart)"
+    if len(agree) == len(pairs):
+        verdict = f"The paper's order of {name} appears in the means of this run; {overlap}."
+    else:
+        verdict = (
+            f"The paper's order of {name} does not appear in the means of this run: {len(agree)} of "
+            f"{len(pairs)} pairs agree in direction, and {overlap}."
+        )
+    if against:
+        turned = "; ".join(f"{setting_text(b)} above {setting_text(a)}" for a, b in against)
+        verdict += f" Clearly reversed: {turned}."
+    return verdict
+
+
+def labels_note(results: pd.DataFrame) -> str:
+    """Sentences of Fig. 9's caption: are more labels better, and does a third of them match ``supv``?"""
+    notes = []
+    for metric in ("ACC", "AUC"):
+        table = results[results.metric == metric]
+        semi = table[table.model == "semi"].sort_values("labels")
+        values = {row["labels"]: row for _, row in semi.iterrows()}
+        notes.append(ordering_note({count: count for count in values}, values, metric))
+        few, supv = semi.iloc[0], table[table.model == "supv"].iloc[0]
+        compared = "reaches" if few["mean"] >= supv["mean"] else "stays below"
+        apart = few.high < supv.low or few.low > supv.high
+        notes.append(
+            f"With {few.labels} labels the classifier {compared} the supervised baseline in {metric} "
+            f"({few['mean']:.3f} against {supv['mean']:.3f}; intervals {'apart' if apart else 'overlap'})."
+        )
+    return " ".join(notes)

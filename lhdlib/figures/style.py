@@ -69,14 +69,7 @@ def described(fig: Figure, alt: str) -> Figure:
 
 
 class Canvas:
-    """A sheet in millimetres, y downwards from the upper left corner, for pictures, boxes and arrows.
-
-    Parameters
-    ----------
-    width : float
-        `COLUMN`, `MIDDLE` or `PAGE`.
-    height : float
-    """
+    """A sheet in millimetres, y downwards from the upper left corner, for pictures, boxes and arrows."""
 
     def __init__(self, width: float, height: float):
         self.width, self.height = width, height
@@ -91,7 +84,7 @@ class Canvas:
             (x / self.width, 1 - (y + height) / self.height, width / self.width, height / self.height)
         )
 
-    def picture(self, image: np.ndarray, x: float, y: float, size: float, title: str = "", **options: Any) -> Axes:
+    def picture(self, image: np.ndarray, x: float, y: float, size: float, *, title: str = "", **options: Any) -> Axes:
         """An image in pixel coordinates: it covers [0, W] x [0, W], as in `augment`."""
         ax = self.axes(x, y, size, size)
         show(ax, image, **options)
@@ -115,6 +108,7 @@ class Canvas:
         self,
         start: Sequence[float],
         end: Sequence[float],
+        *,
         text: str = "",
         color: str = "0.3",
         both: bool = False,
@@ -127,7 +121,7 @@ class Canvas:
         if text:
             self.text((start[0] + end[0]) / 2, (start[1] + end[1]) / 2 - 1, text, va="bottom")
 
-    def text(self, x: float, y: float, text: str, ha: str = "center", va: str = "center", **options: Any) -> None:
+    def text(self, x: float, y: float, text: str, *, ha: str = "center", va: str = "center", **options: Any) -> None:
         """Text about (x, y)."""
         self.ax.text(x, y, text, ha=ha, va=va, **options)
 
@@ -136,23 +130,37 @@ def _tint(color: str) -> tuple[float, ...]:
     return tuple(1 - 0.15 * (1 - np.array(mpl.colors.to_rgb(color))))
 
 
-def show(ax: Axes, image: np.ndarray, edge: str = "0.3", ls: str = "-", **options: Any) -> None:
+def show(ax: Axes, image: np.ndarray, *, edge: str = "0.3", ls: str = "-", **options: Any) -> None:
     """An image, on the scale from 0 to 1 unless `options` have another, in a frame."""
     height, width = np.shape(image)[:2]
     limits = {"vmin": 0, "vmax": 1} if "norm" not in options else {}
     ax.imshow(image, extent=(0, width, height, 0), **limits | options)
-    frame(ax, edge, ls)
+    frame(ax, edge=edge, ls=ls)
 
 
-def frame(ax: Axes, edge: str = "0.3", ls: str = "-") -> None:
+def frame(ax: Axes, *, edge: str = "0.3", ls: str = "-") -> None:
     """No ticks, a line all round."""
     ax.set(xticks=[], yticks=[])
     for spine in ax.spines.values():
         spine.set(visible=True, color=edge, linewidth=0.8, linestyle=ls)
 
 
-def overlay(ax: Axes, image: np.ndarray, heat: np.ndarray) -> None:
-    """A slice with its heat on top; cold places stay as they are."""
+def overlay(ax: Axes, image: np.ndarray, heatmap: np.ndarray) -> None:
+    """A slice under its heatmap; cold places stay as they are."""
     show(ax, image)
     height, width = image.shape
-    ax.imshow(heat, extent=(0, width, height, 0), cmap=HEAT, vmin=0, vmax=1, alpha=0.75 * np.clip(heat, 0, 1))
+    ax.imshow(heatmap, extent=(0, width, height, 0), cmap=HEAT, vmin=0, vmax=1, alpha=0.75 * np.clip(heatmap, 0, 1))
+
+
+def span(value: Any, low: Any, high: Any) -> np.ndarray:
+    """Lengths of error bars, shape (2, points); a limit may be a rounding off the value."""
+    return np.maximum(np.reshape([value - low, high - value], (2, -1)), 0)
+
+
+def expect(name: str, value: np.ndarray, ndim: int, *, first: int | None = None) -> np.ndarray:
+    """The array, whose shape a drawing relies on; `ValueError` for another one."""
+    value = np.asarray(value)
+    if value.ndim != ndim or (first is not None and len(value) != first):
+        wanted = f"{ndim} dimensions" + (f", the first of length {first}" if first is not None else "")
+        raise ValueError(f"{name} has shape {value.shape}: it needs {wanted}.")
+    return value

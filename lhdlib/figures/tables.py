@@ -1,6 +1,6 @@
-"""Every table of the paper as a data frame, and the sentences that compare this run with it.
+"""Every table of the paper as a data frame, with this run's values.
 
-A function per table; it takes plain values and computes no result. Numbers become text here, for figures too.
+A function per table; it takes plain values and computes no result.
 """
 
 import dataclasses
@@ -139,8 +139,7 @@ def table3_regularization(results: Mapping[tuple[float, float], Mapping[str, Sum
 
     Parameters
     ----------
-    results : mapping of (w, dr) -> mapping of "ACC", "TPR", "TNR", "AUC" -> mapping with mean, sd, low, high
-        Mean and standard deviation over seeds, and the 95 % interval (`evaluate.over_seeds`).
+    results : mapping of (w, dr) -> mapping of "ACC", "TPR", "TNR", "AUC" -> Summary (`evaluate.over_seeds`)
 
     Returns
     -------
@@ -158,16 +157,11 @@ def table3_regularization(results: Mapping[tuple[float, float], Mapping[str, Sum
 
 
 def metrics_table(results: Mapping[str, Mapping[str, Summary]]) -> pd.DataFrame:
-    """The paper's headline metrics, then those of this run's classifiers, a row each.
-
-    Parameters
-    ----------
-    results : mapping of name -> mapping of "ACC", "TPR", "TNR", "AUC" -> Summary (`evaluate.over_seeds`)
-    """
+    """The paper's headline metrics, then those of this run's classifiers (`evaluate.over_seeds`), a row each."""
     published = {name: f"{paper.TABLE3[paper.CHOSEN][metric]:.4f}" for metric, name in METRICS.items()}
     rows = [{"classifier": "paper"} | published]
-    for classifier, found in results.items():
-        rows.append({"classifier": classifier} | {name: summary_text(found[m]) for m, name in METRICS.items()})
+    for classifier, metrics in results.items():
+        rows.append({"classifier": classifier} | {name: summary_text(metrics[m]) for m, name in METRICS.items()})
     return pd.DataFrame(rows)
 
 

@@ -17,7 +17,7 @@ from lhdlib.data.dataset import Dataset
 from lhdlib.errors import UserError
 from lhdlib.model import distribute, inference, losses
 from lhdlib.model import encoder as networks
-from lhdlib.profile import Pretrain, Profile
+from lhdlib.profile import Pretrain, Profile, setting_key
 from lhdlib.progress import progress_bar
 
 VALIDATION_SEED = 7  # the held-out slices are always seen under the same views
@@ -202,7 +202,7 @@ def pretrain(
 
 def training_folder(root: Path, settings: Pretrain) -> Path:
     """Folder of `root` that a regularisation (w, dr) names."""
-    return root / f"w{settings.w:g}_dr{settings.drop_rate:g}"
+    return root / setting_key(settings.w, settings.drop_rate)
 
 
 def pretrained(data: Dataset, profile: Profile, seed: int, root: Path) -> tuple[keras.Model, pd.DataFrame, str]:

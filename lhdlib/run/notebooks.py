@@ -237,7 +237,9 @@ def _plan(args: argparse.Namespace, notebooks: Path, upstream: Mapping[str, tupl
     archive = Path(args.data).expanduser().resolve() if args.data else None
     if archive and not archive.is_dir():
         raise UserError(f"There is no folder {archive}: name the archive's folder with --data DIR.")
-    space = workspace.open_workspace(args.profile, args.data, args.seed, args.results, args.figures)
+    space = workspace.open_workspace(
+        args.profile, data_dir=args.data, seed=args.seed, results=args.results, figures=args.figures
+    )
     return Plan(space, str(archive or ""), notebooks, upstream)
 
 

@@ -91,7 +91,7 @@ def sensitivity(space: Workspace, alternatives: Sequence[Alternative] = ALTERNAT
         print(f"{number} of {len(alternatives)}: {alternative.name}", flush=True)
         found = main_result(space, alternative.change)
         apart = difference(found, main_result(space, alternative.beside))
-        shown = "{} [{}, {}]".format(*(words.signed(apart[key], ".3f") for key in ("value", "low", "high")))
+        shown = words.interval_text(apart, form="+.3f")
         rows.append((str(alternative.choice), alternative.name, _shown_auc(found), shown))
     return pd.DataFrame(rows, columns=["choice", "alternative", "AUC", "difference"])
 
@@ -133,8 +133,7 @@ def difference(one: Result, other: Result) -> dict[str, float]:
 
 
 def _shown_auc(result: Result) -> str:
-    auc = evaluate.over_seeds(result.labels, result.logits, result.patients)["AUC"]
-    return f"{auc['mean']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]"
+    return words.interval_text(evaluate.over_seeds(result.labels, result.logits, result.patients)["AUC"])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -148,7 +147,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``lhdlib sensitivity``."""
-    space = workspace.open_workspace(args.profile, args.data, args.seed, args.results, args.figures)
+    space = workspace.open_workspace(
+        args.profile, data_dir=args.data, seed=args.seed, results=args.results, figures=args.figures
+    )
     with locked(space.results, space.figures):
         table = sensitivity(space)
         path = publish.save_table(table, "sensitivity", space.figures, space.stamp(), CAPTION)

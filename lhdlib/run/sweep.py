@@ -28,7 +28,7 @@ from lhdlib import files, paper
 from lhdlib.data import dataset
 from lhdlib.errors import UserError
 from lhdlib.model import distribute, pretrain
-from lhdlib.profile import Profile
+from lhdlib.profile import Profile, setting_key
 from lhdlib.progress import progress_bar
 from lhdlib.run import workspace
 from lhdlib.run.notebooks import locked
@@ -46,7 +46,7 @@ class Training:
     @property
     def name(self) -> str:
         """For tables and names of files."""
-        return f"w{self.profile.pretrain.w:g}_dr{self.profile.pretrain.drop_rate:g}_seed{self.seed}"
+        return f"{setting_key(self.profile.pretrain.w, self.profile.pretrain.drop_rate)}_seed{self.seed}"
 
 
 def trainings(space: Workspace, seeds: Iterable[int] = ()) -> list[Training]:
@@ -153,7 +153,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``lhdlib sweep``."""
-    space = workspace.open_workspace(args.profile, args.data, args.seed, args.results)
+    space = workspace.open_workspace(args.profile, data_dir=args.data, seed=args.seed, results=args.results)
     chosen = trainings(space, args.seeds)
     if args.task is not None:
         if not 0 <= args.task < len(chosen):

@@ -1,15 +1,24 @@
 """The folders of a run, who made its results, and with what: every notebook starts by opening its workspace."""
 
+from __future__ import annotations
+
 import importlib.metadata
 import platform
 import subprocess
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lhdlib import profile as profiles
 from lhdlib.errors import UserError
 from lhdlib.files import read_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from lhdlib.figures.publish import Shown
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("tensorflow", "keras", "numpy", "pydicom", "scikit-learn", "matplotlib", "papermill")
@@ -17,13 +26,15 @@ PACKAGES = ("tensorflow", "keras", "numpy", "pydicom", "scikit-learn", "matplotl
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folders of one run and its settings; every notebook starts by opening it."""
+    """Folders and settings of one run, and what was published since it was opened."""
 
     profile: profiles.Profile
     data_dir: Path  #: archive in the layout of doi:10.17632/k57fr854j2 (the phantom's when none is given)
     seed: int
     results: Path
     figures: Path
+    opened: float = field(default_factory=time.time, compare=False)
+    published: list[Path] = field(default_factory=list, compare=False)
 
     def part(self, name: str) -> Path:
         """Folder of one notebook's results, e.g. ``part("03")``; made when absent."""
@@ -44,9 +55,40 @@ class Workspace:
             **versions(),
         }
 
+    def figure(self, name: str, fig: Figure, caption: str) -> Shown:
+        """Save a figure with the run's stamp (`publish.save_figure`); as the last line of a cell it is shown."""
+        from lhdlib.figures import publish  # Matplotlib takes a second, which only drawing needs
+
+        self.published.append(publish.save_figure(fig, name, self.figures, self.stamp(), caption))
+        return publish.Shown(self.published[-1])
+
+    def table(self, name: str, table: pd.DataFrame, caption: str) -> Shown:
+        """Save a table with the run's stamp (`publish.save_table`); as the last line of a cell it is shown."""
+        from lhdlib.figures import publish
+
+        self.published.append(publish.save_table(table, name, self.figures, self.stamp(), caption))
+        return publish.Shown(self.published[-1])
+
+    def close(self, *others: str | Path) -> None:
+        """Check that all figures and tables, and `others`, are there, not empty, and newer than the workspace.
+
+        Parameters
+        ----------
+        others : str or Path
+            Further results, relative to the results' folder, e.g. ``"04/headline.json"``.
+
+        Raises
+        ------
+        AssertionError
+            Naming the first that is not.
+        """
+        for path in (*self.published, *(self.results / other for other in others)):
+            assert path.is_file() and path.stat().st_size > 0, f"{path} was not written"
+            assert path.stat().st_mtime >= self.opened - 2, f"{path} is older than this run"  # 2 s: coarse file times
+
 
 def open_workspace(
-    profile: str = "demo", data_dir: str = "", seed: int = 0, results: str = "", figures: str = ""
+    profile: str, *, data_dir: str = "", seed: int = 0, results: str = "", figures: str = ""
 ) -> Workspace:
     """Open the folders of a run; empty strings stand for the defaults.
 
@@ -81,28 +123,17 @@ def figures_dir(profile: str) -> Path:
 def git_commit() -> str:
     """Commit of the checkout, with ``+changes`` when the working tree differs; ``unknown`` outside git."""
     try:
-        run = lambda *a: subprocess.run(  # noqa: E731
-            ["git", "-C", str(ROOT), *a], capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-        changed = run("status", "--porcelain", "--untracked-files=no", "--", "lhdlib", "notebooks")
-        return run("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "lhdlib", "notebooks")
+        return _git("rev-parse", "--short=12", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that the results depend on."""
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in PACKAGES}
-
-
-def assert_written(paths: list[Path], since: float) -> None:
-    """Check that a notebook's outputs are there, not empty, and newer than its start (`time.time()`).
-
-    Raises
-    ------
-    AssertionError
-        Naming the first that is not.
-    """
-    for path in paths:
-        assert path.is_file() and path.stat().st_size > 0, f"{path} was not written"
-        assert path.stat().st_mtime >= since - 2, f"{path} is older than this run"  # 2 s: coarse file times

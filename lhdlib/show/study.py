@@ -122,7 +122,7 @@ def open_run(folder: str | Path) -> Run:
         if settings[stale.PROFILE_VALUES] != cache.content_key(profile):
             raise UserError(f"Profile {profile.name!r} has changed since the run in {folder}: run ./run_all.sh again.")
     data = dataset.load_dataset(folder / "01")
-    path = folder / "03" / f"w{profile.pretrain.w:g}_dr{profile.pretrain.drop_rate:g}" / "encoder.keras"
+    path = folder / "03" / profiles.setting_key(profile.pretrain.w, profile.pretrain.drop_rate) / "encoder.keras"
     model = cache.load_model(path)
     if model is None:
         raise UserError(f"{path} is missing: run ./run_all.sh --from 03 again.")

@@ -10,6 +10,7 @@ from lhdlib import files, paper
 from lhdlib.errors import UserError
 from lhdlib.evidence import localise
 from lhdlib.figures import claims
+from lhdlib.profile import setting_key
 
 STAMP = {"data": "phantom (synthetic), no evidence about patients", "profile": "smoke", "seed": 3, "parts": {"01": {}}}
 COLUMN = "this run: value [95 % interval]"
@@ -22,7 +23,7 @@ def around(value: float, half: float = 0.01) -> dict[str, float]:
 def results(value: float = 0.3, half: float = 0.01, balance: float = 0.0) -> dict:
     """Result files in which every difference is the same."""
     difference = {"ACC": around(value, half) | {"p": 0.04}, "AUC": around(value, half) | {"p": 0.0123}}
-    settings = [claims.setting_key(setting) for setting in paper.TABLE3 if setting != paper.CHOSEN]
+    settings = [setting_key(*setting) for setting in paper.TABLE3 if setting != paper.CHOSEN]
     return json.loads(
         json.dumps(
             {
@@ -66,7 +67,7 @@ def verdicts(found: dict) -> list[str]:
     ],
 )
 def test_the_rule(low, high, above, below, verdict):
-    assert claims.judge([{"low": low, "high": high}], above, below) == verdict
+    assert claims.judge([{"low": low, "high": high}], above, below=below) == verdict
 
 
 def test_one_quantity_that_disagrees_is_enough_and_all_must_agree():

@@ -59,7 +59,7 @@ def test_calibration_is_drawn_with_its_errors(result):
 
 
 def test_forest_names_every_classifier_from_top_to_bottom(metrics):
-    fig = evidence.forest({"first": metrics, "second": metrics, "third": metrics}, 0.9487)
+    fig = evidence.forest({"first": metrics, "second": metrics, "third": metrics}, published=0.9487)
     assert "paper 0.9487" in texts(fig)
     places = {t.get_text(): t.get_position()[1] for t in fig.axes[0].get_yticklabels()}
     assert places["first"] > places["second"] > places["third"]
@@ -84,7 +84,7 @@ def test_differences_carry_sign_interval_and_test(result, metrics):
     found = evaluate.compare(result["test_labels"], result["test_logits"], other, result["patients"])
     table = evidence.comparison_table({"this run": metrics, "other": metrics}, {"other": found})
     assert table["AUC, difference"][0] == "–"
-    assert table["AUC, difference"][1] == evidence.difference_text(found["AUC"], "DeLong")
+    assert table["AUC, difference"][1] == evidence.difference_text(found["AUC"], test="DeLong")
     assert table["Accuracy, difference"][1].endswith(f"McNemar p = {found['ACC']['p']:.2g}")
     alone = evidence.difference_table({"other": found})
     assert alone.iloc[0, 1:].tolist() == table.iloc[1, 3:].tolist()

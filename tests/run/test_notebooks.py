@@ -294,7 +294,9 @@ def test_a_changed_archive_makes_only_its_reader_stale(place, tmp_path):
     archive = tmp_path / "archive"
     archive.mkdir()
     (archive / "a.ima").write_bytes(b"one")
-    space = workspace.open_workspace("smoke", str(archive), results=str(place.results), figures=str(place.figures))
+    space = workspace.open_workspace(
+        "smoke", data_dir=str(archive), results=str(place.results), figures=str(place.figures)
+    )
     plan = stale.Plan(space, str(archive), place.notebooks, UPSTREAM)
     place.results.mkdir()
     for number in UPSTREAM:

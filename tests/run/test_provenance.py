@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from lhdlib.errors import UserError
-from lhdlib.figures import method, tables
+from lhdlib.figures import gallery, tables
 from lhdlib.files import read_json
 from lhdlib.run import command, provenance
 
@@ -20,11 +20,11 @@ def test_every_figure_and_table_of_a_run_names_its_maker(smoke):
         assert text.startswith(f"{path.stem}\n") and "nothing in this checkout" not in text
         for value in (stamp["commit"], stamp["data"], stamp["fingerprint"], stamp["tensorflow"]):
             assert value in text
-    assert set(method.FIGURES) <= {p.stem for p in entries}
+    assert set(gallery.FIGURES) <= {p.stem for p in entries}
 
 
 def test_the_cell_is_the_one_that_saves_it():
-    for name in (*method.FIGURES, *tables.TABLES):
+    for name in (*gallery.FIGURES, *tables.TABLES):
         (maker,) = provenance.makers(name)
         notebook, _, number = maker.partition(", cell ")
         cells = json.loads((provenance.NOTEBOOKS / notebook).read_text(encoding="utf-8"))["cells"]

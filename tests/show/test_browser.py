@@ -280,10 +280,10 @@ def test_a_damaged_dataset_is_one_sentence(built, copy, name):  # noqa: F811
 
 
 def test_the_workspace_says_where_and_how_wide(built, copy):  # noqa: F811
-    space = workspace.open_workspace("smoke", str(built.archive), results=str(copy.parent))
+    space = workspace.open_workspace("smoke", data_dir=str(built.archive), results=str(copy.parent))
     view = browser.DatasetBrowser.from_workspace(space)
     assert (shown(view) == shown(opened(built))).all() and f"{FIELD:g} mm" in view.caption.value
-    missing = workspace.open_workspace("smoke", str(built.archive), results=str(copy.parent / "none"))
+    missing = workspace.open_workspace("smoke", data_dir=str(built.archive), results=str(copy.parent / "none"))
     assert "cannot be read" in sentence(browser.DatasetBrowser.from_workspace(missing))
 
 
