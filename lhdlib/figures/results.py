@@ -227,7 +227,7 @@ def pretraining_curves(history: pd.DataFrame) -> Figure:
 
 
 def ordering_note(paper_values: Mapping[Any, float], our_values: Mapping[Any, Summary], name: str) -> str:
-    """Sentence of a caption: does an ordering of the paper appear in this run?
+    """Say in a caption whether an ordering of the paper appears in this run.
 
     Every pair that the paper ranks is compared; a pair counts as clear when its two intervals do not overlap.
 
@@ -267,7 +267,7 @@ def ordering_note(paper_values: Mapping[Any, float], our_values: Mapping[Any, Su
 
 
 def labels_note(results: pd.DataFrame) -> str:
-    """Sentences of Fig. 9's caption: are more labels better, and does a third of them match ``supv``?"""
+    """Say in Fig. 9's caption whether more labels are better, and whether a third of them matches ``supv``."""
     notes = []
     for metric in ("ACC", "AUC"):
         table = results[results.metric == metric]
