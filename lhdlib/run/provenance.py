@@ -57,7 +57,8 @@ def _stamp(path: Path) -> Mapping[str, Any]:
 
 def makers(name: str) -> list[str]:
     """Notebook cells (counted from 1), else modules, that save the figure or table of this name."""
-    saving = re.compile(rf"""save_\w+\((?:(?!save_).)*["']{re.escape(name)}["']""", re.DOTALL)
+    quoted = rf"""["']{re.escape(name)}["']"""
+    saving = re.compile(rf"ws\.(?:figure|table)\(\s*{quoted}|save_\w+\((?:(?!save_).)*{quoted}", re.DOTALL)
     cells = [
         f"{notebook.name}, cell {number}"
         for notebook in sorted(NOTEBOOKS.glob("*.ipynb"))

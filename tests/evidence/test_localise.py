@@ -16,7 +16,7 @@ from lhdlib.data import resampling
 from lhdlib.errors import UserError
 from lhdlib.evidence import faithfulness, localise, tissues
 from lhdlib.figures import heat as drawn
-from lhdlib.figures.heat import KINDS, certificate_table, curves_note, localisation, pointing_note, sanity_note
+from lhdlib.figures.heat import KINDS, class_dependence_table, curves_note, localisation, pointing_note, sanity_note
 
 SETTINGS = SimpleNamespace(image_size=16, field_of_view_mm=11.0)
 
@@ -370,7 +370,7 @@ def test_the_certificate_says_what_the_maps_are_made_of():
     assert seen["opposite"]["paper"] == pytest.approx(1) and seen["most_changed"]["paper"] == 0
     assert seen["opposite"]["classic"] == pytest.approx(-1) and seen["most_changed"]["classic"] > 0.5
     assert abs(seen["classic"]["value"]) < 0.3
-    table = certificate_table(seen, {kind: {} for kind in ("paper", "classic")})
+    table = class_dependence_table(seen, {kind: {} for kind in ("paper", "classic")})
     rows = table.set_index("property")
     assert rows.index[0].endswith("of 15") and rows.paper.iloc[0].startswith(f"{seen['effective']['value']:.1f} [")
     assert rows.paper["largest difference between these two, of 1"] == "0.000"
@@ -502,6 +502,6 @@ def test_figure_and_table_show_every_kind():
     assert table.pointing[0].startswith(f"{found['pointing']['paper']['value']:.3f} [")
     assert (table["slice rank"] == "–").sum() == 2 * (kinds - 3)
     heat = localise.compared_maps(maps, maps, maps[:2], cover, draws=5)
-    fig = drawn.heat_and_lesions(cover=cover, abnormal=heat["paper"][0], normal=heat["fixed"][0], located=found)
+    fig = drawn.heatmaps_and_lesions(cover=cover, abnormal=heat["paper"][0], normal=heat["fixed"][0], located=found)
     curves = [line.get_ydata() for line in fig.axes[3].lines if len(line.get_ydata()) > 2]
     np.testing.assert_allclose(curves, [found["tolerance"][kind] for kind in KINDS])

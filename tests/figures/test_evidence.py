@@ -84,11 +84,11 @@ def test_differences_carry_sign_interval_and_test(result, metrics):
     found = evaluate.compare(result["test_labels"], result["test_logits"], other, result["patients"])
     table = evidence.comparison_table({"this run": metrics, "other": metrics}, {"other": found})
     assert table["AUC, difference"][0] == "–"
-    assert table["AUC, difference"][1] == evidence.difference_text(found["AUC"], test="DeLong")
+    assert table["AUC, difference"][1] == words.difference_text(found["AUC"], test="DeLong")
     assert table["Accuracy, difference"][1].endswith(f"McNemar p = {found['ACC']['p']:.2g}")
     alone = evidence.difference_table({"other": found})
     assert alone.iloc[0, 1:].tolist() == table.iloc[1, 3:].tolist()
-    text = evidence.difference_text({"value": -0.0123, "low": -0.5, "high": 0.25})
+    text = words.difference_text({"value": -0.0123, "low": -0.5, "high": 0.25})
     assert text == "−0.012 [−0.500, +0.250]"
 
 

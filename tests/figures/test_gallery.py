@@ -7,7 +7,8 @@ import pytest
 
 from lhdlib import files, paper
 from lhdlib.errors import UserError
-from lhdlib.figures import gallery, method, publish, style, tables
+from lhdlib.figures import gallery, publish, style, tables
+from lhdlib.figures.gallery import FIGURES
 from tests.figures.test_method import STAMP, draw, summary
 
 SPENT = {"01": {"seconds": 61.0, "commit": "0123456789ab"}, "03": {"seconds": 700.4, "commit": "ba9876543210"}}
@@ -16,7 +17,7 @@ SPENT = {"01": {"seconds": 61.0, "commit": "0123456789ab"}, "03": {"seconds": 70
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures")
-    for name in method.FIGURES:
+    for name in FIGURES:
         fig = style.described(draw("fig06_blocks"), f'Words on {name}, with "quotes" & <signs>.')
         publish.save_figure(fig, name, folder, STAMP, f"Caption of {name}.")
     for name in tables.TABLES:
@@ -47,7 +48,7 @@ def page(results, folder) -> str:
 
 def test_every_figure_and_table_is_shown_with_its_caption(results, drawn):
     text = page(results, drawn)
-    for name in method.FIGURES:
+    for name in FIGURES:
         words = f"Words on {name}, with &quot;quotes&quot; &amp; &lt;signs&gt;. Data: {STAMP['data']}."
         assert f'<img src="{name}.png" width="482" alt="{words}">\n\nCaption of {name}. ([PDF]({name}.pdf))' in text
     for name in (*tables.TABLES, "counts"):
@@ -59,7 +60,7 @@ def test_every_figure_and_table_is_shown_with_its_caption(results, drawn):
 def test_files_shown_exist(results, drawn):
     text = page(results, drawn)
     shown = re.findall(r'src="([^"]+)"|\]\(([^)]+)\)', text)
-    assert len(shown) == 2 * len(method.FIGURES) + len(tables.TABLES) + 1
+    assert len(shown) == 2 * len(FIGURES) + len(tables.TABLES) + 1
     assert all((drawn / (a or b)).is_file() for a, b in shown)
 
 
@@ -73,7 +74,7 @@ def test_phantom_is_warned_of_and_the_archive_is_not(results, drawn):
 
 def test_figures_of_another_run_are_marked(results, drawn):
     files.write_json(results / "stamp.json", STAMP | {"seed": 4})
-    assert page(results, drawn).count("> **Drawn by another run** (seed: 3): its numbers") == len(method.FIGURES) + 4
+    assert page(results, drawn).count("> **Drawn by another run** (seed: 3): its numbers") == len(FIGURES) + 4
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_stamp_and_durations_are_on_the_page(results, drawn):
 def test_a_run_in_progress_lists_what_is_missing(results, tmp_path):
     folder = tmp_path / "empty"
     text = page(results, folder)
-    assert "notebook 04 has not run" in text and all(name in text for name in (*method.FIGURES, *tables.TABLES))
+    assert "notebook 04 has not run" in text and all(name in text for name in (*FIGURES, *tables.TABLES))
     assert "## Figures" not in text
 
 

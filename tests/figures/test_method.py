@@ -24,9 +24,10 @@ from PIL import Image
 from lhdlib import evaluate, figures, paper
 from lhdlib.errors import UserError
 from lhdlib.evidence import localise, operating
-from lhdlib.figures import card, evidence, heat, method, publish, results, style, tables
+from lhdlib.figures import card, evidence, gallery, heat, method, publish, results, style, tables
 from lhdlib.figures.heat import KINDS
-from lhdlib.figures.words import ordering_note, place_of
+from lhdlib.figures.results import ordering_note
+from lhdlib.figures.words import place_of
 
 #: Beyond the paper's.
 FURTHER = (
@@ -37,10 +38,10 @@ FURTHER = (
     "roc_band",
     "calibration_curve",
     "forest",
-    "heat_and_lesions",
+    "heatmaps_and_lesions",
     "faithfulness",
 )
-every_figure = pytest.mark.parametrize("name", (*method.FIGURES, *FURTHER))
+every_figure = pytest.mark.parametrize("name", (*gallery.FIGURES, *FURTHER))
 W = 24
 STAMP = {
     "data": "phantom (synthetic), no evidence about patients",
@@ -111,7 +112,7 @@ def draw(name: str):
             "feature_maps": rng.uniform(size=(3, 3, 16)),
             "gradients": gradients,
             "weights": gradients[0, 0],
-            "heat": three[1],
+            "heatmap": three[1],
             "logit": 1.5,
         },
         "fig04_structure": lambda: {
@@ -145,7 +146,7 @@ def draw(name: str):
         "fig09_labels": lambda: {"results": label_results()},
         "fig10_heatmaps": lambda: {
             "slices": slices(3, 3),
-            "heat": slices(3, 3),
+            "heatmaps": slices(3, 3),
             "slice_weights": np.full((3, 3), 1 / 3),
             "levels": ["L3-L4", "L4-L5", "L5-S1"],
             "probabilities": [0.9, 0.8, 0.7],
@@ -172,7 +173,7 @@ def draw(name: str):
             "points": {aim: {"test": {"TPR": patients(0.9), "TNR": patients(0.6)}} for aim in ("TPR", "TNR")},
         },
         "calibration_curve": lambda: {
-            "found": operating.Calibration(
+            "calibration": operating.Calibration(
                 pd.DataFrame({"predicted": [0.1, 0.6, 0.9], "observed": [0.05, 0.7, 0.6]}).assign(low=0, high=1),
                 evaluate.Estimate(0.164, 0.126, 0.202),
                 evaluate.Estimate(0.118, 0.056, 0.161),
@@ -183,7 +184,7 @@ def draw(name: str):
             "metrics": {name: {"AUC": patients(0.8)} for name in ("this run", "untrained weights, calibrated")},
             "published": 0.9487,
         },
-        "heat_and_lesions": lambda: {
+        "heatmaps_and_lesions": lambda: {
             "cover": slices(2, 3),
             "abnormal": slices(2, 3),
             "normal": slices(4, 3),
@@ -304,7 +305,7 @@ def test_a_figure_of_another_width_or_without_words_is_not_saved(fig, message, t
 
 def test_a_notebook_shows_the_picture_its_words_and_its_caption(tmp_path):
     path = publish.save_figure(draw("fig06_blocks"), "x", tmp_path, STAMP, "The *caption*.")
-    picture, caption = publish.shown(path)
+    picture, caption = publish.Shown(path).parts()
     data, metadata = (found["image/png"] for found in picture._repr_mimebundle_())
     assert metadata["alt"] == json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["alt"]
     assert metadata["width"] == round(85 / 25.4 * publish.SCREEN_DPI) and data
@@ -534,7 +535,7 @@ def test_mean_roc_lies_between_the_seeds():
             "code",
         ),
         (lambda: tables.counts_table({"patient": 3}), "patient"),
-        (lambda: ordering_note({"a": 1}, {}), "same settings"),
+        (lambda: ordering_note({"a": 1}, {}, "AUC"), "same settings"),
     ],
 )
 def test_wrong_input_is_named(call, message):

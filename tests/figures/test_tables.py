@@ -5,6 +5,7 @@ import pytest
 
 from lhdlib import paper, profile
 from lhdlib.figures import tables, words
+from lhdlib.figures.results import ordering_note
 
 
 def summary(mean: float, low: float, high: float) -> dict[str, float]:
@@ -56,15 +57,17 @@ def test_counts_stand_beside_the_papers():
 
 
 def test_ordering_that_appears():
-    note = words.ordering_note(
-        {"a": 3, "b": 2, "c": 1}, {"a": summary(0.9, 0.8, 1), "b": summary(0.7, 0.6, 0.75), "c": summary(0.6, 0.5, 0.7)}
+    note = ordering_note(
+        {"a": 3, "b": 2, "c": 1},
+        {"a": summary(0.9, 0.8, 1), "b": summary(0.7, 0.6, 0.75), "c": summary(0.6, 0.5, 0.7)},
+        "values",
     )
     assert "does not" not in note and "appears" in note
     assert "2 of 3 pairs" in note and "reversed" not in note  # a-b and a-c are apart, b-c overlap
 
 
 def test_ordering_that_does_not_appear():
-    note = words.ordering_note(
+    note = ordering_note(
         {(0.0, 0.0): 0.9, (1e-4, 0.5): 0.8},
         {(0.0, 0.0): summary(0.5, 0.4, 0.6), (1e-4, 0.5): summary(0.8, 0.7, 0.9)},
         "AUC",
@@ -74,13 +77,13 @@ def test_ordering_that_does_not_appear():
 
 
 def test_overlapping_reversal_is_not_called_clear():
-    note = words.ordering_note({"a": 2, "b": 1}, {"a": summary(0.7, 0.6, 0.8), "b": summary(0.75, 0.65, 0.85)})
+    note = ordering_note({"a": 2, "b": 1}, {"a": summary(0.7, 0.6, 0.8), "b": summary(0.75, 0.65, 0.85)}, "AUC")
     assert "does not appear" in note and "reversed" not in note
 
 
 def test_equal_values_do_not_confirm_an_order_and_ties_are_not_compared():
-    assert "does not appear" in words.ordering_note(
-        {"a": 2, "b": 1}, {"a": summary(0.7, 0.6, 0.8), "b": summary(0.7, 0.6, 0.8)}
+    assert "does not appear" in ordering_note(
+        {"a": 2, "b": 1}, {"a": summary(0.7, 0.6, 0.8), "b": summary(0.7, 0.6, 0.8)}, "AUC"
     )
-    tied = words.ordering_note({"a": 1, "b": 1}, {"a": summary(0.7, 0.6, 0.8), "b": summary(0.2, 0.1, 0.3)}, "AUC")
+    tied = ordering_note({"a": 1, "b": 1}, {"a": summary(0.7, 0.6, 0.8), "b": summary(0.2, 0.1, 0.3)}, "AUC")
     assert tied == "The paper does not rank these AUC."

@@ -11,9 +11,11 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from lhdlib import cache, files, profile
 from lhdlib.errors import UserError
+from lhdlib.figures import publish
 from lhdlib.run import workspace
 
 
@@ -266,17 +268,61 @@ def test_stamp_says_from_what_a_figure_comes(tmp_path):
     assert "secret-folder" not in json.dumps(stamp)  # no path of the machine
 
 
-def test_assert_written_sees_absent_empty_and_old_files(tmp_path):
-    path = tmp_path / "figure.png"
-    with pytest.raises(AssertionError, match="was not written"):
-        workspace.assert_written([path], 0)
-    path.write_bytes(b"")
-    with pytest.raises(AssertionError, match="was not written"):
-        workspace.assert_written([path], 0)
-    path.write_bytes(b"x")
-    workspace.assert_written([path], path.stat().st_mtime)
-    with pytest.raises(AssertionError, match="older than this run"):
-        workspace.assert_written([path], path.stat().st_mtime + 60)
+@pytest.fixture
+def opened(tmp_path):
+    space = workspace.open_workspace("smoke", results=str(tmp_path / "r"), figures=str(tmp_path / "f"))
+    files.write_json(space.part("01") / "dataset.json", {"data_label": "phantom", "fingerprint": "abc"})
+    return space
+
+
+def drawing() -> Figure:
+    fig = Figure(figsize=(85 / 25.4, 1))
+    fig.set_label("A picture of nothing.")
+    return fig
+
+
+def test_what_is_published_is_saved_with_the_stamp_and_shown(opened, monkeypatch):
+    displayed = []
+    monkeypatch.setattr(publish, "display", lambda *parts: displayed.extend(parts))
+    opened.figure("fig", drawing(), "The figure.")._ipython_display_()
+    opened.table("tab", pd.DataFrame({"a": [1]}), "The table.")._ipython_display_()
+    picture, caption, table = displayed
+    data, metadata = (found["image/png"] for found in picture._repr_mimebundle_())
+    assert metadata["alt"] == "A picture of nothing. Data: phantom." and data and caption.data == "The figure."
+    assert table.data.startswith("The table.\n\n| a |")
+    for name in ("fig", "tab"):
+        assert files.read_json(opened.figures / f"{name}.json")["stamp"] == opened.stamp()
+    opened.close("01/dataset.json", opened.figures / "fig.pdf")
+
+
+def age(path: Path, seconds: float) -> None:
+    os.utime(path, (path.stat().st_atime, path.stat().st_mtime - seconds))
+
+
+def test_closing_finds_absent_empty_and_old_files(opened):
+    opened.close()
+    opened.figure("fig", drawing(), "c")
+    opened.table("tab", pd.DataFrame({"a": [1]}), "c")
+    opened.close("01/dataset.json")
+    with pytest.raises(AssertionError, match=r"04.headline\.json was not written"):
+        opened.close("04/headline.json")
+    for path in (opened.results / "01" / "dataset.json", opened.figures / "tab.md", opened.figures / "fig.png"):
+        whole = path.read_bytes()
+        path.write_bytes(b"")
+        with pytest.raises(AssertionError, match=f"{re.escape(path.name)} was not written"):
+            opened.close("01/dataset.json")
+        path.write_bytes(whole)
+        age(path, 60)
+        with pytest.raises(AssertionError, match=f"{re.escape(path.name)} is older than this run"):
+            opened.close("01/dataset.json")
+        age(path, -60)
+    opened.close("01/dataset.json")
+
+
+def test_each_workspace_remembers_its_own(opened, tmp_path):
+    opened.table("tab", pd.DataFrame({"a": [1]}), "c")
+    other = workspace.open_workspace("smoke", results=str(tmp_path / "r"), figures=str(tmp_path / "f"))
+    assert other == opened and other.published == [] and [path.name for path in opened.published] == ["tab.md"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
