@@ -245,8 +245,8 @@ def ordering_note(paper_values: Mapping[Any, float], our_values: Mapping[Any, Su
     """
     if set(paper_values) != set(our_values):
         raise ValueError("paper_values and our_values must have the same settings.")
-    pairs = [sorted(p, key=paper_values.get, reverse=True) for p in combinations(paper_values, 2)]
-    pairs = [(a, b) for a, b in pairs if paper_values[a] != paper_values[b]]
+    ranked = [sorted(p, key=lambda name: paper_values[name], reverse=True) for p in combinations(paper_values, 2)]
+    pairs = [(a, b) for a, b in ranked if paper_values[a] != paper_values[b]]
     if not pairs:
         return f"The paper does not rank these {name}."
     agree = [(a, b) for a, b in pairs if our_values[a]["mean"] > our_values[b]["mean"]]
