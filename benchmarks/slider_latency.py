@@ -71,7 +71,7 @@ def measure(profile: str, times: int) -> dict[str, np.ndarray]:
             time.sleep(4 * REST_S)
             name = f"the sagittal view, which waits {1000 * viewer.REST_S:.0f} ms for the slider to rest"
             found[name] = changes(sagittal, slider, there_and_back, times, REST_S)
-            shown.get_by_label("heat for discs called normal too").check()
+            shown.get_by_label("heatmap for discs called normal too").check()
             for outcome in ("true positive", "false negative"):  # an abnormal disc, which has an outline
                 shown.get_by_label("outcome").select_option(outcome)
                 time.sleep(REST_S)

@@ -1,4 +1,4 @@
-"""Looking through what notebook 01 built: every slice, every disc, and every file that was set aside.
+"""The browser of a dataset: every slice, every disc, and every file that was set aside by notebook 01.
 
 Slices are read from the archive when they are shown, and only a few are kept; a file that is gone is one sentence.
 """
@@ -19,6 +19,7 @@ from lhdlib.data import dataset, dicom, discs, reports, resampling
 from lhdlib.data.splits import SPLITS
 from lhdlib.errors import UserError
 from lhdlib.run.workspace import Workspace
+from lhdlib.show import panel
 from lhdlib.show.note import marked_note
 from lhdlib.show.pictures import grey, image_html, write
 
@@ -32,23 +33,10 @@ MARKS = ((255, 176, 0), (100, 180, 255))  # of a disc's first and second sample
 SLICES, DISCS, REJECTED = "slices", "discs", "rejected files"
 LABELS = ("normal", "abnormal")
 T1_ONLY = "T1, pre-training only"
-STYLE = """<style>
-.lhd-browser .lhd-caption { color: var(--jp-content-font-color1, inherit); max-width: 1060px; }
-.lhd-browser .lhd-caption > .widget-html-content { line-height: 1.5; }
-.lhd-browser table { border-collapse: collapse; color: inherit; font-size: inherit; }
-.lhd-browser th, .lhd-browser td { text-align: left; vertical-align: top; padding: 1px 14px 1px 0;
-  border: 0; line-height: 1.4; overflow-wrap: anywhere; unicode-bidi: isolate; }
-.lhd-browser th { font-weight: 600; white-space: nowrap; }
-.lhd-browser td:last-child { min-width: 14em; }
-.lhd-browser .lhd-message { color: var(--jp-error-color1, #d32f2f); }
-</style>"""
-
-
-# What there is to look at
 
 
 class Catalogue:
-    """The slices, slabs and rejected files of a finished dataset.
+    """Slices, slabs and rejected files of a finished dataset.
 
     Parameters
     ----------
@@ -95,9 +83,7 @@ class Catalogue:
             self.notes = notes.groupby("patient").note.agg("\n".join)
         except UserError as error:
             self.notes, self.remark = pd.Series(dtype=str), str(error)
-        self._threads = (
-            ThreadpoolController()
-        )  # small products: two threads would wait for each other on a busy machine
+        self._threads = ThreadpoolController()  # small products: threads would wait for each other on a busy machine
         self.acquired = lru_cache(maxsize=CACHE)(self._acquired)
 
     def _acquired(self, row: int, size: int, field_of_view_mm: float) -> np.ndarray:
@@ -119,11 +105,11 @@ class Catalogue:
             raise UserError(f"{one.path} cannot be shown ({error}): put the file back into {self.archive}.") from error
 
     def stored(self, row: int) -> np.ndarray:
-        """Slice `row` of the store, shape (W, W), uint8."""
+        """Slice `row` as the store has it, shape (W, W), uint8."""
         return grey(self.data.images[row])
 
     def samples_of(self, *rows: int) -> pd.DataFrame:
-        """The samples that any of these slices is one of the three slices of."""
+        """Samples of which any of these slices is one of the three."""
         samples = self.data.samples
         return samples[samples[dataset.SLICES].isin(rows).any(axis=1)]
 
@@ -133,7 +119,7 @@ class Catalogue:
         return field_of_view_mm / max(one.row_spacing * one["rows"], one.column_spacing * one["columns"]) or 1.0
 
     def slice_facts(self, row: int) -> dict[str, str]:
-        """Where slice `row` lies, and what it is used for."""
+        """Place of slice `row`, and what it is used for, by name."""
         one = self.slices.loc[row]
         slab = self.slabs.loc[one.slab] if one.slab >= 0 else None
         tilt = np.degrees(np.arccos(min(1.0, abs(one.normal_z))))
@@ -154,7 +140,7 @@ class Catalogue:
         }
 
     def slab_facts(self, number: int) -> dict[str, str]:
-        """How the slices of slab `number` lie, and what became of it."""
+        """Slices of slab `number`, and what became of it, by name."""
         slab = self.slabs.loc[number]
         samples = [sample_text(sample) for _, sample in self.samples_of(*slab.rows).iterrows()]
         return {
@@ -173,7 +159,7 @@ def millimetres(value: float) -> str:
 
 
 def sample_text(sample: pd.Series) -> str:
-    """A sample's name, label and place in the splits."""
+    """Name, label and place in the splits of a sample."""
     splits = ", ".join(f"{sample[f'split_{split}']} (split {split!r})" for split in SPLITS)
     return f"sample {sample.part + 1} of {sample.level}, {LABELS[sample.label]}, {splits}"
 
@@ -194,9 +180,9 @@ def _placed(slabs: pd.DataFrame, slices: pd.DataFrame) -> tuple[pd.DataFrame, pd
 
 
 def statuses(slabs: pd.DataFrame, slices: pd.DataFrame, samples: pd.DataFrame, aside: pd.DataFrame) -> pd.Series:
-    """What became of each slab: the label of its samples, or why there are none."""
+    """Status of each slab: the label of its samples, or why there are none."""
     place = ["patient", "study", "level"]
-    reasons = aside.groupby(place).reason.agg(lambda found: "; ".join(dict.fromkeys(found)))
+    reasons = aside.groupby(place).reason.agg(lambda several: "; ".join(dict.fromkeys(several)))
     keys = pd.MultiIndex.from_frame(slabs[place])
     status = pd.Series(reasons.reindex(keys).to_numpy(), slabs.index, dtype=object).fillna("no sample")
     status = status.mask(slabs.weighting == "T1", T1_ONLY)
@@ -208,7 +194,7 @@ def statuses(slabs: pd.DataFrame, slices: pd.DataFrame, samples: pd.DataFrame, a
 
 
 def draw_slice(acquired: np.ndarray | None, stored: np.ndarray, share: float) -> Image.Image:
-    """A slice as acquired, with the square that the dataset keeps, beside the slice as stored.
+    """Draw a slice as acquired, with the square that the dataset keeps, beside the slice as stored.
 
     Parameters
     ----------
@@ -233,7 +219,7 @@ def draw_slice(acquired: np.ndarray | None, stored: np.ndarray, share: float) ->
 
 
 def draw_slab(images: Sequence[np.ndarray | None], samples: Sequence[Sequence[int]]) -> Image.Image:
-    """The slices of a slab, cranial first, with a bar under the three of each sample.
+    """Draw the slices of a slab, cranial first, with a bar under the three of each sample.
 
     Parameters
     ----------
@@ -259,7 +245,7 @@ def draw_slab(images: Sequence[np.ndarray | None], samples: Sequence[Sequence[in
 
 
 def facts_html(facts: Mapping[str, str]) -> str:
-    """Names and values as a table; everything is escaped."""
+    """Table of names and values as HTML, escaped."""
     rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in facts.items())
     return f"<table>{rows}</table>"
 
@@ -267,7 +253,7 @@ def facts_html(facts: Mapping[str, str]) -> str:
 # The widget
 
 
-class DatasetBrowser(widgets.VBox):
+class DatasetBrowser(panel.Panel):
     """Browses a dataset: its slices, its discs, and the files that were rejected.
 
     Parameters
@@ -280,107 +266,106 @@ class DatasetBrowser(widgets.VBox):
         Side of the square that the dataset keeps of a slice (profile, ``data.field_of_view_mm``); 0: all of it.
     """
 
-    def __init__(self, folder: Path, archive: Path, field_of_view_mm: float = 0.0):
+    def __init__(self, folder: Path, archive: Path, *, field_of_view_mm: float = 0.0):
         self.field_of_view_mm = field_of_view_mm
-        self.what = widgets.ToggleButtons(options=[SLICES, DISCS, REJECTED])
+        self.kind = widgets.ToggleButtons(options=[SLICES, DISCS, REJECTED])
         widths = {"patient": 180, "study": 520, "series": 330, "level": 230, "status": 560, "reason": 560}
         self.patient, self.study, self.series, self.level, self.status, self.reason = (
-            widgets.Dropdown(description=name, options=[""], layout=widgets.Layout(width=f"{width}px"))
-            for name, width in widths.items()
+            panel.dropdown(name, width=width) for name, width in widths.items()
         )
         self.selectors = {
             SLICES: [self.patient, self.study, self.series],
             DISCS: [self.level, self.status],
             REJECTED: [self.reason],
         }
-        self.chosen = widgets.HBox(layout=widgets.Layout(flex_flow="row wrap"))
-        self.slider = widgets.IntSlider(min=1, max=1, layout=widgets.Layout(width="560px"))
-        self.picture, self.caption, self.message = (widgets.HTML() for _ in range(3))
-        self.rows: Sequence[int] = []
-        parts = {"slider": self.slider, "picture": self.picture, "caption": self.caption, "message": self.message}
-        for name, part in parts.items():
-            part.add_class(f"lhd-{name}")
-        style = widgets.HTML(STYLE, layout=widgets.Layout(display="none"))
-        super().__init__([style, self.what, self.chosen, *parts.values()])
-        self.add_class("lhd-browser")
+        self.lists = panel.wrapped()
+        self.slider = panel.wide(widgets.IntSlider(min=1, max=1), 560)
+        self.picture, self.caption, self.message = widgets.HTML(), widgets.HTML(), panel.Message()
+        self.rows: Sequence[int] = []  #: what the slider goes through
+        super().__init__(
+            "browser",
+            [self.kind, self.lists, self.slider, self.picture, self.caption, self.message],
+            slider=self.slider,
+            picture=self.picture,
+            caption=self.caption,
+        )
         try:
-            self.catalogue: Catalogue | None = Catalogue(folder, archive)
+            self.catalogue = Catalogue(folder, archive)
         except UserError as error:
-            self.catalogue = None
-            self._say(error)
+            self.message.say(error)
             return
-        self._fill()
+        self._fill_lists()
+        lists = [control for controls in self.selectors.values() for control in controls]
+        self.follow([self.kind, *lists, self.slider])
+        self.update()
 
     @classmethod
     def from_workspace(cls, space: Workspace) -> "DatasetBrowser":
-        """The widget for a run's dataset."""
-        return cls(space.results / "01", space.data_dir, space.profile.data.field_of_view_mm)
+        """Browser of a run's dataset."""
+        return cls(space.results / "01", space.data_dir, field_of_view_mm=space.profile.data.field_of_view_mm)
 
-    def _fill(self) -> None:
-        """Fill the selectors; from here on each change goes down from patient to study, series, slider and picture."""
+    def _fill_lists(self) -> None:
         slabs, rejected = self.catalogue.slabs, self.catalogue.rejected
         levels = [level for level in [*reversed(discs.LEVELS)] if level in set(slabs.level)]
         levels += sorted(set(slabs.level) - set(levels))
         self.level.options = [("all", ""), *((level, level) for level in levels)]
         self.status.options = counted(slabs.status)
         self.reason.options = counted(rejected.kind)
-        self.slider.observe(lambda _: self._show(), "value")
-        self.patient.observe(lambda _: self._list_studies(), "value")
-        self.study.observe(lambda _: self._list_series(), "value")
-        for selector in (self.what, self.series, self.level, self.status, self.reason):
-            selector.observe(lambda _: self._choose(), "value")
         self.patient.options = sorted(self.catalogue.slices.patient.unique())
 
-    def _list_studies(self) -> None:
-        table, patient = self.catalogue.slices, self.patient.value
-        names = sorted(table.study[table.patient == patient].unique())
-        self.study.options = [(name, (patient, name)) for name in names]
+    def refresh(self, changed: widgets.Widget | None = None) -> None:
+        """Give the slider what the selectors leave, and show the one that it stands at."""
+        if changed is not self.slider:
+            kind = self.kind.value
+            self._offer_series()
+            self.lists.children = self.selectors[kind]
+            self.rows = {SLICES: self._slices, DISCS: self._discs, REJECTED: self._pages}[kind]()
+            self.slider.description = {SLICES: "slice", DISCS: "disc", REJECTED: "page"}[kind]
+            self.slider.value, self.slider.max = 1, max(1, len(self.rows))
+        self._show()
 
-    def _list_series(self) -> None:
-        table, (patient, study) = self.catalogue.slices, self.study.value
-        groups = table[(table.patient == patient) & (table.study == study)].groupby(["weighting", "series"])
-        rows = sorted(groups, key=lambda group: (group[0][0] != "T2", group[1].series_number.iloc[0]))
+    def _offer_series(self) -> None:
+        """Offer the chosen patient's studies, and the chosen study's series; equal offers keep the choice."""
+        table = self.catalogue.slices
+        table = table[table.patient == self.patient.value]
+        self.study.options = sorted(table.study.unique())
+        groups = table[table.study == self.study.value].groupby(["weighting", "series"])
+        ordered = sorted(groups, key=lambda group: (group[0][0] != "T2", group[1].series_number.iloc[0]))
         self.series.options = [
-            (f"{weighting}, series {one.series_number.iloc[0]:g} ({len(one)} slices)", (patient, study, series))
-            for (weighting, series), one in rows
+            (f"{weighting}, series {one.series_number.iloc[0]:g} ({len(one)} slices)", series)
+            for (weighting, series), one in ordered
         ]
 
-    def _choose(self) -> None:
-        """Give the slider what the selectors leave, and show the first of it."""
-        what, catalogue = self.what.value, self.catalogue
-        if what == SLICES:
-            table = catalogue.slices
-            table = table[(table[["patient", "study", "series"]] == list(self.series.value)).all(axis=1)]
-            heights = catalogue.slabs.z.reindex(table.slab).to_numpy()  # slabs from the top; slices without one last
-            self.rows = list(table.assign(down=-heights).sort_values(["down", "place"], kind="stable").index)
-        elif what == DISCS:
-            slabs = catalogue.slabs
-            kept = slabs.level.isin([self.level.value] if self.level.value else slabs.level)
-            kept &= slabs.status.isin([self.status.value] if self.status.value else slabs.status)
-            order = ["patient", "study", "weighting", "z"]  # T2 before T1, from the top
-            self.rows = list(slabs[kept].sort_values(order, ascending=[True, True, False, False]).index)
-        else:
-            self.rows = range(0, len(self._rejected()), PAGE)
-        self.chosen.children = self.selectors[what]
-        stays = self.slider.value == 1  # then no event of the slider's own shows it
-        with self.slider.hold_trait_notifications():
-            self.slider.description = {SLICES: "slice", DISCS: "disc", REJECTED: "page"}[what]
-            self.slider.max = max(1, len(self.rows))
-            self.slider.value = 1
-        if stays:
-            self._show()
+    def _slices(self) -> list[int]:
+        """Slices of the chosen series, slabs from the top; slices without one last."""
+        table, chosen = self.catalogue.slices, [self.patient.value, self.study.value, self.series.value]
+        table = table[(table[["patient", "study", "series"]] == chosen).all(axis=1)]
+        heights = self.catalogue.slabs.z.reindex(table.slab).to_numpy()
+        return list(table.assign(down=-heights).sort_values(["down", "place"], kind="stable").index)
+
+    def _discs(self) -> list[int]:
+        """Slabs of the chosen level and status, T2 before T1, from the top."""
+        slabs = self.catalogue.slabs
+        kept = slabs.level.isin([self.level.value] if self.level.value else slabs.level)
+        kept &= slabs.status.isin([self.status.value] if self.status.value else slabs.status)
+        order = ["patient", "study", "weighting", "z"]
+        return list(slabs[kept].sort_values(order, ascending=[True, True, False, False]).index)
+
+    def _pages(self) -> Sequence[int]:
+        """First rejected file of each page."""
+        return range(0, len(self._rejected()), PAGE)
 
     def _rejected(self) -> pd.DataFrame:
         table, kind = self.catalogue.rejected, self.reason.value
         return table[table.kind == kind] if kind else table
 
     def _show(self) -> None:
-        self._say("")
+        self.message.say()
         if not self.rows:
-            self.picture.value, self.caption.value = "", f"There are no {html.escape(self.what.value)} of this kind."
+            self.picture.value, self.caption.value = "", f"There are no {html.escape(self.kind.value)} of this kind."
             return
         row = self.rows[self.slider.value - 1]
-        {SLICES: self._show_slice, DISCS: self._show_disc, REJECTED: self._show_rejected}[self.what.value](row)
+        {SLICES: self._show_slice, DISCS: self._show_disc, REJECTED: self._show_rejected}[self.kind.value](row)
 
     def _read(self, row: int, size: int, field_of_view_mm: float) -> np.ndarray | None:
         """A slice as acquired; None, and a sentence, when its file is gone."""
@@ -388,7 +373,7 @@ class DatasetBrowser(widgets.VBox):
             return self.catalogue.acquired(row, size, field_of_view_mm)
         except UserError as error:
             if not self.message.value:  # one sentence is enough
-                self._say(error)
+                self.message.say(error)
             return None
 
     def _show_slice(self, row: int) -> None:
@@ -407,7 +392,7 @@ class DatasetBrowser(widgets.VBox):
         places = [[rows.index(row) for row in triple if row in rows] for triple in triples]
         picture = draw_slab([self._read(row, TILE, self.field_of_view_mm) for row in rows], places)
         title = f"patient {slab.patient}, {slab.level}, {slab.weighting}: {slab.status}"
-        bars = [f"sample {n + 1}: slices {', '.join(str(p + 1) for p in found)}" for n, found in enumerate(places)]
+        bars = [f"sample {n + 1}: slices {', '.join(str(p + 1) for p in own)}" for n, own in enumerate(places)]
         shown = f"The first {MOST} of {slab.slices} slices" if len(slab.rows) > MOST else "The slab's slices"
         legend = f"{shown}, cranial to caudal; {'a bar marks ' + '; '.join(bars) if bars else 'no sample'}."
         self.picture.value = image_html(picture, f"{title}. {legend}")
@@ -415,7 +400,7 @@ class DatasetBrowser(widgets.VBox):
         noted = f"Note: {marked_note(note, slab.level)}" if note else "There is no note."
         self._describe(title, legend, self.catalogue.slab_facts(number), noted)
         if self.catalogue.remark and not self.message.value:
-            self._say(self.catalogue.remark)
+            self.message.say(self.catalogue.remark)
 
     def _show_rejected(self, start: int) -> None:
         table = self._rejected()
@@ -432,12 +417,8 @@ class DatasetBrowser(widgets.VBox):
         data = f"Data: {self.catalogue.data.info['data_label']}"
         self.caption.value = f"{text}<div><i>{html.escape(data)}</i></div>"
 
-    def _say(self, what: object) -> None:
-        """Show one sentence below the picture; an empty one removes it."""
-        self.message.value = f'<span role="status">{html.escape(str(what))}</span>' if str(what) else ""
-
 
 def counted(values: pd.Series) -> list[tuple[str, str]]:
-    """Options of a selector: all, then each value, with how often it occurs; the most frequent first."""
+    """Options of a list: all, then each value, with how often it occurs; the most frequent first."""
     counts = values.value_counts().sort_index().sort_values(ascending=False, kind="stable")
     return [(f"all ({len(values)})", ""), *((f"{value} ({count})", value) for value, count in counts.items())]

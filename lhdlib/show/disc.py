@@ -1,16 +1,18 @@
-"""What a reader sees of one disc: slices, heat, probability, slice weights, note. The viewer, the atlas and the study
-view draw it with the same functions.
+"""One disc as a reader sees it: slices, heatmap, probability, slice weights, note.
+
+The viewer, the atlas and the page of a study draw it with the same functions.
 """
 
 import html
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 from scipy import ndimage
@@ -24,21 +26,20 @@ from lhdlib.errors import UserError
 from lhdlib.evidence import localise
 from lhdlib.run.workspace import Workspace
 from lhdlib.show.note import marked_note
-from lhdlib.show.slabs import JudgedDiscs, draw_slabs
+from lhdlib.show.slabs import JudgedDiscs, draw_used
 
 OUTCOMES = ("true positive", "false positive", "true negative", "false negative")
 COLOR_MAPS = ("inferno", "magma", "viridis", "cividis")  # perceptually uniform, safe for the colour-blind
-HEATS = ("paper", "classic", "none")
+HEATMAPS = ("paper", "classic", "none")
 POSITIONS = ("cranial", "middle", "caudal")
 CONTOUR = (0, 229, 255)  # of the truth mask: a hue that none of the colour maps has
 BETWEEN = (128, 128, 128)  # slices, on light and dark pages
-SAGITTAL = 420  # longer side of the sagittal view, pixels
 CACHED = 32  # masks, and studies' sagittal images, that are kept
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Discs with the classifier's answer and its heat, all computed once.
+    """Discs with the classifier's answer and its heatmaps, all computed once.
 
     Attributes
     ----------
@@ -48,7 +49,7 @@ class Reading:
         ``patient, level, label, probability, note`` and ``slice_1 .. slice_3``, rows of the store. The label is
         missing where nobody knows it.
     maps, classic : np.ndarray, shape (n, 3, u, v)
-        The paper's heat and classic Grad-CAM, in [0, 1].
+        The paper's heatmaps and classic Grad-CAM, in [0, 1].
     slice_weight : np.ndarray, shape (n, 3)
         Share of each slice; a disc's add up to 1.
     data_label : str
@@ -57,8 +58,8 @@ class Reading:
         From which probability on a disc is called abnormal.
     lesion : callable, optional
         Disc's row -> share of each pixel that the lesion covers, shape (3, W, W); only a phantom has it.
-    slabs : callable, optional
-        Disc's row -> the study's sagittal image (`draw_place`); raises `UserError` where there is none.
+    sagittal : callable, optional
+        Disc's row -> the study's sagittal image (`slabs.draw_used`); raises `UserError` where there is none.
     stamp : mapping
         Of the run (`workspace.Workspace.stamp`): goes into every saved view.
     """
@@ -71,12 +72,12 @@ class Reading:
     data_label: str
     threshold: float = 0.5
     lesion: Callable[[int], np.ndarray] | None = None
-    slabs: Callable[[int], Image.Image] | None = None
+    sagittal: Callable[[int], Image.Image] | None = None
     stamp: Mapping[str, Any] = field(default_factory=dict)
 
     def outcomes(self) -> np.ndarray:
-        """`outcome` of each disc."""
-        return outcome(self.discs.label, self.discs.probability, self.threshold)
+        """One of `OUTCOMES` for each disc; see `outcome`."""
+        return outcome(self.discs.label, self.discs.probability, threshold=self.threshold)
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,13 @@ class Look:
     opacity: float = 0.6  #: of the hottest place, in [0, 1]; cold places stay grey
     color_map: str = "inferno"
     window: tuple[float, float] = (0.0, 1.0)  #: grey values shown as black and as white
-    heat: str = "paper"  #: one of `HEATS`
+    heatmap: str = "paper"  #: one of `HEATMAPS`
     contour: bool = False  #: outline of the truth mask, where there is one
-    always: bool = False  #: heat also where the disc is called normal, for which the paper draws none
+    always: bool = False  #: a heatmap also where the disc is called normal, for which the paper draws none
 
 
 def from_workspace(space: Workspace) -> Reading:
-    """The test discs of a finished run.
+    """Test discs of a finished run.
 
     Raises
     ------
@@ -102,22 +103,22 @@ def from_workspace(space: Workspace) -> Reading:
     path = space.results / "07" / "heatmaps.npz"
     try:
         with np.load(path, allow_pickle=False) as stored:
-            found = {name: stored[name] for name in ("raw", "classic_raw", "slice_weight", "probability", "rows")}
+            arrays = {name: stored[name] for name in ("raw", "classic_raw", "slice_weight", "probability", "rows")}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path} cannot be read: run notebook 07 up to its heatmaps first.") from error
     data = dataset.load_dataset(space.results / "01")
     discs = data.part("test", space.profile.data.split).table
-    if not np.array_equal(discs[SLICES].to_numpy(), found["rows"]):
+    if not np.array_equal(discs[SLICES].to_numpy(), arrays["rows"]):
         raise UserError(f"{path} belongs to another dataset: run notebook 07 again.")
     return Reading(
         data.images,
-        discs.assign(probability=found["probability"]),
-        gradcam.normalise(found["raw"]),
-        gradcam.normalise(found["classic_raw"]),
-        found["slice_weight"],
+        discs.assign(probability=arrays["probability"]),
+        gradcam.normalise(arrays["raw"]),
+        gradcam.normalise(arrays["classic_raw"]),
+        arrays["slice_weight"],
         data.info["data_label"],
         lesion=_lesions(space, data, discs),
-        slabs=_slabs(space, discs, data.slices.path.to_numpy()),
+        sagittal=_sagittal(space, discs, data.slices.path.to_numpy()),
         stamp=space.stamp(),
     )
 
@@ -136,47 +137,28 @@ def _lesions(space: Workspace, data: dataset.Dataset, discs: pd.DataFrame) -> Ca
     return lesion
 
 
-def _slabs(space: Workspace, discs: pd.DataFrame, paths: np.ndarray) -> Callable[[int], Image.Image]:
+def _sagittal(space: Workspace, discs: pd.DataFrame, paths: np.ndarray) -> Callable[[int], Image.Image]:
     @lru_cache(1)
-    def dataset_discs() -> JudgedDiscs:
+    def judged_discs() -> JudgedDiscs:
         return JudgedDiscs(space.results / "01", space.data_dir)
 
     @lru_cache(CACHED)
     def study(patient: str, name: str) -> tuple[pd.DataFrame, SagittalView]:
-        found = dataset_discs()
-        judged = found.judged
-        rows = judged.index[(judged.patient == patient) & (judged.study == name) & (judged.weighting == "T2")]
+        known = judged_discs()
+        table = known.judged
+        rows = table.index[(table.patient == patient) & (table.study == name) & (table.weighting == "T2")]
         if not len(rows):
             raise UserError(f"The dataset has no T2 slab of patient {patient}, {name}: run notebook 01 again.")
-        return found.slabs(rows[0]), found.view(rows[0])
+        return known.slabs(rows[0]), known.view(rows[0])
 
-    def slabs(row: int) -> Image.Image:
+    def sagittal(row: int) -> Image.Image:
         disc = discs.iloc[row]
-        return draw_place(*study(disc.patient, disc.study), paths[disc[SLICES].to_numpy(int)])
+        return draw_used(*study(disc.patient, disc.study), paths[disc[SLICES].to_numpy(int)])
 
-    return slabs
-
-
-def draw_place(slabs: pd.DataFrame, view: SagittalView, used: Sequence[str]) -> Image.Image:
-    """The sagittal image of a study on which the slices that the classifier saw stand out.
-
-    Parameters
-    ----------
-    slabs : pd.DataFrame
-        All T2 slabs of the study, of `discs.group_discs`.
-    view : SagittalView
-        Of these slabs.
-    used : sequence of str
-        The slices' paths, all of one slab.
-    """
-    chosen = next((slab for slab, paths in enumerate(slabs.paths) if used[0] in paths), None)
-    places: list[int] = []
-    if chosen is not None and len(view.cuts[chosen]) == slabs.slices.iloc[chosen]:  # else which cuts are whose?
-        places = [slabs.paths.iloc[chosen].index(path) for path in used]
-    return draw_slabs(view, list(slabs.level), chosen, SAGITTAL, places)
+    return sagittal
 
 
-def outcome(label: np.ndarray, probability: np.ndarray, threshold: float = 0.5) -> np.ndarray:
+def outcome(label: npt.ArrayLike, probability: npt.ArrayLike, *, threshold: float = 0.5) -> np.ndarray:
     """One of `OUTCOMES` for each disc, "called abnormal" or "called normal" where the label is missing."""
     positive = np.asarray(probability) >= threshold
     label = np.asarray(label, float)
@@ -189,20 +171,18 @@ def outcome(label: np.ndarray, probability: np.ndarray, threshold: float = 0.5) 
 # Drawing
 
 
-def has_heat(reading: Reading, row: int, look: Look) -> bool:
-    """Whether `draw_disc` lays heat over this disc."""
-    return look.heat != "none" and (look.always or reading.discs.probability.iloc[row] >= reading.threshold)
+def has_heatmap(reading: Reading, row: int, look: Look) -> bool:
+    """Whether `draw_disc` lays a heatmap over this disc."""
+    return look.heatmap != "none" and (look.always or reading.discs.probability.iloc[row] >= reading.threshold)
 
 
-def draw_disc(reading: Reading, row: int, look: Look = Look(), side: int = 300, gap: int = 0) -> Image.Image:
-    """The three slices, cranial to caudal, above the same slices under their heat.
+def draw_disc(reading: Reading, row: int, look: Look, *, side: int = 300, gap: int = 0) -> Image.Image:
+    """Draw the three slices, cranial to caudal, above the same slices under their heatmap.
 
     Parameters
     ----------
-    reading : Reading
     row : int
         Of the disc.
-    look : Look
     side : int
         Of one slice in the picture, pixels; the picture has 3 x 2 of them.
     gap : int
@@ -217,13 +197,14 @@ def draw_disc(reading: Reading, row: int, look: Look = Look(), side: int = 300, 
     slices = np.asarray(reading.images[reading.discs[SLICES].iloc[row].to_numpy(int)], np.float32)
     above = _strip(_enlarged((slices - low) / max(high - low, 1e-6), side)).convert("RGB")
     below = above.copy()
-    if has_heat(reading, row, look):
-        heat = _strip(gradcam.upsample((reading.maps if look.heat == "paper" else reading.classic)[row], side))
-        colors = heat.copy()
+    if has_heatmap(reading, row, look):
+        maps = reading.maps if look.heatmap == "paper" else reading.classic
+        heatmap = _strip(gradcam.upsample(maps[row], side))
+        colors = heatmap.copy()
         colors.putpalette(
             (mpl.colormaps[look.color_map](np.arange(256))[:, :3] * 255).round().astype(np.uint8).tobytes()
         )
-        below = Image.composite(colors.convert("RGB"), above, heat.point(lambda value: round(value * look.opacity)))
+        below = Image.composite(colors.convert("RGB"), above, heatmap.point(lambda value: round(value * look.opacity)))
     if look.contour and reading.lesion is not None:
         below.paste(CONTOUR, mask=_strip(outline(reading.lesion(row), side)))
     picture = Image.new("RGB", (3 * side + 2 * gap, 2 * side + gap), BETWEEN)
@@ -255,7 +236,7 @@ def _strip(images: np.ndarray) -> Image.Image:
 
 
 def facts(reading: Reading, row: int) -> dict[str, Any]:
-    """What there is to say about a disc, ready for JSON.
+    """Numbers and words about a disc, ready for JSON.
 
     Returns
     -------
@@ -266,6 +247,7 @@ def facts(reading: Reading, row: int) -> dict[str, Any]:
     disc = reading.discs.iloc[row]
     known = lambda name: None if name not in disc or pd.isna(disc[name]) else disc[name]  # noqa: E731
     label, part = known("label"), known("part")
+    judged = outcome([np.nan if label is None else label], [disc.probability], threshold=reading.threshold)
     return {
         "patient": str(disc.patient),
         "study": known("study"),
@@ -275,7 +257,7 @@ def facts(reading: Reading, row: int) -> dict[str, Any]:
         "threshold": reading.threshold,
         "called": "abnormal" if disc.probability >= reading.threshold else "normal",
         "label": None if label is None else ("abnormal" if label else "normal"),
-        "outcome": str(outcome([np.nan if label is None else label], [disc.probability], reading.threshold)[0]),
+        "outcome": str(judged[0]),
         "slice_weight": [float(share) for share in reading.slice_weight[row]],
         "note": known("note"),
         "flag": known("flag"),
@@ -284,7 +266,7 @@ def facts(reading: Reading, row: int) -> dict[str, Any]:
 
 
 def caption(said: Mapping[str, Any]) -> str:
-    """The `facts` of a disc as HTML, escaped; bars and marks also say in words what they show."""
+    """Caption of a disc from its `facts`, as HTML; bars and marks also say in words what they show."""
     label = "label not known" if said["label"] is None else f"label {said['label']} ({said['outcome']})"
     weights = "".join(
         f"<span>{name}</span>{_bar(share, f'{share:.0%}')}"

@@ -11,7 +11,10 @@ MARKS = ("", "background:#dde3ea;color:#222", "background:#ffd45e;color:#222")  
 
 
 def marked_note(note: str, level: str) -> str:
-    """The note as HTML, the words of its findings marked, more strongly at `level` or none; denied ones are struck."""
+    """Note as HTML with the words of its findings marked, denied ones struck.
+
+    Findings at `level`, or at no level, are marked more strongly than those of other discs.
+    """
     strength, denied = np.zeros(len(note), int), np.zeros(len(note), bool)
     for finding in reports.parse_report(note):
         words = slice(finding.start, finding.end)

@@ -1,4 +1,4 @@
-"""What widgets and pages do with a picture: put it into HTML with its description, and write on it."""
+"""Pictures in widgets and pages: as HTML with a description, and with words on them."""
 
 import base64
 import html
@@ -9,15 +9,15 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 
-def data_url(picture: Image.Image, kind: str = "PNG", **options: Any) -> str:
-    """A picture as an address that holds it; the options are those of `PIL.Image.Image.save`."""
+def data_url(picture: Image.Image, kind: str, **options: Any) -> str:
+    """Address that holds the picture itself; the options are those of `PIL.Image.Image.save`."""
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def image_html(picture: Image.Image, alt: str, kind: str = "PNG", **options: Any) -> str:
-    """A picture as an HTML element with its description; it is never scaled up and shrinks with the page.
+def image_html(picture: Image.Image, alt: str, *, kind: str = "PNG", **options: Any) -> str:
+    """HTML element of a picture with its description; it is never scaled up and shrinks with the page.
 
     ipywidgets' Image can carry no description.
     """
@@ -31,6 +31,6 @@ def grey(image: np.ndarray) -> np.ndarray:
     return np.round(np.clip(image.astype(np.float32), 0, 1) * 255).astype(np.uint8)
 
 
-def write(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, color: tuple, **options: Any) -> None:
-    """Text that is legible on any grey."""
-    draw.text(place, text, color, ImageFont.load_default(14), stroke_width=2, stroke_fill="black", **options)
+def write(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, color: tuple[int, ...]) -> None:
+    """Write text that is legible on any grey."""
+    draw.text(place, text, color, ImageFont.load_default(14), stroke_width=2, stroke_fill="black")

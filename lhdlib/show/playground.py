@@ -1,5 +1,6 @@
-"""Playing with the random views of pre-training: two live views of one slice, where they were cut, and which of the
-paper's constraints hold (section "Unsupervised pre-training stage", constraints (1)-(6), Eq. 9-15).
+"""The playground of pre-training's random views: two live views of one slice, where they were cut, and the constraints.
+
+Section "Unsupervised pre-training stage", constraints (1)-(6), Eq. 9-15.
 
 All geometry and all pixels come from `augment`; here they are only measured and drawn.
 """
@@ -18,6 +19,7 @@ from lhdlib.data import dataset
 from lhdlib.errors import UserError
 from lhdlib.profile import Profile
 from lhdlib.run.workspace import Workspace
+from lhdlib.show import panel
 from lhdlib.show.pictures import grey, image_html, write
 
 PANEL, MARGIN = 300, 50  # side of a slice on the screen, and what is seen around it, where there are no pixels; pixels
@@ -28,18 +30,6 @@ CENTER = (255, 255, 255)
 GRID = 64  # points along a side on which the overlap of two crops is measured
 DRAWS = 200  # slices, of which the share of views left as they are is estimated
 NAMES = ("view 1", "view 2")
-STYLE = """<style>
-.lhd-playground .lhd-constraints { color: var(--jp-content-font-color1, inherit); max-width: 1050px; }
-.lhd-playground .lhd-constraints > .widget-html-content { line-height: 1.5; }
-.lhd-playground table { border-collapse: collapse; color: inherit; font-size: inherit; }
-.lhd-playground th, .lhd-playground td { text-align: left; padding: 2px 18px 2px 0; border: 0; font-weight: 400; }
-.lhd-playground thead th { font-weight: 600; }
-.lhd-playground .holds, .lhd-playground .broken { display: inline-block; width: 1.5em; margin-right: .5em;
-  border-radius: 3px; text-align: center; font-weight: 700; color: #fff; }
-.lhd-playground .holds { background: #1b7a3d; }
-.lhd-playground .broken { background: #c62828; }
-.lhd-playground .lhd-message { color: var(--jp-error-color1, #d32f2f); }
-</style>"""
 
 
 # Geometry and constraints
@@ -52,12 +42,12 @@ def corners(box: tuple[float, ...]) -> np.ndarray:
 
 
 def outline(crop: pd.Series) -> np.ndarray:
-    """Where a crop's corners lie in the original slice (Eq. 12), shape (4, 2), pixels."""
+    """Corners of a crop in the original slice (Eq. 12), shape (4, 2), pixels."""
     return augment.rotate_back(corners(crop.box), np.array(crop.center, float), np.float64(crop.angle_deg))
 
 
 def covered(crop: pd.Series, points: np.ndarray) -> np.ndarray:
-    """Which points (m, 2) of the original slice a crop shows, shape (m,)."""
+    """Points (m, 2) of the original slice that a crop shows, as a mask of shape (m,)."""
     x, y = augment.rotate_back(points, np.array(crop.center, float), np.float64(-crop.angle_deg)).T
     x0, y0, x1, y1 = crop.box
     return (x0 <= x) & (x <= x1) & (y0 <= y) & (y <= y1)
@@ -116,7 +106,7 @@ def constraints(crops: pd.DataFrame, size: int, theta_deg: float, min_area: floa
 
 
 def far(outside: float) -> str:
-    """How far a corner lies outside the slice (negative: inside), in words."""
+    """Distance of a corner outside the slice (negative: inside), in words."""
     return f"{abs(outside):.1f} pixels {'outside' if outside > 0 else 'inside'}"
 
 
@@ -143,7 +133,7 @@ def share_skipped(size: int, theta_deg: float, min_area: float, sigma: float) ->
 
 
 def draw_views(image: np.ndarray, views: np.ndarray, crops: pd.DataFrame) -> Image.Image:
-    """The slice with both crops and O drawn, beside the two views.
+    """Draw the slice with both crops and O, beside the two views.
 
     Parameters
     ----------
@@ -205,7 +195,7 @@ def lamp(holds: bool) -> str:
 # The widget
 
 
-class ViewPlayground(widgets.VBox):
+class ViewPlayground(panel.Panel):
     """Sliders for θ, p_crop and σ; two views of one slice as training would see them, and the constraints as lamps.
 
     Parameters
@@ -215,89 +205,81 @@ class ViewPlayground(widgets.VBox):
     profile : Profile
         Where the sliders start, and the range of the blur (section `views`).
     seed : int
-        The first draw; every further one has another seed.
+        Of the first draw; every further one has another seed.
     trouble : str
-        A sentence for the message area.
+        A sentence for the message line.
     """
 
-    def __init__(self, data: dataset.Dataset | None, profile: Profile, seed: int = 0, trouble: str = ""):
-        self.data, self.profile, self.seed, self.number = data, profile, seed, 0
+    def __init__(self, data: dataset.Dataset | None, profile: Profile, *, seed: int = 0, trouble: str = ""):
+        self.data, self.profile, self.seed, self.draw = data, profile, seed, 0
         self.rows = data.pretrain_rows("train") if data else np.empty(0, int)
-        wide, settings = widgets.Layout(width="420px"), profile.views
-        real = lambda name, value, low, high, step, **more: widgets.FloatSlider(  # noqa: E731
-            value=value, min=low, max=high, step=step, description=name, layout=wide, **more
-        )
-        self.slider = widgets.IntSlider(min=1, max=max(1, len(self.rows)), description="slice", layout=wide)
-        self.theta = real("θ (°)", settings.theta_deg, 0, 90, 1, readout_format=".0f")
-        self.min_area = real("p_crop", settings.p_crop, 0, 0.95, 0.05)
-        self.sigma = real("σ (of W)", settings.sigma, 0, 0.5, 0.01)
+        settings = profile.views
+        self.slider = panel.wide(widgets.IntSlider(min=1, max=max(1, len(self.rows)), description="slice"), 420)
+        self.theta = panel.number("θ (°)", settings.theta_deg, 0, 90, 1, readout_format=".0f")
+        self.min_area = panel.number("p_crop", settings.p_crop, 0, 0.95, 0.05)
+        self.sigma = panel.number("σ (of W)", settings.sigma, 0, 0.5, 0.01)
         self.again = widgets.Button(description="another draw", tooltip="New angles, crops, flips and intensities.")
-        self.bare = widgets.Checkbox(description="rotation and crop alone", indent=False)
-        self.turn = real("turn (°)", 0, -45, 45, 1, readout_format=".0f", disabled=True)
-        self.picture, self.table, self.message = (widgets.HTML() for _ in range(3))
-        for name, part in {
-            "slider": self.slider, "picture": self.picture, "constraints": self.table, "message": self.message
-        }.items():  # fmt: skip
-            part.add_class(f"lhd-{name}")
-        style = widgets.HTML(STYLE, layout=widgets.Layout(display="none"))
+        self.bare = panel.switch("rotation and crop alone")
+        self.turn = panel.number("turn (°)", 0, -45, 45, 1, readout_format=".0f", disabled=True)
+        self.picture, self.table, self.message = widgets.HTML(), widgets.HTML(), panel.Message()
         left = widgets.VBox([self.slider, self.theta, self.min_area, self.sigma])
         right = widgets.VBox([self.again, self.bare, self.turn])
-        super().__init__([style, widgets.HBox([left, right]), self.picture, self.table, self.message])
-        self.add_class("lhd-playground")
+        super().__init__(
+            "playground",
+            [widgets.HBox([left, right]), self.picture, self.table, self.message],
+            slider=self.slider,
+            picture=self.picture,
+            constraints=self.table,
+        )
         if not len(self.rows):
-            self.message.value = html.escape(trouble or "The dataset has no slices for pre-training: run notebook 01.")
+            self.message.say(trouble or "The dataset has no slices for pre-training: run notebook 01.")
             return
-        for control in (self.slider, self.theta, self.min_area, self.sigma, self.turn):
-            control.observe(lambda _: self._show(), "value")
-        self.bare.observe(lambda _: self._switch(), "value")
-        self.again.on_click(lambda _: self._draw())
-        self._show()
+        self.follow([self.slider, self.theta, self.min_area, self.sigma, self.bare, self.turn])
+        self.again.on_click(lambda _: self._draw_again())
+        self.update()
 
     @classmethod
     def from_workspace(cls, space: Workspace) -> "ViewPlayground":
-        """The widget for a run's slices and settings."""
+        """Playground of a run's slices and settings."""
         try:
-            return cls(dataset.load_dataset(space.results / "01"), space.profile, space.seed)
+            return cls(dataset.load_dataset(space.results / "01"), space.profile, seed=space.seed)
         except UserError as error:
-            return cls(None, space.profile, space.seed, str(error))
+            return cls(None, space.profile, seed=space.seed, trouble=str(error))
 
-    def _draw(self) -> None:
-        self.number += 1
-        self._show()
-
-    def _switch(self) -> None:
-        self.turn.disabled = not self.bare.value
-        if self.bare.value or not self.turn.value:
-            self._show()
-        else:
-            self.turn.value = 0  # its event shows the views again
+    def _draw_again(self) -> None:
+        self.draw += 1
+        self.update()
 
     def crops(self) -> pd.DataFrame:
-        """Rotation and crop of the two views on show."""
+        """Crops of the two views on show."""
         settings = self.theta.value, self.min_area.value, self.sigma.value
-        rng = np.random.default_rng((self.seed, self.number))  # as `contrastive_views` begins
+        rng = np.random.default_rng((self.seed, self.draw))  # as `contrastive_views` begins
         return turned(augment.sample_crops(rng, 1, self.data.images.shape[1], *settings), self.turn.value)
 
     def views(self) -> np.ndarray:
-        """The two views on show, shape (2, W, W)."""
+        """Views on show, shape (2, W, W)."""
         image = self.image()
         if self.bare.value:
             return bare_views(image, self.crops())
         profile = self.profile.replace(
             views={"theta_deg": self.theta.value, "p_crop": self.min_area.value, "sigma": self.sigma.value}
         )
-        return np.asarray(augment.contrastive_views(image[None, ..., None], (self.seed, self.number), profile))[..., 0]
+        return np.asarray(augment.contrastive_views(image[None, ..., None], (self.seed, self.draw), profile))[..., 0]
 
     def image(self) -> np.ndarray:
-        """The slice on show, shape (W, W)."""
+        """Slice on show, shape (W, W)."""
         return self.data.images[self.rows[self.slider.value - 1]].astype(np.float32)
 
-    def _show(self) -> None:
+    def refresh(self, changed: widgets.Widget | None = None) -> None:
+        """Draw the views and measure the constraints; only bare views can be turned by hand."""
+        self.turn.disabled = not self.bare.value
+        if not self.bare.value:
+            self.turn.value = 0
         crops, size = self.crops(), self.data.images.shape[1]
         table = constraints(crops, size, self.theta.value, self.min_area.value)
         one = self.data.slices.iloc[self.rows[self.slider.value - 1]]
         broken = ", ".join(table.constraint[~table.holds].unique()) or "none"
-        title = f"patient {one.patient}, {one.weighting} slice of the pre-training set, draw {self.number + 1}"
+        title = f"patient {one.patient}, {one.weighting} slice of the pre-training set, draw {self.draw + 1}"
         alt = f"A slice with both crops and the operation centre O, and its two views: {title}; broken: {broken}."
         self.picture.value = image_html(draw_views(self.image(), self.views(), crops), alt)
         skipped = share_skipped(size, self.theta.value, self.min_area.value, self.sigma.value)

@@ -1,4 +1,4 @@
-"""Review of the discs that the build could not decide: what to look at, and a widget that takes the verdicts.
+"""The review of discs that the build could not decide: what to look at, and a widget that takes the verdicts.
 
 Each verdict is on the disk, in the table that the build applies last, before the next disc is shown.
 """
@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lhdlib.data import dicom, discs, labels, overrides, reports, resampling, sagittal
 from lhdlib.errors import UserError
 from lhdlib.run.workspace import Workspace, open_workspace
+from lhdlib.show import panel
 from lhdlib.show.note import marked_note
 from lhdlib.show.pictures import image_html
 from lhdlib.show.slabs import CHOSEN, PANEL, JudgedDiscs, draw_slabs
@@ -33,7 +34,7 @@ KEYS = {
 
 
 class Review(JudgedDiscs):
-    """The discs of a dataset that a person should look at.
+    """Discs of a dataset that a person should look at.
 
     Attributes
     ----------
@@ -51,8 +52,8 @@ class Review(JudgedDiscs):
     def __init__(self, folder: Path, archive: Path):
         super().__init__(folder, archive)
         self.notes = reports.read_notes(self.notes_path)
-        self.doubts = pd.Series("", self.found.index)
-        self._ask(self.found.index)
+        self.doubts = pd.Series("", self.built.index)
+        self._ask(self.built.index)
 
     def _ask(self, rows: pd.Index) -> None:
         self.doubts = self.doubts.copy()
@@ -66,7 +67,7 @@ class Review(JudgedDiscs):
         """Rows that wait for a verdict."""
         return list(self.doubts.index[self.doubts != ""])
 
-    def judge(self, row: int, verdict: str, level: str, who: str, why: str = "") -> None:
+    def judge(self, row: int, verdict: str, level: str, who: str, *, why: str = "") -> None:
         """Keep a verdict; see `overrides.append_verdict`.
 
         Raises
@@ -74,31 +75,31 @@ class Review(JudgedDiscs):
         UserError
             When it cannot be kept, or leaves the label open.
         """
-        disc = self.found.loc[row]
+        disc = self.built.loc[row]
         if verdict == overrides.AS_NOTED:
-            place = self.found.loc[[row]].assign(level=level)
+            place = self.built.loc[[row]].assign(level=level)
             open_label = labels.note_labels(place, self.notes).reason.iloc[0]
             if open_label:
                 raise UserError(f"The note does not say it ({open_label}): choose herniated, normal or exclude.")
         level = level if verdict in overrides.KEPT else ""
         overrides.append_verdict(self.overrides_path, disc, verdict, level, who, why)
         self._judge()
-        self._ask(self.found.index[self.found.patient == disc.patient])
+        self._ask(self.built.index[self.built.patient == disc.patient])
 
     def note(self, row: int) -> str:
-        """The notes about the disc's patient."""
-        patient = self.found.patient[row]
+        """Notes about the disc's patient."""
+        patient = self.built.patient[row]
         return "\n".join(self.notes.note[self.notes.patient == patient].drop_duplicates())
 
     def images(self, row: int) -> list[np.ndarray]:
-        """The slices that samples are made of, cranial to caudal, shape (PANEL, PANEL) each, grey in [0, 1].
+        """Slices that samples are made of, cranial to caudal, shape (PANEL, PANEL) each, grey in [0, 1].
 
         Raises
         ------
         UserError
             When one cannot be read.
         """
-        paths, starts = self.found.paths[row], discs.sample_starts(self.found.slices[row]) or [0]
+        paths, starts = self.built.paths[row], discs.sample_starts(self.built.slices[row]) or [0]
         table = self.slices.set_index("path")
         images = []
         for path in paths[min(starts) : max(starts) + 3]:
@@ -112,7 +113,7 @@ class Review(JudgedDiscs):
 
 
 def open_questions(judged: pd.DataFrame, notes: pd.DataFrame) -> pd.Series:
-    """Why a person should look at each disc; empty for those that are decided or can give no sample.
+    """Reason why a person should look at each disc; empty for those that are decided or can give no sample.
 
     Parameters
     ----------
@@ -128,7 +129,7 @@ def open_questions(judged: pd.DataFrame, notes: pd.DataFrame) -> pd.Series:
 
 
 def draw_review(images: Sequence[np.ndarray], slabs: Image.Image | None) -> Image.Image:
-    """The sagittal view beside at most four slices in reading order, cranial first."""
+    """Draw the sagittal view beside at most four slices in reading order, cranial first."""
     picture = Image.new("RGB", (4 * PANEL, 2 * PANEL))
     if slabs is not None:
         picture.paste(slabs, ((2 * PANEL - slabs.width) // 2, (2 * PANEL - slabs.height) // 2))
@@ -143,7 +144,7 @@ def draw_review(images: Sequence[np.ndarray], slabs: Image.Image | None) -> Imag
 # The widget
 
 
-class ReviewWidget(widgets.VBox):
+class ReviewWidget(panel.Panel):
     """Goes through the discs that wait for a verdict; a click, or a letter and Enter, gives one.
 
     Parameters
@@ -156,12 +157,13 @@ class ReviewWidget(widgets.VBox):
         The reviewer, kept with every verdict; may be filled in later.
     """
 
-    def __init__(self, folder: Path, archive: Path, who: str = ""):
-        self.progress, self.message, self.caption, self.note, self.picture = (widgets.HTML() for _ in range(5))
+    def __init__(self, folder: Path, archive: Path, *, who: str = ""):
+        self.progress, self.caption, self.note, self.picture = (widgets.HTML() for _ in range(4))
+        self.message = panel.Message()
         levels = [("choose", ""), *[(level, level) for level in reversed(discs.LEVELS)]]
-        self.level = widgets.Dropdown(description="level", options=levels)
+        self.level = panel.dropdown("level", levels, width=300)
         self.who = widgets.Text(description="who", value=who, placeholder="name or initials")
-        self.why = widgets.Text(description="why", placeholder="optional", layout=widgets.Layout(width="400px"))
+        self.why = panel.wide(widgets.Text(description="why", placeholder="optional"), 400)
         letters = ", ".join(f"{key} {name}" for key, (name, _, _) in KEYS.items())
         self.key = widgets.Text(
             description="key", placeholder="letter, Enter", tooltip=letters, continuous_update=False
@@ -171,39 +173,46 @@ class ReviewWidget(widgets.VBox):
             button = widgets.Button(description=f"{name} ({key})", button_style=style, tooltip=tooltip)
             button.on_click(lambda _, key=key: self._press(key))
             self.buttons[name] = button
-        self.level.observe(lambda _: self._show_note(), "value")
-        self.key.observe(self._type, "value")
-        self.row: int | None = None
+        self.row: int | None = None  #: the disc on show
         self._view: tuple[tuple[str, str], sagittal.SagittalView] | None = None
         super().__init__(
+            "review",
             [
                 self.progress,
                 self.picture,
                 self.caption,
                 self.note,
-                widgets.HBox([self.level, self.who, self.why]),
-                widgets.HBox([*self.buttons.values()]),
+                panel.wrapped(self.level, self.who, self.why),
+                panel.wrapped(*self.buttons.values()),
                 self.key,
                 self.message,
-            ]
+            ],
+            picture=self.picture,
+            caption=self.caption,
         )
         try:
-            self.review: Review | None = Review(folder, archive)
+            self.review = Review(folder, archive)
         except UserError as error:
-            self.review = None
-            self._say(error)
+            self.message.say(error)
             return
         lost = len(self.review.unmatched)
         if lost:
-            self._say(
+            self.message.say(
                 f"{lost} earlier verdicts match no slab of this dataset: their slices have changed or are not here."
             )
-        self._go(next(iter(self.review.pending() or self.review.items()), None))
+        self.follow([self.level])
+        self.key.observe(self._type, "value")
+        self.go(next(iter(self.review.pending() or self.review.items()), None))
 
     @classmethod
-    def from_workspace(cls, space: Workspace, who: str = "") -> "ReviewWidget":
-        """The widget for a run's dataset."""
-        return cls(space.results / "01", space.data_dir, who)
+    def from_workspace(cls, space: Workspace, *, who: str = "") -> "ReviewWidget":
+        """Review of a run's dataset."""
+        return cls(space.results / "01", space.data_dir, who=who)
+
+    def go(self, row: int | None) -> None:
+        """Show a disc; None when there is nothing to review."""
+        self.row = row
+        self.update()
 
     def _type(self, change: dict) -> None:
         letter = change["new"].strip().lower()
@@ -212,74 +221,72 @@ class ReviewWidget(widgets.VBox):
             self._press(letter)
 
     def _press(self, key: str) -> None:
-        """What a button or its letter does."""
-        if self.review is None or self.row is None:
+        """Do what a button or its letter says."""
+        if self.row is None:
             return
         if key not in KEYS:
-            self._say(f"The letters are {', '.join(KEYS)}.")
+            self.message.say(f"The letters are {', '.join(KEYS)}.")
             return
         name = KEYS[key][0]
-        self._say("")
+        self.message.say()
         if name == "back":
             before = [row for row in self.review.items() if row < self.row]
-            self._go((before or self.review.items() or [self.row])[-1])
+            self.go((before or self.review.items() or [self.row])[-1])
             return
         if name != "skip":
             try:
-                self.review.judge(self.row, name, self.level.value, self.who.value, self.why.value)
+                self.review.judge(self.row, name, self.level.value, self.who.value, why=self.why.value)
             except UserError as error:
-                self._say(error)
+                self.message.say(error)
                 return
             self.why.value = ""
         waiting = [row for row in self.review.pending() if row != self.row]
         after = [row for row in waiting if row > self.row]
-        self._go(next(iter(after or waiting), self.row))
+        self.go(next(iter(after or waiting), self.row))
 
-    def _go(self, row: int | None) -> None:
-        self.row = row
+    def refresh(self, changed: widgets.Widget | None = None) -> None:
+        """Show the disc of `row`; another level marks other words of its note."""
+        if changed is None:
+            self._show_progress()
+        if self.row is None:
+            return
+        if changed is None:
+            disc = self.review.judged.loc[self.row]
+            self.level.value = disc.level if disc.level in discs.LEVELS else ""
+            self._show_caption(disc)
+            self._show_picture(self.row, disc)
+        note = self.review.note(self.row)
+        self.note.value = f"Note: {marked_note(note, self.level.value)}" if note else "There is no note."
+
+    def _show_progress(self) -> None:
         items, pending = self.review.items(), self.review.pending()
         left = f"{len(pending)} of {len(items)} to review" if items else "Nothing to review"
         done = "" if pending else ": run notebook 01 again, which applies the verdicts" if items else ""
         self.progress.value = f"<b>{left}</b>{done}."
-        if row is None:
-            return
-        disc = self.review.judged.loc[row]
-        self.level.value = disc.level if disc.level in discs.LEVELS else ""
+
+    def _show_caption(self, disc: pd.Series) -> None:
         verdict = f"; verdict so far: {disc.verdict}" * bool(disc.verdict)
-        question = self.review.doubts[row] or disc.found_flag or "decided"
+        question = self.review.doubts[self.row] or disc.found_flag or "decided"
         place = f"patient {disc.patient}, {disc.level}, {disc.slices} slices, study {disc.study}"
         self.caption.value = f"<b>{html.escape(place)}</b>{html.escape(f': {question}{verdict}')}"
-        self._show_note()
-        self._show_picture(row)
 
-    def _show_note(self) -> None:
-        if self.review is not None and self.row is not None:
-            note = self.review.note(self.row)
-            self.note.value = f"Note: {marked_note(note, self.level.value)}" if note else "There is no note."
-
-    def _show_picture(self, row: int) -> None:
+    def _show_picture(self, row: int, disc: pd.Series) -> None:
         images, drawn = [], None
         try:
             images = self.review.images(row)
         except UserError as error:
-            self._say(error)
+            self.message.add(error)
         try:
             slabs = self.review.slabs(row)
-            study = (slabs.patient.iloc[0], slabs.study.iloc[0])
+            study = (disc.patient, disc.study)
             if self._view is None or self._view[0] != study:  # a study's discs follow each other
                 self._view = study, self.review.view(row)
-            drawn = draw_slabs(self._view[1], list(slabs.level), slabs.index.get_loc(row))
+            drawn = draw_slabs(self._view[1], list(slabs.level), chosen=slabs.index.get_loc(row))
         except UserError as error:
-            self._say(error)
-        disc = self.review.judged.loc[row]
+            self.message.add(error)
         seen = "a sagittal image with its study's T2 slices as lines" if drawn else "no sagittal image"
         alt = f"Disc {disc.level} of patient {disc.patient}: {seen}, and {len(images)} of its slices, cranial first."
         self.picture.value = image_html(draw_review(images, drawn), alt)
-
-    def _say(self, what: object) -> None:
-        """Show a sentence below those already there; an empty one removes them."""
-        text = html.escape(str(what))
-        self.message.value = f"{self.message.value}<br>{text}" if text and self.message.value else text
 
 
 # The command

@@ -15,13 +15,11 @@ PANEL = 300  # side of one slice on the screen, pixels; the sagittal image has t
 GAMMA = 0.6  # of sagittal images: far from the coil, which lies behind the back, they are dark
 LINE, CHOSEN = (80, 150, 220), (255, 160, 40)  # colours of slices' lines, and of those that the picture is about
 THIN, THICK = 1, 3  # their widths, pixels: the difference does not rest on colour alone
-
-
-# What there is to look at and to review
+SAGITTAL = 420  # longer side of the sagittal image beside a disc, pixels
 
 
 class JudgedDiscs:
-    """The discs of a dataset under the verdicts given so far, and their places on sagittal images.
+    """Discs of a dataset under the verdicts given so far, and their places on sagittal images.
 
     Parameters
     ----------
@@ -32,6 +30,8 @@ class JudgedDiscs:
 
     Attributes
     ----------
+    built : pd.DataFrame
+        All discs as notebook 01 built them.
     judged : pd.DataFrame
         All discs as the verdicts so far have them, of `overrides.apply_overrides`.
     unmatched : pd.DataFrame
@@ -47,7 +47,7 @@ class JudgedDiscs:
         self.archive = Path(archive)
         self.notes_path = dataset.find_notes(self.archive)
         self.overrides_path = self.notes_path.with_name(overrides.NAME)
-        self.found = dataset.load_discs(Path(folder))
+        self.built = dataset.load_discs(Path(folder))
         text = {"path": str, "patient": str, "plane": str}
         self.slices = files.read_table(Path(folder) / "slices.csv", dtype=text)
         self.rejected = files.read_table(Path(folder) / "rejected.csv", dtype=text)
@@ -55,7 +55,7 @@ class JudgedDiscs:
 
     def _judge(self) -> None:
         verdicts = overrides.read_overrides(self.overrides_path)
-        self.judged, self.unmatched = overrides.apply_overrides(self.found, verdicts)
+        self.judged, self.unmatched = overrides.apply_overrides(self.built, verdicts)
 
     def slabs(self, row: int) -> pd.DataFrame:
         """All T2 slabs of the disc's study, as the verdicts so far have them."""
@@ -64,7 +64,7 @@ class JudgedDiscs:
         return self.judged[same & (self.judged.weighting == "T2")]
 
     def view(self, row: int) -> sagittal.SagittalView:
-        """The study's sagittal image with the places of its `slabs`; see `sagittal.sagittal_view`."""
+        """Sagittal image of the disc's study with the places of its `slabs`."""
         return sagittal.sagittal_view(self.archive, self.slabs(row), self.slices, self.rejected)
 
 
@@ -74,15 +74,15 @@ class JudgedDiscs:
 def draw_slabs(
     view: sagittal.SagittalView,
     names: Sequence[str],
+    *,
     chosen: int | None = None,
     size: int = 2 * PANEL,
     used: Sequence[int] | None = None,
 ) -> Image.Image:
-    """A sagittal image with every slab's slices as lines and its level beside them.
+    """Draw every slab's slices as lines on the sagittal image, and its level beside them.
 
     Parameters
     ----------
-    view : SagittalView
     names : sequence of str
         Of the view's slabs.
     chosen : int, optional
@@ -113,8 +113,27 @@ def draw_slabs(
     return picture
 
 
-def show_slabs(folder: Path, archive: Path, patient: str, study: str | None = None) -> Image.Image:
-    """A study's T2 slabs as lines on its sagittal image.
+def draw_used(slabs: pd.DataFrame, view: sagittal.SagittalView, used: Sequence[str]) -> Image.Image:
+    """Draw a study's slabs so that the slices that the classifier saw stand out.
+
+    Parameters
+    ----------
+    slabs : pd.DataFrame
+        All T2 slabs of the study, of `discs.group_discs`.
+    view : SagittalView
+        Of these slabs.
+    used : sequence of str
+        The slices' paths, all of one slab.
+    """
+    chosen = next((slab for slab, paths in enumerate(slabs.paths) if used[0] in paths), None)
+    places: list[int] = []
+    if chosen is not None and len(view.cuts[chosen]) == slabs.slices.iloc[chosen]:  # else which cuts are whose?
+        places = [slabs.paths.iloc[chosen].index(path) for path in used]
+    return draw_slabs(view, list(slabs.level), chosen=chosen, size=SAGITTAL, used=places)
+
+
+def show_slabs(folder: Path, archive: Path, patient: str, *, study: str | None = None) -> Image.Image:
+    """Draw a study's T2 slabs as lines on its sagittal image.
 
     Parameters
     ----------
@@ -132,10 +151,10 @@ def show_slabs(folder: Path, archive: Path, patient: str, study: str | None = No
     UserError
         When there is no such study, or no sagittal image that its slabs cut.
     """
-    found = JudgedDiscs(folder, archive)
-    t2 = found.judged[(found.judged.weighting == "T2") & (found.judged.patient == patient)]
+    discs = JudgedDiscs(folder, archive)
+    t2 = discs.judged[(discs.judged.weighting == "T2") & (discs.judged.patient == patient)]
     chosen = t2 if study is None else t2[t2.study == study]
     if chosen.empty:
         raise UserError(f"The dataset has no T2 disc of patient {patient!r} in that study: see slices.csv in {folder}.")
     row = chosen.study.sort_values(kind="stable").index[0]
-    return draw_slabs(found.view(row), list(found.slabs(row).level))
+    return draw_slabs(discs.view(row), list(discs.slabs(row).level))

@@ -1,13 +1,12 @@
-"""What a finished run makes of one study: every disc with its probability and heatmap, or the reason it was not read.
+"""A DICOM study read by a finished run: every disc with its probability and heatmap, or the reason it was not read.
 
-A whole DICOM study is read, no slice picked by hand: ``lhdlib study DIR --run results/demo``. It goes the way of the
-dataset; its labels are not known, and nothing of it is kept in the run's datasets.
+No slice is picked by hand: ``lhdlib study DIR --run results/demo``. The study goes the way of the dataset; its labels
+are not known, and nothing of it is kept in the run's datasets.
 """
 
 import argparse
 import html
 import re
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,7 +27,8 @@ from lhdlib.errors import UserError
 from lhdlib.model import encoder
 from lhdlib.run import stale, workspace
 from lhdlib.show import atlas
-from lhdlib.show.disc import Reading, draw_place
+from lhdlib.show.disc import Reading
+from lhdlib.show.slabs import draw_used
 
 NEEDED = ("01", "03", "04")  # notebooks whose results are read
 NOT_READ, TRAINED = "not read", "slices of it trained the classifier"
@@ -41,7 +41,7 @@ COLUMNS = ["level", "slices", "probability", "called", *WEIGHTS, "flag"]
 
 @dataclass(frozen=True)
 class Run:
-    """What a finished run leaves for the reading of other studies.
+    """Model of a finished run, for the reading of other studies.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Run:
         Slices (m, W, W, 1) -> features and feature maps.
     weights : np.ndarray, shape (3, d)
     bias : float
-        The linear unit of the first seed, as in notebook 07.
+        The linear classifier of the first seed, as in notebook 07.
     stamp : dict
         Of the run; ``data`` names the data that trained it.
     training : frozenset
@@ -137,7 +137,7 @@ def open_run(folder: str | Path) -> Run:
     return Run(folder, profile, encoder.extractor(model), weights, bias, stamp, training)
 
 
-def read_study(folder: str | Path, run: Run, progress: bool = False) -> Study:
+def read_study(folder: str | Path, run: Run, *, progress: bool = False) -> Study:
     """Read the one study in a folder.
 
     Verdicts of a review are not asked for: they belong to an archive, and this study need not be in one.
@@ -184,7 +184,7 @@ def read_study(folder: str | Path, run: Run, progress: bool = False) -> Study:
             explained.classic,
             explained.slice_weight,
             label,
-            slabs=_slabs(folder, found, slices, rejected, list(paths)),
+            sagittal=_sagittal(folder, found, slices, rejected, list(paths)),
             stamp={"model trained on" if name == "data" else name: value for name, value in run.stamp.items()},
         ),
         table=table,
@@ -195,11 +195,16 @@ def read_study(folder: str | Path, run: Run, progress: bool = False) -> Study:
 
 
 def warning(trained_on: str, study: str) -> str:
-    """What the two data labels say about the probabilities, one or two sentences."""
+    """One or two sentences on how the model's training data and the study's data agree."""
     said = f"Model trained on: {trained_on}."
     if (PHANTOM in trained_on) == (PHANTOM in study):
         return said
-    return f"{said} This study is another kind of thing ({study}): its probabilities mean nothing."
+    mismatch = (
+        "real and the model has seen only the phantom"
+        if PHANTOM in trained_on
+        else "a phantom and the model has seen only patients"
+    )
+    return f"{said} This study is {mismatch}: do not interpret its probabilities."
 
 
 def _one_study(slices: pd.DataFrame, rejected: pd.DataFrame, folder: Path) -> pd.DataFrame:
@@ -266,10 +271,10 @@ def _explain(run: Run, images: np.ndarray, rows: np.ndarray) -> gradcam.Explaine
     return gradcam.explain(run.extractor, images, rows, run.weights, run.bias)
 
 
-def _slabs(
+def _sagittal(
     folder: Path, found: pd.DataFrame, slices: pd.DataFrame, rejected: pd.DataFrame, used: Sequence[Sequence[str]]
 ) -> Callable[[int], Image.Image]:
-    """`Reading.slabs` of a study in `folder`; `used` are the paths of each row's slices."""
+    """`Reading.sagittal` of a study in `folder`; `used` are the paths of each row's slices."""
     inside = lambda path: f"{folder.name}/{path}"  # noqa: E731  `folder` may be the study's own, which paths must name
     slabs = found.assign(paths=found.paths.map(lambda paths: tuple(map(inside, paths))))
     named = [table.assign(path=table.path.map(inside)) for table in (slices, rejected)]
@@ -278,7 +283,7 @@ def _slabs(
     def view() -> sagittal.SagittalView:
         return sagittal.sagittal_view(folder.parent, slabs, *named)
 
-    return lambda row: draw_place(slabs, view(), [*map(inside, used[row])])
+    return lambda row: draw_used(slabs, view(), [*map(inside, used[row])])
 
 
 # What is written
@@ -331,7 +336,12 @@ def save_study(study: Study, folder: str | Path) -> tuple[Path, Path]:
     page, table = folder / "study.html", folder / "study.csv"
     try:
         atlas.write_atlas(
-            study.reading, page, study.reading.stamp, "Heatmaps of one study", study.warning, details(study)
+            study.reading,
+            page,
+            study.reading.stamp,
+            title="Heatmaps of one study",
+            warning=study.warning,
+            details=details(study),
         )
         files.write_table(table, study.table.assign(trained_on=study.trained_on))
     except OSError as error:
@@ -339,28 +349,18 @@ def save_study(study: Study, folder: str | Path) -> tuple[Path, Path]:
     return page, table
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0, 2 (a mistake to mend) or 130 (interrupted)."""
-    parser = argparse.ArgumentParser(prog="python -m lhdlib.show.study", description=__doc__.splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``lhdlib study``."""
     parser.add_argument("folder", metavar="DIR", type=Path, help="a DICOM study")
     default = workspace.results_dir("demo")
     parser.add_argument("--run", metavar="DIR", type=Path, default=default, help="of a finished run (results/demo)")
     parser.add_argument("--out", metavar="DIR", type=Path, help="gets page and table; without it, RUN/studies/<DIR>")
-    args = parser.parse_args(argv)
-    try:
-        run = open_run(args.run)
-        study = read_study(args.folder, run, progress=True)
-        written = save_study(study, args.out or out_folder(args.run, args.folder))
-    except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted: nothing was written.", file=sys.stderr)
-        return 130
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read the study, write page and table, and print the table."""
+    study = read_study(args.folder, open_run(args.run), progress=True)
+    written = save_study(study, args.out or out_folder(args.run, args.folder))
     print(f"\n{study.warning}\n{atlas.NOT_CLINICAL}\n\n{shown_table(study).to_string(index=False)}\n")
     print("\n".join([set_aside_line(study), *map(str, written)]))
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""The ipywidgets viewer: a slider over the test discs with slices, heatmaps, probability, note and sagittal view."""
+"""The viewer: a slider over discs with slices, heatmaps, probability, note and sagittal view."""
 
 import asyncio
 import html
@@ -18,10 +18,10 @@ from PIL.PngImagePlugin import PngInfo
 from lhdlib import cache, files
 from lhdlib.errors import UserError
 from lhdlib.run.workspace import Workspace
-from lhdlib.show import atlas, study
+from lhdlib.show import atlas, panel, study
 from lhdlib.show.disc import (
     COLOR_MAPS,
-    HEATS,
+    HEATMAPS,
     OUTCOMES,
     POSITIONS,
     Look,
@@ -30,14 +30,14 @@ from lhdlib.show.disc import (
     draw_disc,
     facts,
     from_workspace,
-    has_heat,
+    has_heatmap,
 )
 from lhdlib.show.pictures import image_html
 
 SIDE = 180  # of one slice on the screen, pixels
 GAP = 4  # between the slices
 HEADS = (
-    f"<div style='display:grid;grid-template-columns:repeat(3, {SIDE}px);column-gap:{GAP}px;text-align:center'>"
+    f"<div class='lhd-heads' style='grid-template-columns:repeat(3, {SIDE}px);column-gap:{GAP}px'>"
     + "".join(f"<span>{name}</span>" for name in POSITIONS)
     + "</div>"
 )
@@ -49,81 +49,77 @@ FACTS = ("model trained on", "profile", "seed", "commit")  # of the stamp, writt
 TEXT, PAPER, INK = 14, (255, 255, 255), (64, 64, 64)  # size of these words in pixels, and what they stand on
 
 
-def orders(found: Reading) -> dict[str, np.ndarray]:
-    """Ways to go through the discs: name -> rows of `found.discs`, the first to be shown first.
+def orders(reading: Reading) -> dict[str, np.ndarray]:
+    """Ways to go through the discs: name -> rows of `reading.discs`, the first to be shown first.
 
     "error" is how far the probability lies on the wrong side; discs without a label come last.
     """
-    probability = found.discs.probability.to_numpy()
-    wrong = np.abs(probability - found.discs.label.to_numpy(float))
+    probability = reading.discs.probability.to_numpy()
+    wrong = np.abs(probability - reading.discs.label.to_numpy(float))
     keys = {
         "as listed": np.arange(len(probability)),
         "probability": -probability,
         "error": np.where(np.isnan(wrong), np.inf, -wrong),
-        "largest slice weight": -found.slice_weight.max(axis=1),
+        "largest slice weight": -reading.slice_weight.max(axis=1),
     }
     return {name: np.argsort(key, kind="stable") for name, key in keys.items()}
 
 
-class HeatmapViewer(widgets.VBox):
+class HeatmapViewer(panel.Panel):
     """Slider over discs, with selectors, controls of the picture, and a button that saves what is shown.
 
     Everything was computed before: a move draws one disc. The slider takes the arrow keys once it has the focus.
 
     Parameters
     ----------
-    found : Reading
     folder : Path, optional
         Where views are saved; without it there is no button.
     """
 
-    def __init__(self, found: Reading, folder: Path | None = None):
-        self.reading, self.folder = found, folder
-        self.outcomes, self.orders = found.outcomes(), orders(found)
-        self.chosen = np.arange(len(found.discs))
+    def __init__(self, reading: Reading, *, folder: Path | None = None):
+        self.reading, self.folder = reading, folder
+        self.outcomes, self.orders = reading.outcomes(), orders(reading)
+        self.chosen = np.arange(len(reading.discs))  #: rows of the discs that the selectors leave, in their order
         self._waiting: asyncio.TimerHandle | None = None
-        self._selectors()
-        self._looks()
-        self.picture, self.sagittal = widgets.HTML(), widgets.HTML()
+        self._make_selectors()
+        self._make_looks()
+        self.picture, self.sagittal, self.place = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.caption = widgets.HTML(layout=widgets.Layout(flex="1 1 320px", min_width="320px", margin="0 0 0 16px"))
-        self.message, self.place = widgets.HTML(), widgets.HTML()
-        classes = {
-            self: "lhd-viewer",
-            self.slider: "lhd-slider",
-            self.outcome: "lhd-outcome",
-            self.picture: "lhd-picture",
-            self.sagittal: "lhd-sagittal",
-            self.caption: "lhd-caption",
-            self.message: "lhd-message",
-            self.place: "lhd-place",
-            self.save: "lhd-save",
-        }
+        self.message = panel.Message()
         super().__init__(
+            "viewer",
             [
-                _wrapped([self.outcome, self.level, self.patient, self.order]),
+                panel.wrapped(*self.selectors),
                 widgets.HBox([self.previous, self.slider, self.next, self.place, self.play]),
                 self.message,
-                _wrapped([self.picture, self.caption]),
-                _wrapped([self.heat, self.color_map, self.opacity, self.window]),
-                _wrapped([self.always, self.contour, self.save]),
+                panel.wrapped(self.picture, self.caption),
+                panel.wrapped(self.heatmap, self.color_map, self.opacity, self.window),
+                panel.wrapped(self.always, self.contour, self.save),
                 self.sagittal,
-            ]
+            ],
+            slider=self.slider,
+            outcome=self.outcome,
+            picture=self.picture,
+            sagittal=self.sagittal,
+            caption=self.caption,
+            place=self.place,
+            save=self.save,
         )
-        for part, name in classes.items():
-            part.add_class(name)
-        self._select()
+        looks = (self.heatmap, self.color_map, self.opacity, self.window, self.always, self.contour)
+        self.follow([*self.selectors, self.slider, *looks])
+        self.update()
 
     @classmethod
     def from_workspace(cls, space: Workspace) -> widgets.Widget:
-        """The viewer of a finished run; one sentence in its place where the run has no heatmaps."""
+        """Viewer of a finished run; one sentence in its place where the run has no heatmaps."""
         try:
-            return cls(from_workspace(space), space.results / "07" / "views")
+            return cls(from_workspace(space), folder=space.results / "07" / "views")
         except UserError as error:
-            return _alone(error)
+            return panel.alone(error)
 
     @classmethod
     def from_study(cls, folder: str | Path, run: str | Path) -> widgets.Widget:
-        """The viewer of one DICOM study as a finished run reads it, and below it all discs, read or not.
+        """Viewer of one DICOM study as a finished run reads it, and below it all discs, read or not.
 
         One sentence in its place where the study or the run cannot be read, or no disc gives three slices.
 
@@ -142,54 +138,44 @@ class HeatmapViewer(widgets.VBox):
                     f"{folder} has no disc that can be read ({reasons or 'none found'}): name another study."
                 )
         except UserError as error:
-            return _alone(error)
-        view = cls(found.reading, study.out_folder(run, folder) / "views")
+            return panel.alone(error)
+        view = cls(found.reading, folder=study.out_folder(run, folder) / "views")
         warning = f"<p><b>{html.escape(found.warning)}</b> {atlas.NOT_CLINICAL}</p>"
         return widgets.VBox([widgets.HTML(warning), view, widgets.HTML(study.details(found))])
 
-    def _selectors(self) -> None:
+    def _make_selectors(self) -> None:
         discs = self.reading.discs
-        self.slider = widgets.IntSlider(
-            description="disc", min=0, max=0, readout=False, layout=widgets.Layout(width="480px")
-        )
+        self.slider = panel.wide(widgets.IntSlider(description="disc", min=0, max=0, readout=False), 480)
         self.previous, self.next = (
-            widgets.Button(icon=icon, tooltip=tip, layout=widgets.Layout(width="40px"))
+            panel.wide(widgets.Button(icon=icon, tooltip=tip), 40)
             for icon, tip in (("chevron-left", "the disc before"), ("chevron-right", "the next disc"))
         )
+        self.previous.on_click(lambda _: self._step(-1))
+        self.next.on_click(lambda _: self._step(1))
         self.play = widgets.Play(min=0, max=0, interval=700, show_repeat=False, description="play through the discs")
         widgets.jslink((self.play, "value"), (self.slider, "value"))
         judged = OUTCOMES if discs.label.notna().any() else ()
-        self.outcome = _dropdown("outcome", [ALL, *dict.fromkeys([*judged, *self.outcomes])])
-        self.level = _dropdown("level", [ALL, *sorted(set(discs.level))])
-        self.patient = _dropdown("patient", [ALL, *sorted(set(discs.patient.astype(str)))])
-        self.order = _dropdown("sorted by", list(self.orders))
-        for part in (self.outcome, self.level, self.patient, self.order):
-            part.observe(self._select, "value")
-        self.slider.observe(self._show, "value")
-        self.previous.on_click(lambda _: self._step(-1))
-        self.next.on_click(lambda _: self._step(1))
+        self.outcome = panel.dropdown("outcome", [ALL, *dict.fromkeys([*judged, *self.outcomes])])
+        self.level = panel.dropdown("level", [ALL, *sorted(set(discs.level))])
+        self.patient = panel.dropdown("patient", [ALL, *sorted(set(discs.patient.astype(str)))])
+        self.order = panel.dropdown("sorted by", self.orders)
+        self.selectors = (self.outcome, self.level, self.patient, self.order)
 
-    def _looks(self) -> None:
+    def _make_looks(self) -> None:
         default = Look()
-        self.heat = _dropdown("heat", HEATS, default.heat)
-        self.color_map = _dropdown("colours", COLOR_MAPS, default.color_map)
-        self.opacity = widgets.FloatSlider(description="opacity", value=default.opacity, min=0, max=1, step=0.05)
+        self.heatmap = panel.dropdown("heatmap", HEATMAPS, value=default.heatmap)
+        self.color_map = panel.dropdown("colours", COLOR_MAPS, value=default.color_map)
+        self.opacity = panel.number("opacity", default.opacity, 0, 1, 0.05, width=300)
         self.window = widgets.FloatRangeSlider(
             description="window", value=default.window, min=0, max=1.5, step=0.05, readout_format=".2f"
         )
-        self.always = widgets.Checkbox(
-            description="heat for discs called normal too", value=default.always, indent=False
-        )
-        self.contour = widgets.Checkbox(
-            description="outline of the lesion (truth)", value=default.contour, indent=False
-        )
+        self.always = panel.switch("heatmap for discs called normal too", value=default.always)
+        self.contour = panel.switch("outline of the lesion (truth)", value=default.contour)
         self.contour.layout.display = None if self.reading.lesion else "none"
         self.save = widgets.Button(
             description="save this view", icon="download", tooltip="PNG, and its numbers as JSON"
         )
         self.save.layout.display = None if self.folder else "none"
-        for part in (self.heat, self.color_map, self.opacity, self.window, self.always, self.contour):
-            part.observe(self._show, "value")
         self.save.on_click(self._save)
 
     def look(self) -> Look:
@@ -198,7 +184,7 @@ class HeatmapViewer(widgets.VBox):
             opacity=self.opacity.value,
             color_map=self.color_map.value,
             window=tuple(self.window.value),
-            heat=self.heat.value,
+            heatmap=self.heatmap.value,
             contour=self.contour.value,
             always=self.always.value,
         )
@@ -207,71 +193,76 @@ class HeatmapViewer(widgets.VBox):
         """Row of the disc that is shown; None when the selection is empty."""
         return int(self.chosen[self.slider.value]) if len(self.chosen) else None
 
-    def _step(self, by: int) -> None:
-        self.slider.value = int(np.clip(self.slider.value + by, self.slider.min, self.slider.max))
+    def refresh(self, changed: widgets.Widget | None = None) -> None:
+        """Choose the discs that the selectors leave, from the first one on, and draw the one at the slider."""
+        if changed is None or changed in self.selectors:
+            self.chosen = self._selected()
+            last = max(0, len(self.chosen) - 1)
+            self.slider.value, self.slider.max, self.play.max = 0, last, last
+        self._show()
 
-    def _select(self, _change: Any = None) -> None:
-        discs, wanted = self.reading.discs, np.ones(len(self.reading.discs), bool)
+    def _selected(self) -> np.ndarray:
+        discs, order = self.reading.discs, self.orders[self.order.value]
+        wanted = np.ones(len(discs), bool)
         for part, values in ((self.outcome, self.outcomes), (self.level, discs.level), (self.patient, discs.patient)):
             if part.value != ALL:
                 wanted &= np.asarray(values, str) == part.value
-        order = self.orders[self.order.value]
-        self.chosen = order[wanted[order]]
-        last = max(0, len(self.chosen) - 1)
-        self.slider.unobserve(self._show, "value")
-        self.slider.value, self.slider.max, self.play.max = 0, last, last
-        self.slider.observe(self._show, "value")
-        self._show()
+        return order[wanted[order]]
 
-    def _show(self, _change: Any = None) -> None:
-        row, message = self.row(), ""
+    def _step(self, by: int) -> None:
+        self.slider.value = int(np.clip(self.slider.value + by, self.slider.min, self.slider.max))
+
+    def _show(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
+        row = self.row()
         if row is None:
             self.picture.value = self.sagittal.value = self.caption.value = self.place.value = ""
-            self.message.value = _sentence("No disc fits this selection: choose 'all' in one of the lists.")
+            self.message.say("No disc fits this selection: choose 'all' in one of the lists.")
             return
+        self.message.say()
         said, look = facts(self.reading, row), self.look()
-        heat = has_heat(self.reading, row, look)
+        heatmap = has_heatmap(self.reading, row, look)
         try:
-            picture = draw_disc(self.reading, row, look, SIDE, GAP)
-            scale = _scale(look.color_map) if heat else ""
-            self.picture.value = HEADS + image_html(picture, _alt(said, heat), **SCREEN) + scale
+            picture = draw_disc(self.reading, row, look, side=SIDE, gap=GAP)
+            scale = _scale(look.color_map) if heatmap else ""
+            self.picture.value = HEADS + image_html(picture, _alt(said, heatmap), **SCREEN) + scale
         except UserError as error:
-            self.picture.value, message = "", _sentence(error)
+            self.picture.value = ""
+            self.message.say(error)
         self.place.value = f"{self.slider.value + 1} of {len(self.chosen)}"
         self.caption.value = f"<div aria-live='polite' style='line-height:1.4'>{caption(said)}</div>"
-        self.message.value = message
-        self._show_slabs_at_rest(row, said["level"])
+        self._show_sagittal_at_rest(row, said["level"])
 
-    def _show_slabs_at_rest(self, row: int, level: str) -> None:
+    def _show_sagittal_at_rest(self, row: int, level: str) -> None:
         """Once the slider rests, since the first look at a patient reads files; at once outside a kernel."""
         try:
-            self._waiting = asyncio.get_running_loop().call_later(REST_S, self._show_slabs, row, level)
+            self._waiting = asyncio.get_running_loop().call_later(REST_S, self._show_sagittal, row, level)
         except RuntimeError:
-            self._show_slabs(row, level)
+            self._show_sagittal(row, level)
 
-    def _show_slabs(self, row: int, level: str) -> None:
-        if self.reading.slabs is None:
+    def _show_sagittal(self, row: int, level: str) -> None:
+        if self.reading.sagittal is None:
             return
         try:
             alt = f"Sagittal view with the slices of disc {level} as lines."
-            self.sagittal.value = f"{image_html(self.reading.slabs(row), alt, **SCREEN)}<div>{LINES}</div>"
+            self.sagittal.value = f"{image_html(self.reading.sagittal(row), alt, **SCREEN)}<div>{LINES}</div>"
         except UserError as error:
-            self.sagittal.value, self.message.value = "", self.message.value or _sentence(error)
+            self.sagittal.value = ""
+            self.message.add(error)
 
     def _save(self, _button: Any = None) -> None:
         row = self.row()
-        if row is None:
+        if row is None or self.folder is None:
             return
         try:
             path = save_view(self.reading, row, self.look(), self.folder)
-            self.message.value = f"<span>Saved {html.escape(str(path))} and its numbers beside it.</span>"
+            self.message.say(f"Saved {path} and its numbers beside it.", role="status")
         except (UserError, OSError) as error:
-            self.message.value = _sentence(f"The view was not saved: {error}")
+            self.message.say(f"The view was not saved: {error}")
 
 
-def save_view(found: Reading, row: int, look: Look, folder: Path) -> Path:
+def save_view(reading: Reading, row: int, look: Look, folder: Path) -> Path:
     """Write a disc's picture as PNG and its facts, look, stamp and maps as JSON; returns the picture's path.
 
     The data's label is drawn below the slices, the stamp is inside both files. What differs in anything has another
@@ -282,16 +273,16 @@ def save_view(found: Reading, row: int, look: Look, folder: Path) -> Path:
     UserError
         When the disk is full, or the truth has no mask that fits a slice.
     """
-    said, stamp = facts(found, row), dict(found.stamp)
-    maps = {"paper": found.maps[row].tolist(), "classic": found.classic[row].tolist()}
+    said, stamp = facts(reading, row), dict(reading.stamp)
+    maps = {"paper": reading.maps[row].tolist(), "classic": reading.classic[row].tolist()}
     numbers = {**said, "look": asdict(look), "stamp": stamp, "maps": maps}
-    name = f"disc{row:04d}-{said['patient']}-{said['level']}-{look.heat}-{cache.content_key(numbers)[:8]}"
+    name = f"disc{row:04d}-{said['patient']}-{said['level']}-{look.heatmap}-{cache.content_key(numbers)[:8]}"
     path = folder / f"{''.join(c if c.isalnum() or c in '-.' else '_' for c in name)}.png"
     label = f"Data: {said['data']}."
     made = " · ".join(f"{key} {stamp[key]}" for key in FACTS if key in stamp)
-    picture = _labelled(draw_disc(found, row, look), [label, made])
+    picture = _labelled(draw_disc(reading, row, look), [label, made])
     inside = PngInfo()
-    inside.add_text("Description", f"{_alt(said, has_heat(found, row, look))} {label}")
+    inside.add_text("Description", f"{_alt(said, has_heatmap(reading, row, look))} {label}")
     inside.add_text("Comment", json.dumps(stamp, sort_keys=True))
     with files.replacing(path) as temporary:
         picture.save(temporary, pnginfo=inside)
@@ -312,19 +303,8 @@ def _labelled(picture: Image.Image, texts: Sequence[str]) -> Image.Image:
     return sheet
 
 
-def _dropdown(name: str, options: Any, value: str | None = None) -> widgets.Dropdown:
-    options = list(options)
-    return widgets.Dropdown(
-        description=name, options=options, value=value or options[0], layout=widgets.Layout(width="220px")
-    )
-
-
-def _wrapped(parts: list[widgets.Widget]) -> widgets.HBox:
-    return widgets.HBox(parts, layout=widgets.Layout(flex_flow="row wrap"))
-
-
-def _alt(said: dict[str, Any], heat: bool) -> str:
-    below = "under their heat" if heat else "again, without heat"
+def _alt(said: dict[str, Any], heatmap: bool) -> str:
+    below = "under their heatmap" if heatmap else "again, without heatmap"
     return (
         f"Three slices of disc {said['level']} of patient {said['patient']}, and below the same {below}; "
         f"probability {said['probability']:.2f}, {said['outcome']}."
@@ -332,18 +312,7 @@ def _alt(said: dict[str, Any], heat: bool) -> str:
 
 
 def _scale(color_map: str) -> str:
-    """What the colours mean, below the picture."""
+    """Meaning of the colours, below the picture."""
     colors = ", ".join(mpl.colors.to_hex(color) for color in mpl.colormaps[color_map](np.linspace(0, 1, 9)))
-    bar = f"display:inline-block;width:120px;height:0.7em;background:linear-gradient(90deg, {colors})"
-    return f"<div>cold <span style='{bar}'></span> hot, of the slice's own maximum</div>"
-
-
-def _alone(error: UserError) -> widgets.HTML:
-    """A sentence in the place of a viewer."""
-    message = widgets.HTML(_sentence(error))
-    message.add_class("lhd-message")
-    return message
-
-
-def _sentence(text: object) -> str:
-    return f"<span role='alert'>{html.escape(str(text))}</span>"
+    ramp = f"<span class='lhd-ramp' style='background:linear-gradient(90deg, {colors})'></span>"
+    return f"<div>cold {ramp} hot, of the slice's own maximum</div>"

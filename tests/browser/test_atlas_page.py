@@ -84,7 +84,7 @@ def test_the_filter_keeps_one_outcome(page, written):
         assert len(seen) == count and page.get_by_role("button", name="Next").is_disabled()
 
 
-def test_opacity_and_heat_of_normal_discs(page):
+def test_opacity_and_heatmap_of_normal_discs(page):
     shown = page.locator("#heat")
     page.locator("#order").select_option("low")
     before = page.locator("#disc").screenshot()

@@ -145,20 +145,20 @@ def test_the_viewer_plays(viewer, table):
 OPACITY = 1  # place of the slider
 
 
-def test_the_viewers_opacity_and_kinds_of_heat(viewer):
-    viewer.root.get_by_label("heat for discs called normal too").check()
+def test_the_viewers_opacity_and_kinds_of_heatmap(viewer):
+    viewer.root.get_by_label("heatmap for discs called normal too").check()
     pictures = [viewer.look()[0]]
     for act in (
         lambda: viewer.press("ArrowLeft", OPACITY),
-        lambda: viewer.choose("heat", "classic"),
-        lambda: viewer.choose("heat", "none"),
-        lambda: viewer.choose("heat", "paper"),
+        lambda: viewer.choose("heatmap", "classic"),
+        lambda: viewer.choose("heatmap", "none"),
+        lambda: viewer.choose("heatmap", "paper"),
         lambda: viewer.press("ArrowRight", OPACITY),
     ):
         act()
         pictures.append(lab.until_changed(lambda: viewer.look()[0], pictures[-1]))
     assert pictures[-1] == pictures[0] and len(set(pictures)) == 4 and pictures[4] == pictures[1]
-    viewer.root.get_by_label("heat for discs called normal too").uncheck()
+    viewer.root.get_by_label("heatmap for discs called normal too").uncheck()
 
 
 def test_the_sagittal_view_follows_the_slider(viewer):

@@ -88,7 +88,7 @@ def test_it_holds_every_disc_as_the_viewer_shows_it(tmp_path):
         assert disc["outcome"] == said["outcome"] and disc["called"] == said["called"]
         assert disc["probability"] == pytest.approx(said["probability"], abs=1e-4)
         assert disc["error"] == pytest.approx(abs(reading.discs.label[row] - said["probability"]), abs=1e-4)
-        drawn = np.asarray(readings.draw_disc(reading, row, readings.Look(opacity=1, always=True), done.side))
+        drawn = np.asarray(readings.draw_disc(reading, row, readings.Look(opacity=1, always=True), side=done.side))
         for name, wanted in zip(("slices", "heat"), np.split(drawn.astype(int), 2), strict=True):
             found = pixels(disc[name])
             assert found.shape == wanted.shape == (done.side, 3 * done.side, 3)
@@ -99,10 +99,10 @@ def test_it_holds_every_disc_as_the_viewer_shows_it(tmp_path):
 def test_laying_the_heat_over_the_slices_is_drawing_with_that_opacity():
     reading = make_reading()
     for row in range(4):
-        grey, hot = np.split(np.asarray(readings.draw_disc(reading, row, atlas.LOOK, 64)).astype(float), 2)
+        grey, hot = np.split(np.asarray(readings.draw_disc(reading, row, atlas.LOOK, side=64)).astype(float), 2)
         for opacity in (0, 0.3, 0.6, 1):
             look = dataclasses.replace(atlas.LOOK, opacity=opacity)
-            wanted = np.split(np.asarray(readings.draw_disc(reading, row, look, 64)).astype(float), 2)[1]
+            wanted = np.split(np.asarray(readings.draw_disc(reading, row, look, side=64)).astype(float), 2)[1]
             assert np.abs((1 - opacity) * grey + opacity * hot - wanted).max() <= 2
 
 
@@ -126,9 +126,9 @@ def test_text_from_files_stays_text(tmp_path):
         make_reading(note=HOSTILE, patient=HOSTILE, level=HOSTILE, flag=HOSTILE), data_label=HOSTILE
     )
     plain = written(make_reading(), tmp_path)[2]
-    stamp = {HOSTILE: HOSTILE.replace("\ud800", "")}
-    stamp = {key.replace("\ud800", ""): value for key, value in stamp.items()}
-    path = atlas.write_atlas(reading, tmp_path / "hostile.html", stamp, *[HOSTILE.replace("\ud800", "")] * 2).path
+    plain_text = HOSTILE.replace("\ud800", "")
+    stamp = {plain_text: plain_text}
+    path = atlas.write_atlas(reading, tmp_path / "hostile.html", stamp, title=plain_text, warning=plain_text).path
     page = _Page(path.read_text(encoding="utf-8"))
     assert [tag for tag, _ in page.elements] == [tag for tag, _ in plain.elements]
     assert len(page.scripts) == 2 and page.scripts[1] == plain.scripts[1]
@@ -204,9 +204,9 @@ def test_five_thousand_discs_stay_below_ten_megabytes(tmp_path, monkeypatch):
     reading = make_reading(5000, note="L4-L5 and L5-S1 disc bulges compress the thecal sac.")
 
     def slices(reading, row, side, quality):
-        return {name: "data:image/webp;base64," + "A" * round(share * side * quality) for name, share in shares}
+        return {name: "data:image/webp;base64," + "A" * round(share * side**2 * quality) for name, share in shares}
 
-    shares = (("slices", 0.7), ("heat", 0.4))
+    shares = (("slices", 0.01), ("heat", 0.005))
     monkeypatch.setattr(atlas, "_slices", slices)
     done, text, page = written(reading, tmp_path)
     assert 8e6 < done.path.stat().st_size <= 10e6
@@ -217,7 +217,7 @@ def test_five_thousand_discs_stay_below_ten_megabytes(tmp_path, monkeypatch):
 def test_a_failure_leaves_the_earlier_page(tmp_path, monkeypatch):
     done, text, _ = written(make_reading(), tmp_path)
 
-    def fail(*_):
+    def fail(*_, **__):
         raise UserError("The slice store is gone.")
 
     monkeypatch.setattr(readings, "draw_disc", fail)

@@ -31,7 +31,7 @@ def copy(built, tmp_path):  # noqa: F811
 
 
 def opened(place) -> browser.DatasetBrowser:
-    return browser.DatasetBrowser(place.folder, place.archive, FIELD)
+    return browser.DatasetBrowser(place.folder, place.archive, field_of_view_mm=FIELD)
 
 
 def shown(view: browser.DatasetBrowser) -> np.ndarray:
@@ -54,7 +54,7 @@ def all_slices(view: browser.DatasetBrowser):
     """Every slice on show, series by series."""
     for patient in view.patient.options:
         view.patient.value = patient
-        for _, study in view.study.options:
+        for study in view.study.options:
             view.study.value = study
             for _, series in view.series.options:
                 view.series.value = series
@@ -66,7 +66,7 @@ def table(place, name: str) -> pd.DataFrame:
 
 
 def sentence(view: browser.DatasetBrowser) -> str:
-    text = re.fullmatch(r'<span role="status">([^<]+\.)</span>', view.message.value)[1]
+    text = re.fullmatch(r'<span role="alert">([^<]+\.)</span>', view.message.value)[1]
     assert "Traceback" not in text
     return html.unescape(text)
 
@@ -139,7 +139,7 @@ def test_facts_are_those_of_the_tables_and_headers(built):  # noqa: F811
 
 def test_discs_are_filtered_and_marked(built):  # noqa: F811
     view = opened(built)
-    view.what.value = browser.DISCS
+    view.kind.value = browser.DISCS
     slabs, samples, aside = (table(built, name) for name in ("discs", "samples", "set_aside"))
     assert view.slider.max == len(slabs)
     counts = {value: int(re.search(r"\((\d+)\)$", name)[1]) for name, value in view.status.options}
@@ -166,7 +166,7 @@ def test_discs_are_filtered_and_marked(built):  # noqa: F811
 
 def test_a_bar_marks_the_slices_of_each_sample(built):  # noqa: F811
     view = opened(built)
-    view.what.value = browser.DISCS
+    view.kind.value = browser.DISCS
     samples, slabs, slices = (table(built, name) for name in ("samples", "discs", "slices"))
     t2 = slabs[slabs.weighting == "T2"].set_index(["patient", "level"])
     seen = set()
@@ -194,8 +194,8 @@ def test_rejected_files_are_counted_and_all_within_reach(built, copy):  # noqa: 
     many.append({"path": "b", "patient": "b", "plane": "", "reason": ""})
     rejected = pd.concat([rejected, pd.DataFrame(many)])
     rejected.to_csv(copy / "rejected.csv", index=False)
-    view = browser.DatasetBrowser(copy, built.archive, FIELD)
-    view.what.value = browser.REJECTED
+    view = browser.DatasetBrowser(copy, built.archive, field_of_view_mm=FIELD)
+    view.kind.value = browser.REJECTED
     counts = {value: int(re.search(r"\((\d+)\)$", name)[1]) for name, value in view.reason.options}
     kinds = rejected.reason.str.split(":").str[0].replace("", "no reason recorded")
     assert counts == kinds.value_counts().to_dict() | {"": len(rejected)} and counts["too large"] == 60
@@ -220,12 +220,12 @@ def test_hostile_names_are_shown_as_text(built, copy):  # noqa: F811
         if file.stem == "rejected":
             named.loc[0, ["path", "reason"]] = HOSTILE, f"{HOSTILE}: </td><script>"
         named.to_csv(file, index=False)
-    view = browser.DatasetBrowser(copy, built.archive, FIELD)
+    view = browser.DatasetBrowser(copy, built.archive, field_of_view_mm=FIELD)
     texts = []
     for what in (browser.SLICES, browser.DISCS, browser.REJECTED):
-        view.what.value = what
+        view.kind.value = what
         texts += [view.picture.value, view.caption.value, view.message.value]
-    assert view.study.value[1] == HOSTILE  # a selector shows text as text
+    assert view.study.value == HOSTILE  # a selector shows text as text
     everything = "".join(texts)
     assert everything.count(html.escape("<img src=x")) >= 4 and "&lt;script&gt;" in everything
     assert "<script" not in everything and "<img src=x" not in everything
@@ -239,9 +239,9 @@ def test_hostile_names_are_shown_as_text(built, copy):  # noqa: F811
 def test_a_missing_file_is_one_sentence_and_the_store_is_still_shown(built, tmp_path):  # noqa: F811
     archive = tmp_path / "archive"
     shutil.copytree(built.archive, archive)
-    view = browser.DatasetBrowser(built.folder, archive, FIELD)
+    view = browser.DatasetBrowser(built.folder, archive, field_of_view_mm=FIELD)
     files = [facts(view)["file"] for _ in positions(view)]
-    view = browser.DatasetBrowser(built.folder, archive, FIELD)
+    view = browser.DatasetBrowser(built.folder, archive, field_of_view_mm=FIELD)
     (archive / files[1]).unlink()
     (archive / files[2]).write_bytes(b"no image")
     whole = shown(opened(built))
@@ -253,19 +253,19 @@ def test_a_missing_file_is_one_sentence_and_the_store_is_still_shown(built, tmp_
         else:
             assert view.message.value == ""
     assert (shown(view) == whole).all()
-    view.what.value = browser.DISCS
+    view.kind.value = browser.DISCS
     assert view.message.value == "" or sentence(view)
     broken = [bool(view.message.value) for _ in positions(view)]
     assert sum(broken) == 1  # the disc that both slices belong to
 
 
 def test_without_archive_or_notes_the_store_is_browsed(built, tmp_path):  # noqa: F811
-    view = browser.DatasetBrowser(built.folder, tmp_path / "gone", FIELD)
+    view = browser.DatasetBrowser(built.folder, tmp_path / "gone", field_of_view_mm=FIELD)
     assert "put the file back" in sentence(view) and shown(view).max() > 200
     shutil.copytree(built.archive / "01_MRI_Data", tmp_path / "half" / "01_MRI_Data")
-    view = browser.DatasetBrowser(built.folder, tmp_path / "half", FIELD)
+    view = browser.DatasetBrowser(built.folder, tmp_path / "half", field_of_view_mm=FIELD)
     assert view.message.value == ""
-    view.what.value = browser.DISCS
+    view.kind.value = browser.DISCS
     assert "notes" in sentence(view) and "There is no note" in view.caption.value and shown(view).max() > 200
 
 
@@ -273,9 +273,9 @@ def test_without_archive_or_notes_the_store_is_browsed(built, tmp_path):  # noqa
 def test_a_damaged_dataset_is_one_sentence(built, copy, name):  # noqa: F811
     for damage in (b"", b"a,b\n1,2\n", None):
         (copy / name).unlink() if damage is None else (copy / name).write_bytes(damage)
-        view = browser.DatasetBrowser(copy, built.archive, FIELD)
+        view = browser.DatasetBrowser(copy, built.archive, field_of_view_mm=FIELD)
         assert "notebook" in sentence(view) and view.picture.value == ""
-        view.what.value = browser.DISCS
+        view.kind.value = browser.DISCS
         view.slider.value = 1
 
 
@@ -293,8 +293,8 @@ def test_a_slab_of_many_slices_says_how_many_are_shown(built, copy):  # noqa: F8
     paths = [path for text in slabs.paths[t1] for path in text.split("//")]
     slabs.loc[t1[0], ["paths", "slices", "spacing"]] = "//".join(paths), str(len(paths)), ""
     slabs.drop(t1[1:]).to_csv(copy / "discs.csv", index=False)
-    view = browser.DatasetBrowser(copy, built.archive, FIELD)
-    view.what.value, view.status.value = browser.DISCS, browser.T1_ONLY
+    view = browser.DatasetBrowser(copy, built.archive, field_of_view_mm=FIELD)
+    view.kind.value, view.status.value = browser.DISCS, browser.T1_ONLY
     assert len(paths) > browser.MOST and f"The first {browser.MOST} of {len(paths)} slices" in view.caption.value
     assert shown(view).shape[:2] == (4 * (TILE + GAP) - GAP, 5 * (TILE + GAP) - GAP)
     assert facts(view)["slices"] == f"{len(paths)}, not stated from slice to slice"
@@ -305,7 +305,7 @@ def test_browsing_leaves_nothing_behind(built):  # noqa: F811
     view.catalogue._acquired = None  # all that is read goes through the small cache
     widgets, cache = len(widget._instances), view.catalogue.acquired
     for what in (browser.SLICES, browser.DISCS, browser.REJECTED, browser.SLICES):
-        view.what.value = what
+        view.kind.value = what
         for value in range(1, min(6, view.slider.max) + 1):
             view.slider.value = value
     assert len(widget._instances) == widgets

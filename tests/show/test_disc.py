@@ -20,16 +20,16 @@ from lhdlib.show.disc import (
     COLOR_MAPS,
     CONTOUR,
     OUTCOMES,
-    SAGITTAL,
     Look,
     Reading,
     caption,
     draw_disc,
     facts,
     from_workspace,
-    has_heat,
+    has_heatmap,
     outcome,
 )
+from lhdlib.show.slabs import SAGITTAL
 
 DISCS, SIZE, CELLS = 40, 64, 4
 BESIDE = ["slice_1", "slice_2", "slice_3"]
@@ -68,7 +68,7 @@ def found():
 
 
 def pixels(found: Reading, row: int, look: Look | None = None, side: int = 100) -> np.ndarray:
-    picture = np.asarray(draw_disc(found, row, look or Look(), side))
+    picture = np.asarray(draw_disc(found, row, look or Look(), side=side))
     assert picture.shape == (2 * side, 3 * side, 3) and picture.dtype == np.uint8
     return picture.astype(int)
 
@@ -76,7 +76,7 @@ def pixels(found: Reading, row: int, look: Look | None = None, side: int = 100) 
 def test_the_outcome_follows_label_and_threshold():
     label, probability = np.array([1, 0, 0, 1]), np.array([0.5, 0.9, 0.49, 0.1])
     assert list(outcome(label, probability)) == list(OUTCOMES)
-    assert list(outcome(label, probability, 0.05)) == [
+    assert list(outcome(label, probability, threshold=0.05)) == [
         "true positive",
         "false positive",
         "false positive",
@@ -88,7 +88,7 @@ def test_the_outcome_follows_label_and_threshold():
 
 def test_the_upper_row_is_the_slices_and_without_heat_the_lower_is_too(found):
     positive = int(found.discs.probability.argmax())
-    for look in (Look(opacity=0), Look(heat="none")):
+    for look in (Look(opacity=0), Look(heatmap="none")):
         shown = pixels(found, positive, look, SIZE)
         assert (shown == shown[..., :1]).all() and (shown[:SIZE] == shown[SIZE:]).all()
         slices = found.images[found.discs[BESIDE].iloc[positive].to_numpy()].astype(float)
@@ -101,7 +101,7 @@ def test_the_upper_row_is_the_slices_and_without_heat_the_lower_is_too(found):
 def test_the_heat_is_blended_in_as_written(found, heat, color_map):
     """Against the blending written out in floating point."""
     positive = int(found.discs.probability.argmax())
-    shown = pixels(found, positive, Look(opacity=0.7, color_map=color_map, heat=heat), SIZE)
+    shown = pixels(found, positive, Look(opacity=0.7, color_map=color_map, heatmap=heat), SIZE)
     maps = {"paper": found.maps, "classic": found.classic}[heat]
     hot = np.concatenate(list(gradcam.upsample(maps[positive], SIZE)), axis=1)
     grey = shown[:SIZE] / 255
@@ -113,17 +113,17 @@ def test_the_heat_is_blended_in_as_written(found, heat, color_map):
 def test_the_paper_draws_no_heat_for_discs_called_normal_unless_asked(found):
     for row in range(DISCS):
         called = found.discs.probability[row] >= found.threshold
-        assert has_heat(found, row, Look()) == called
+        assert has_heatmap(found, row, Look()) == called
         shown = pixels(found, row)
         assert ((shown[:100] != shown[100:]).any()) == called
         assert (pixels(found, row, Look(always=True))[100:] != shown[:100]).any()
-    assert not has_heat(found, 0, Look(heat="none", always=True))
+    assert not has_heatmap(found, 0, Look(heatmap="none", always=True))
 
 
 def test_a_gap_moves_the_slices_apart_and_nothing_else(found):
     row, side, gap = int(found.discs.probability.argmax()), 50, 6
-    joined = np.asarray(draw_disc(found, row, Look(), side))
-    apart = np.asarray(draw_disc(found, row, Look(), side, gap))
+    joined = np.asarray(draw_disc(found, row, Look(), side=side))
+    apart = np.asarray(draw_disc(found, row, Look(), side=side, gap=gap))
     starts = [[k * (side + gap) + np.arange(side) for k in range(n)] for n in (2, 3)]
     lines, columns = (np.concatenate(part) for part in starts)
     assert np.array_equal(apart[np.ix_(lines, columns)], joined)
@@ -135,20 +135,20 @@ def test_a_gap_moves_the_slices_apart_and_nothing_else(found):
 def test_window_and_level(found):
     flat = replace(found, images=np.full_like(found.images, 0.5), lesion=None)
     for window, grey in {(0.0, 1.0): 128, (0.0, 0.5): 255, (0.5, 1.0): 0, (0.25, 0.75): 128, (0.25, 1.25): 64}.items():
-        shown = pixels(flat, 0, Look(window=window, heat="none"))
+        shown = pixels(flat, 0, Look(window=window, heatmap="none"))
         assert np.abs(shown - grey).max() <= 1
 
 
 def test_the_outline_lies_on_the_lesions_edge(found):
-    with_outline = pixels(found, 0, Look(heat="none", contour=True), SIZE)
-    without = pixels(found, 0, Look(heat="none"), SIZE)
+    with_outline = pixels(found, 0, Look(heatmap="none", contour=True), SIZE)
+    without = pixels(found, 0, Look(heatmap="none"), SIZE)
     changed = (with_outline != without).any(axis=-1)
     assert not changed[:SIZE].any()
     assert (with_outline[changed] == CONTOUR).all()
     inside = found.lesion(0)[0] > 0.5
     edge = inside & ~ndimage.binary_erosion(inside)
     assert np.array_equal(changed[SIZE:, :SIZE], edge)
-    assert np.array_equal(pixels(replace(found, lesion=None), 0, Look(heat="none", contour=True), SIZE), without)
+    assert np.array_equal(pixels(replace(found, lesion=None), 0, Look(heatmap="none", contour=True), SIZE), without)
 
 
 def test_color_maps_grow_lighter_with_heat():
@@ -217,8 +217,8 @@ def test_a_run_is_read_as_notebook_07_left_it(smoke, tmp_path):
     for row in range(len(rows)):
         assert np.array_equal(found.lesion(row), covers[row])
         assert facts(found, row)["study"] == found.discs.study[row]
-    slabs = {found.slabs(row).tobytes() for row in range(len(rows))}
-    assert len(slabs) > 1 and max(found.slabs(0).size) == SAGITTAL
+    sagittal = {found.sagittal(row).tobytes() for row in range(len(rows))}
+    assert len(sagittal) > 1 and max(found.sagittal(0).size) == SAGITTAL
 
 
 def test_what_is_missing_is_one_sentence(smoke, tmp_path):
@@ -246,4 +246,4 @@ def test_without_the_archive_the_sagittal_view_is_one_sentence(smoke, tmp_path):
     found = from_workspace(space)
     assert found.lesion is None
     with pytest.raises(UserError):
-        found.slabs(0)
+        found.sagittal(0)

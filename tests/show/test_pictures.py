@@ -41,7 +41,7 @@ def test_a_picture_keeps_its_pixels_its_size_and_its_description(picture):
 def test_options_reach_the_encoder(picture):
     sizes = []
     for quality in (95, 10):
-        _, found = element(pictures.image_html(picture, ALT, "JPEG", quality=quality))
+        _, found = element(pictures.image_html(picture, ALT, kind="JPEG", quality=quality))
         assert found.format == "JPEG" and found.size == picture.size
         sizes.append(len(pictures.data_url(picture, "JPEG", quality=quality)))
     assert sizes[1] < sizes[0] / 2

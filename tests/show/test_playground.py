@@ -17,7 +17,7 @@ from lhdlib import augment, profile
 from lhdlib.data.dataset import Dataset
 from lhdlib.run import workspace
 from lhdlib.show import playground
-from lhdlib.show.pictures import append, grey
+from lhdlib.show.pictures import grey
 
 SIZE, SLICES = 32, 6
 SETTINGS = profile.load("smoke")
@@ -266,9 +266,9 @@ def test_every_control_changes_what_is_shown(view):
     moves = [("slider", 2), ("theta", 40), ("min_area", 0.2), ("sigma", 0.4), ("bare", True), ("turn", 20)]
     for name, value in moves:
         getattr(view, name).value = value
-        append(view.picture.value)
+        pictures.append(view.picture.value)
     view.again.click()
-    append(view.picture.value)
+    pictures.append(view.picture.value)
     assert len(set(pictures)) == len(moves) + 2
     assert view.slider.max == SLICES - 1  # the held-out slice is not for training
 

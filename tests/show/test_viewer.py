@@ -45,7 +45,7 @@ def source(view: HeatmapViewer) -> bytes:
 
 def is_shown(view: HeatmapViewer, row: int) -> bool:
     """Whether the picture is this disc's as the controls want it (JPEG blurs a little)."""
-    wanted = np.asarray(draw_disc(view.reading, row, view.look(), viewer.SIDE, viewer.GAP)).astype(float)
+    wanted = np.asarray(draw_disc(view.reading, row, view.look(), side=viewer.SIDE, gap=viewer.GAP)).astype(float)
     got = np.asarray(image(view.picture.value)[1]).astype(float)
     return got.shape == wanted.shape and np.abs(got - wanted).mean() < 3
 
@@ -103,18 +103,18 @@ def test_controls_change_the_picture(found):
         view.color_map: "cividis",
         view.window: (0.2, 0.6),
         view.contour: True,
-        view.heat: "classic",
+        view.heatmap: "classic",
     }
     for part, value in changes.items():
         part.value = value
         assert source(view) != last and is_shown(view, view.row())
         last = source(view)
     view.slider.value = DISCS - 1  # called normal
-    assert "again, without heat" in view.picture.value
+    assert "again, without heatmap" in view.picture.value
     view.always.value = True
-    assert "under their heat" in view.picture.value and is_shown(view, view.row())
-    view.heat.value = "none"
-    assert "again, without heat" in view.picture.value
+    assert "under their heatmap" in view.picture.value and is_shown(view, view.row())
+    view.heatmap.value = "none"
+    assert "again, without heatmap" in view.picture.value
 
 
 def test_buttons_step_and_stay_in_range(found):
@@ -130,8 +130,8 @@ def test_buttons_step_and_stay_in_range(found):
 
 def test_a_saved_view_is_the_picture_and_its_numbers(found, tmp_path):
     found = replace(found, stamp=STAMP)
-    view = HeatmapViewer(found, tmp_path / "views")
-    view.slider.value, view.heat.value = 7, "classic"
+    view = HeatmapViewer(found, folder=tmp_path / "views")
+    view.slider.value, view.heatmap.value = 7, "classic"
     view.save.click()
     (picture,) = (tmp_path / "views").glob("*.png")
     assert picture.name in view.message.value and picture.name.startswith("disc0007-")
@@ -177,7 +177,7 @@ def test_no_view_takes_the_place_of_another(found, tmp_path):
         *(Look(opacity=opacity) for opacity in (0.1, 0.2)),
         Look(color_map="cividis"),
         *(Look(window=window) for window in ((0.0, 0.9), (0.1, 1.0))),
-        Look(heat="classic"),
+        Look(heatmap="classic"),
         Look(contour=True),
         Look(always=True),
     ]
@@ -199,7 +199,7 @@ def test_saving_never_leaves_its_folder(tmp_path):
 
 def test_what_cannot_be_saved_is_one_sentence(found, tmp_path):
     (tmp_path / "views").write_text("a file in the way")
-    view = HeatmapViewer(found, tmp_path / "views")
+    view = HeatmapViewer(found, folder=tmp_path / "views")
     view.save.click()
     assert "was not saved" in view.message.value and "alert" in view.message.value
 
@@ -211,12 +211,12 @@ def test_without_a_folder_there_is_no_button_and_without_truth_no_outline(found)
 
 
 def test_a_lost_sagittal_image_leaves_the_rest_working(found):
-    def slabs(row):
+    def sagittal(row):
         if row % 2:
             raise UserError(f"The image of <{row}> is gone: put it back.")
         return Image.new("RGB", (20, 30))
 
-    view = HeatmapViewer(replace(found, slabs=slabs))
+    view = HeatmapViewer(replace(found, sagittal=sagittal))
     attributes, _ = image(view.sagittal.value)
     assert attributes["width"] == "20" and found.discs.level[0] in attributes["alt"] and view.message.value == ""
     assert viewer.LINES in view.sagittal.value
@@ -252,7 +252,7 @@ def opened(run, monkeypatch):  # noqa: F811
 
 def sentence(shown) -> str:
     """What stands in a viewer's place, plain."""
-    said = re.fullmatch("<span role='alert'>([^<>]*)</span>", shown.value)[1]
+    said = re.fullmatch('<span role="alert">([^<>]*)</span>', shown.value)[1]
     assert said.endswith(".") and said.count(". ") == 0 and "Traceback" not in said
     return said
 
@@ -317,7 +317,7 @@ def test_five_thousand_discs_do_not_grow_memory():
 def test_in_a_kernel_the_sagittal_view_follows_once_the_slider_rests(found):
     drawn = []
     view = HeatmapViewer(found)
-    view.reading = replace(found, slabs=lambda row: drawn.append(row) or Image.new("L", (20, 20)))
+    view.reading = replace(found, sagittal=lambda row: drawn.append(row) or Image.new("L", (20, 20)))
 
     async def browse() -> None:
         for place in (1, 0, 1):
