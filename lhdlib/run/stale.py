@@ -27,6 +27,7 @@ from lhdlib.run.workspace import ROOT, Workspace
 
 NOTEBOOKS = ROOT / "notebooks"
 PROFILE_VALUES = "the values of the profile"
+DATA = (".toml", ".html", ".css", ".js")  # of files that modules read from their own folder
 #: Which notebooks' results each notebook reads.
 UPSTREAM = {
     "01": (),
@@ -159,11 +160,17 @@ def module_files(source: str, package: Path = cache.PACKAGE) -> set[Path]:
     return {cache.module_path(name, package) for name in found}
 
 
+def data_files(modules: Iterable[Path]) -> set[Path]:
+    """Word lists and page templates that lie beside modules, which read them."""
+    return {path for module in modules for path in module.parent.iterdir() if path.suffix in DATA}
+
+
 def _task(plan: Plan, number: str, saved: Mapping[str, Any]) -> Task:
     cells = nbformat.read(plan.source(number), as_version=4).cells
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     modules = module_files(re.sub(r"^\s*[%!].*$", "", code, flags=re.M))  # without notebook magic
     settings = _settings(plan, number, cells) | {shown(path): cache.syntax_key(path) for path in modules}
+    settings |= {shown(path): cache.content_key(path) for path in data_files(modules)}
     task = Task(
         number,
         None,

@@ -330,6 +330,13 @@ def test_a_complete_run_leaves_its_stamp_and_the_gallery(place, monkeypatch, cap
     assert shown == judged == [(place.results, place.figures)] * 2 and "README.md" in capsys.readouterr().out
 
 
+def test_data_files_are_those_beside_the_modules():
+    show, grammar = workspace.ROOT / "lhdlib" / "show", workspace.ROOT / "lhdlib" / "data" / "grammar"
+    found = stale.data_files([show / "atlas.py", show / "panel.py", grammar / "words.py"])
+    assert {path.name for path in found} == {"atlas.html", "atlas.css", "atlas.js", "panel.css", "lexicon.toml"}
+    assert stale.data_files([workspace.ROOT / "lhdlib" / "paper.py"]) == set()
+
+
 def test_module_files_follow_imports_through_the_package(tmp_path):
     package = tmp_path / "pack"
     (package / "sub").mkdir(parents=True)
