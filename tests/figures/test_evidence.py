@@ -58,6 +58,11 @@ def test_calibration_is_drawn_with_its_errors(result):
     assert any(np.array_equal(xy, found.curve[["predicted", "observed"]]) for xy in drawn)
 
 
+def test_alternative_text_of_the_calibration_names_the_farthest_bin(saved):
+    alt = saved("calibration_curve")[0].get_label()
+    assert "2 of them below the diagonal" in alt and "the farthest from it predicts 0.90 where 0.60" in alt
+
+
 def test_forest_names_every_classifier_from_top_to_bottom(metrics):
     fig = evidence.forest({"first": metrics, "second": metrics, "third": metrics}, published=0.9487)
     assert "paper 0.9487" in texts(fig)

@@ -9,7 +9,7 @@ from lhdlib import files, paper
 from lhdlib.errors import UserError
 from lhdlib.figures import gallery, publish, style, tables
 from lhdlib.figures.gallery import FIGURES
-from tests.figures.test_method import STAMP, draw, summary
+from tests.figures.drawing import STAMP, draw, summary
 
 SPENT = {"01": {"seconds": 61.0, "commit": "0123456789ab"}, "03": {"seconds": 700.4, "commit": "ba9876543210"}}
 

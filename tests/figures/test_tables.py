@@ -1,15 +1,11 @@
-"""Tables: every value beside the paper's; the sentences that compare are computed."""
+"""Tables: every value beside the paper's."""
 
 import pandas as pd
 import pytest
 
 from lhdlib import paper, profile
 from lhdlib.figures import tables, words
-from lhdlib.figures.results import ordering_note
-
-
-def summary(mean: float, low: float, high: float) -> dict[str, float]:
-    return {"mean": mean, "sd": 0.0214, "low": low, "high": high}
+from tests.figures.drawing import summary
 
 
 @pytest.mark.parametrize("name", profile.names())
@@ -53,37 +49,6 @@ def test_counts_stand_beside_the_papers():
     assert table.loc["patients"].tolist() == ["515", "8"] and table.loc["images"].tolist() == ["48,345", "–"]
 
 
-# The computed sentence
-
-
-def test_ordering_that_appears():
-    note = ordering_note(
-        {"a": 3, "b": 2, "c": 1},
-        {"a": summary(0.9, 0.8, 1), "b": summary(0.7, 0.6, 0.75), "c": summary(0.6, 0.5, 0.7)},
-        "values",
-    )
-    assert "does not" not in note and "appears" in note
-    assert "2 of 3 pairs" in note and "reversed" not in note  # a-b and a-c are apart, b-c overlap
-
-
-def test_ordering_that_does_not_appear():
-    note = ordering_note(
-        {(0.0, 0.0): 0.9, (1e-4, 0.5): 0.8},
-        {(0.0, 0.0): summary(0.5, 0.4, 0.6), (1e-4, 0.5): summary(0.8, 0.7, 0.9)},
-        "AUC",
-    )
-    assert "order of AUC does not appear" in note and "0 of 1 pairs agree" in note
-    assert "Clearly reversed: w = 0.0001, dr = 0.5 above w = 0, dr = 0." in note
-
-
-def test_overlapping_reversal_is_not_called_clear():
-    note = ordering_note({"a": 2, "b": 1}, {"a": summary(0.7, 0.6, 0.8), "b": summary(0.75, 0.65, 0.85)}, "AUC")
-    assert "does not appear" in note and "reversed" not in note
-
-
-def test_equal_values_do_not_confirm_an_order_and_ties_are_not_compared():
-    assert "does not appear" in ordering_note(
-        {"a": 2, "b": 1}, {"a": summary(0.7, 0.6, 0.8), "b": summary(0.7, 0.6, 0.8)}, "AUC"
-    )
-    tied = ordering_note({"a": 1, "b": 1}, {"a": summary(0.7, 0.6, 0.8), "b": summary(0.2, 0.1, 0.3)}, "AUC")
-    assert tied == "The paper does not rank these AUC."
+def test_an_unknown_count_is_named():
+    with pytest.raises(ValueError, match="'patient' is no count"):
+        tables.counts_table({"patient": 3})

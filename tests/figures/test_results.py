@@ -1,0 +1,90 @@
+"""The paper's results, Figs 8 to 10: the numbers given, and sentences that say whether the paper's order appears."""
+
+import numpy as np
+import pytest
+
+from lhdlib import paper
+from lhdlib.figures.results import labels_note, ordering_note
+from tests.figures.drawing import draw, label_results, summary, texts
+
+
+def test_figures_state_the_numbers_they_are_given():
+    fig = draw("fig08_roc")
+    assert texts(fig).count("AUC 0.800 [0.750, 0.850]") == 4
+    for row in paper.TABLE3.values():
+        assert f"paper {row['AUC']:.4f}" in texts(fig)
+    labels = texts(draw("fig09_labels"))
+    for count, published in zip((20, 30, 40, 50, 60), paper.LABEL_COUNTS, strict=True):
+        assert f"{count}\n{published}\n{count / 60:.0%}" in labels
+    assert "supv\n3036\n100%" in labels
+    heatmaps = texts(draw("fig10_heatmaps"))
+    assert heatmaps.count("weight 0.333") == 9 and "L5-S1\np = 0.70" in heatmaps
+
+
+def test_alternative_text_states_the_numbers_drawn(saved):
+    assert "w = 0.0001, dr = 0: AUC 0.800 [0.750, 0.850], paper 0.9487" in saved("fig08_roc")[0].get_label()
+    assert "Accuracy, semi: 0.700 with 20 to 0.780 with 60 labels" in saved("fig09_labels")[0].get_label()
+    heatmaps = saved("fig10_heatmaps")[0].get_label()
+    assert "Disc 3, L5-S1, probability 0.70: most weight, 0.333, on the upper slice" in heatmaps
+    assert "from +0.80 to −3.80" in saved("pretraining_curves")[0].get_label()
+    assert "2 normal and 1 abnormal" in saved("tiles")[0].get_label()
+
+
+def test_mean_roc_lies_between_the_seeds():
+    fig = draw("fig08_roc")
+    for ax in fig.axes:
+        *seeds, mean, _chance = ax.lines
+        grid = mean.get_xdata()[1:]
+        tpr = np.stack([np.interp(grid, line.get_xdata(), line.get_ydata()) for line in seeds])
+        assert (mean.get_ydata()[1:] >= tpr.min(0) - 1e-9).all() and (mean.get_ydata()[1:] <= tpr.max(0) + 1e-9).all()
+
+
+# Sentences
+
+
+def test_ordering_that_appears():
+    note = ordering_note(
+        {"a": 3, "b": 2, "c": 1},
+        {"a": summary(0.9, 0.8, 1), "b": summary(0.7, 0.6, 0.75), "c": summary(0.6, 0.5, 0.7)},
+        "values",
+    )
+    assert "does not" not in note and "appears" in note
+    assert "2 of 3 pairs" in note and "reversed" not in note  # a-b and a-c are apart, b-c overlap
+
+
+def test_ordering_that_does_not_appear():
+    note = ordering_note(
+        {(0.0, 0.0): 0.9, (1e-4, 0.5): 0.8},
+        {(0.0, 0.0): summary(0.5, 0.4, 0.6), (1e-4, 0.5): summary(0.8, 0.7, 0.9)},
+        "AUC",
+    )
+    assert "order of AUC does not appear" in note and "0 of 1 pairs agree" in note
+    assert "Clearly reversed: w = 0.0001, dr = 0.5 above w = 0, dr = 0." in note
+
+
+def test_overlapping_reversal_is_not_called_clear():
+    note = ordering_note({"a": 2, "b": 1}, {"a": summary(0.7, 0.6, 0.8), "b": summary(0.75, 0.65, 0.85)}, "AUC")
+    assert "does not appear" in note and "reversed" not in note
+
+
+def test_equal_values_do_not_confirm_an_order_and_ties_are_not_compared():
+    assert "does not appear" in ordering_note(
+        {"a": 2, "b": 1}, {"a": summary(0.7, 0.6, 0.8), "b": summary(0.7, 0.6, 0.8)}, "AUC"
+    )
+    tied = ordering_note({"a": 1, "b": 1}, {"a": summary(0.7, 0.6, 0.8), "b": summary(0.2, 0.1, 0.3)}, "AUC")
+    assert tied == "The paper does not rank these AUC."
+
+
+def test_settings_must_be_the_same():
+    with pytest.raises(ValueError, match="same settings"):
+        ordering_note({"a": 1}, {}, "AUC")
+
+
+def test_the_sentence_on_labels_compares_the_fewest_with_the_baseline():
+    table = label_results()
+    note = labels_note(table)
+    assert note.count("10 pairs") == 2 and "appears in the means of this run" in note
+    few = "With 20 labels the classifier stays below the supervised baseline in AUC"
+    assert f"{few} (0.700 against 0.800; intervals overlap)." in note
+    table.loc[table.model == "supv", ["mean", "low", "high"]] = 0.55, 0.5, 0.59
+    assert "reaches the supervised baseline in ACC (0.700 against 0.550; intervals apart)" in labels_note(table)
