@@ -3,4 +3,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup_env.sh"
 find_python papermill tensorflow
-exec "$PYTHON" -m lhdlib.run "$@"
+exec "$PYTHON" -P -m lhdlib.run "$@" # -P: not the folder one stands in

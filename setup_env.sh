@@ -4,13 +4,16 @@
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 VENV=$ROOT/.venv
 NEED_GB=4
+FETCH_GB=1.1 # what pip downloads
+ALIVE_S=20   # seconds between two signs of life
 
 die() {
     echo "$0: $*" >&2
     exit 1
 }
 
-# From /, so that only an installed lhdlib counts and not the folder one happens to stand in.
+# From / and without PYTHONPATH, so that only an installed lhdlib counts: not the folder one happens to stand in, and not
+# another checkout.
 can_run() {
     local python=$1
     shift
@@ -24,13 +27,44 @@ PYTHON
 
 suitable_python() {
     local python
-    for python in python3 python3.13 python3.12 python3.11 python3.10 python; do
-        if "$python" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+    for python in python3 python3.13 python3.12 python3.11 python; do
+        if "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
             echo "$python"
             return
         fi
     done
-    die "no Python 3.10 to 3.13 was found on PATH: install one (for example from python.org) and start again."
+    python_of_uv
+}
+
+# TensorFlow has packages for Python 3.11 to 3.13 only. Where there is none, uv fetches one that nothing else sees.
+python_of_uv() {
+    local uv=uv
+    echo "No Python 3.11 to 3.13 is on PATH: uv gets one (about 30 MB) for this checkout alone." >&2
+    if ! command -v uv >/dev/null; then
+        uv=$ROOT/.uv/bin/uv
+        [ -x "$uv" ] || { python3 -m venv --clear "$ROOT/.uv" && "$ROOT/.uv/bin/python" -m pip --quiet install uv; } >&2 ||
+            die "uv cannot be installed (the reason is above): install Python 3.13 (from python.org) and start again."
+    fi
+    export UV_PYTHON_INSTALL_DIR=$ROOT/.uv/python UV_PYTHON_INSTALL_BIN=0 UV_PYTHON_PREFERENCE=only-managed
+    { "$uv" python install 3.13 >&2 && "$uv" python find 3.13; } ||
+        die "uv cannot get a Python (its reason is above): install Python 3.13 (from python.org) and start again."
+}
+
+# Runs a command and says every so often that it still does.
+alive() {
+    local started=$SECONDS pid next=$ALIVE_S
+    "$@" &
+    pid=$!
+    trap 'kill "$pid" 2>/dev/null' EXIT
+    while kill -0 "$pid" 2>/dev/null; do
+        if [ $((SECONDS - started)) -ge "$next" ]; then
+            echo "... still installing, $((SECONDS - started)) s" >&2
+            next=$((next + ALIVE_S))
+        fi
+        sleep 0.2
+    done
+    trap - EXIT
+    wait "$pid"
 }
 
 # The copy of the lock file is written last: an interrupted installation has none and is made anew.
@@ -38,21 +72,24 @@ make_venv() {
     local python free_kb
     [ ! -L "$VENV" ] ||
         die "$VENV is a link to another folder, which the installation would empty: remove the link and start again."
-    python=$(suitable_python) || exit 1
+    [ -w "$ROOT" ] ||
+        die "$ROOT cannot be written to, so nothing can be installed there: copy the checkout to a folder of your own."
     free_kb=$(df -Pk "$ROOT" | awk 'NR == 2 { print $4 }')
     [ "$free_kb" -ge $((NEED_GB * 1024 * 1024)) ] ||
         die "$ROOT has $((free_kb / 1024)) MB free and the installation needs $NEED_GB GB: free some space and start again."
-    echo "Installing the pinned packages into $VENV; this takes some minutes, once." >&2
+    python=$(suitable_python) || exit 1
+    echo "Installing the pinned packages into $VENV, once: about $FETCH_GB GB to download; this takes some minutes." >&2
     "$python" -m venv --clear "$VENV" ||
         die "$python cannot make $VENV: install its venv module (Debian, Ubuntu: apt install python3-venv) and start again."
     local pip=("$VENV/bin/python" -m pip --quiet --disable-pip-version-check install)
-    { "${pip[@]}" --require-hashes -r "$ROOT/requirements.lock" &&
+    { alive "${pip[@]}" --require-hashes -r "$ROOT/requirements.lock" &&
         "${pip[@]}" --no-deps --no-build-isolation -e "$ROOT"; } ||
         die "the installation did not finish (pip's reason is above): check the network and start again."
     cp "$ROOT/requirements.lock" "$VENV/installed.lock"
 }
 
 find_python() {
+    unset PYTHONPATH PYTHONHOME PYTHONSTARTUP
     for PYTHON in python3 python; do
         if can_run "$PYTHON" "$@"; then return; fi
     done

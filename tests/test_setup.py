@@ -17,7 +17,7 @@ SCRIPTS = ["run_all.sh", "run_tests.sh", ".ci/run"]
 LOCK = (ROOT / "requirements.lock").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 CONDA = (ROOT / "environment.yml").read_text(encoding="utf-8")
-PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+PYTHONS = ["3.11", "3.12", "3.13"]
 
 
 def requirements(*lists: list[str]) -> dict[str, Requirement]:
@@ -87,7 +87,19 @@ case "$*" in
     "- "*) [ -n "$ACTIVE" ] || [ -e "$(dirname "$0")/installed" ] ;;
     "-m venv "*) rm -rf "$4" && mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
     *"--no-deps"*) touch "$(dirname "$0")/installed" ;;
-    *" install "*) exit "${NO_NETWORK:-0}" ;;
+    *" install uv") cp "$UV" "$(dirname "$0")/uv" ;;
+    *" install "*) sleep "${SLOW:-0}"; exit "${NO_NETWORK:-0}" ;;
+esac
+"""
+
+# A stand-in for uv: "gets" a Python of its own, which is suitable whatever the others are.
+STAND_IN_FOR_UV = """#!/bin/sh
+echo "uv $*" >> "$CALLS"
+case "$*" in
+    "python install 3.13") exit "${NO_NETWORK:-0}" ;;
+    "python find 3.13") echo "$UV_PYTHON_INSTALL_DIR/python3.13" && mkdir -p "$UV_PYTHON_INSTALL_DIR" &&
+        cp "$GOOD" "$UV_PYTHON_INSTALL_DIR/python3.13" ;;
+    *) exit 2 ;;
 esac
 """
 
@@ -101,15 +113,22 @@ class Checkout:
         self.bin.mkdir()
         for name in ("run_all.sh", "setup_env.sh", "requirements.lock"):
             shutil.copy(ROOT / name, self.root)
-        for tool in ("bash", "env", "sh", "dirname", "df", "awk", "cmp", "cp", "rm", "mkdir", "touch", "cat"):
+        for tool in ("bash", "env", "sh", "dirname", "df", "awk", "cmp", "cp", "rm", "mkdir", "touch", "cat", "sleep"):
             (self.bin / tool).symlink_to(shutil.which(tool))
-        (self.bin / "python3").write_text(STAND_IN)
-        (self.bin / "python3").chmod(0o755)
+        self.put(self.bin / "python3", STAND_IN)
+        self.uv = self.put(folder / "uv", STAND_IN_FOR_UV)
+        self.good = self.put(folder / "good", STAND_IN)
+
+    def put(self, path: Path, script: str) -> Path:
+        path.write_text(script)
+        path.chmod(0o755)
+        return path
 
     def start(self, **variables: str) -> tuple[int, str, str]:
         """Exit code, error text and calls of one start."""
         self.calls.write_text("")
-        environment = {"PATH": str(self.bin), "CALLS": str(self.calls), **variables}
+        places = {"CALLS": self.calls, "UV": self.uv, "GOOD": self.good}
+        environment = {"PATH": str(self.bin), **{name: str(path) for name, path in places.items()}, **variables}
         command = [str(self.root / "run_all.sh"), "--list"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
         return done.returncode, done.stderr, self.calls.read_text()
@@ -123,10 +142,10 @@ def checkout(tmp_path):
 def test_the_first_start_installs_and_the_second_does_not(checkout):
     code, error, calls = checkout.start()
     assert code == 0 and "takes some minutes" in error
-    assert "--require-hashes -r" in calls and calls.endswith("-m lhdlib.run --list\n")
+    assert "--require-hashes -r" in calls and calls.endswith("-P -m lhdlib.run --list\n")
     code, error, calls = checkout.start()
     assert code == 0 and error == "" and " install " not in calls and " venv " not in calls
-    assert calls.endswith("-m lhdlib.run --list\n")
+    assert calls.endswith("-P -m lhdlib.run --list\n")
 
 
 def test_a_new_lock_file_is_installed(checkout):
@@ -156,14 +175,50 @@ def test_an_environment_that_is_a_link_is_left_alone(checkout, tmp_path):
 
 def test_the_active_python_is_used_when_it_has_the_package(checkout):
     code, _, calls = checkout.start(ACTIVE="1")
-    assert code == 0 and calls.splitlines()[-1] == "-m lhdlib.run --list"
+    assert code == 0 and calls.splitlines()[-1] == "-P -m lhdlib.run --list"
     assert not (checkout.root / ".venv").exists()
 
 
-def test_without_a_suitable_python_the_need_is_named(checkout):
-    code, error, _ = checkout.start(WRONG_VERSION="1")
-    assert code == 1 and "no Python 3.10 to 3.13 was found" in error and error.count("\n") == 1
-    assert not (checkout.root / ".venv").exists()
+@pytest.mark.parametrize("on_path", [True, False])
+def test_without_a_suitable_python_uv_gets_one(checkout, on_path):
+    """On PATH, or installed from the package index into a folder of its own; once."""
+    if on_path:
+        shutil.copy(checkout.uv, checkout.bin / "uv")
+    code, error, calls = checkout.start(WRONG_VERSION="1")
+    assert code == 0, error
+    assert error.count("uv gets one") == 1 and "No Python 3.11 to 3.13 is on PATH" in error
+    assert "uv python install 3.13\n" in calls and calls.endswith("-P -m lhdlib.run --list\n")
+    assert (checkout.root / ".uv" / "python" / "python3.13").exists()
+    assert (" install uv\n" in calls) is not on_path and (checkout.root / ".uv" / "bin" / "uv").exists() is not on_path
+    code, error, calls = checkout.start(WRONG_VERSION="1")
+    assert (code, error) == (0, "") and "uv " not in calls
+
+
+@pytest.mark.parametrize("on_path", [True, False])
+def test_where_uv_gets_none_the_need_is_named(checkout, on_path):
+    if on_path:
+        shutil.copy(checkout.uv, checkout.bin / "uv")
+    else:
+        checkout.uv.unlink()  # as if the package index could not be reached
+    code, error, calls = checkout.start(WRONG_VERSION="1", NO_NETWORK="1")
+    assert code == 1 and "install Python 3.13 (from python.org) and start again." in error.splitlines()[-1]
+    assert ".venv" not in calls and not (checkout.root / ".venv").exists()
+
+
+def test_a_long_installation_shows_that_it_lives(checkout):
+    script = checkout.root / "setup_env.sh"
+    script.write_text(re.sub(r"^ALIVE_S=\d+", "ALIVE_S=1", script.read_text(), flags=re.M))
+    code, error, _ = checkout.start(SLOW="2.5")
+    assert code == 0 and re.search(r"about [\d.]+ GB to download", error)
+    assert re.findall(r"still installing, (\d) s", error) == ["1", "2"]
+
+
+@pytest.mark.parametrize("name", ["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP"])
+def test_another_checkouts_modules_are_not_looked_at(checkout, name):
+    shown = f'echo "{name}=[${{{name}}}]" >> "$CALLS"\n'
+    checkout.put(checkout.bin / "python3", STAND_IN.replace("#!/bin/sh\n", "#!/bin/sh\n" + shown))
+    _, _, calls = checkout.start(ACTIVE="1", **{name: "/another/checkout"})
+    assert f"{name}=[]" in calls and "/another/checkout" not in calls
 
 
 def test_too_little_disk_is_named_before_anything_is_written(checkout):

@@ -142,7 +142,7 @@ def update(plan: Plan, numbers: Iterable[str], *, force: bool = False) -> list[s
             continue
         _check_upstream(plan, number)
         _check_disk(plan)
-        print(f"{source.stem}: runs ({'; '.join(reasons)})", flush=True)
+        print(f"{source.stem}: runs ({stale.summary(reasons)})", flush=True)
         with stale.recorded(plan, number):
             _execute(source, plan.space.results / "notebooks" / source.name, plan.parameters)
         print(f"{source.stem}: done in {stale.timings(plan)[number]['seconds']:.0f} s", flush=True)
@@ -206,7 +206,7 @@ def table(plan: Plan) -> str:
         last = stale.timings(plan).get(number)
         seconds = f"{last['seconds']:.0f} s" if last else "-"
         lines.append(
-            f"{plan.source(number).stem:<24}{seconds:>10}  {'stale: ' + '; '.join(why) if why else 'up to date'}"
+            f"{plan.source(number).stem:<24}{seconds:>10}  {'stale: ' + stale.summary(why) if why else 'up to date'}"
         )
     return "\n".join(lines)
 

@@ -1,8 +1,11 @@
-"""What is up to date, decided by content with doit.
+"""What is up to date, decided by content.
 
 A notebook is stale when it has not finished, or a module of the package that it imports, its own cells, a parameter, a
 result of an earlier notebook or an installed version changed, or one of its outputs is gone. A module has changed when
-what it computes has: comments and docstrings do not count (`workspace.syntax_key`).
+what it computes has: comments and docstrings do not count (`cache.syntax_key`).
+
+The records of a run name everything so that a moved or copied checkout is still up to date: modules, notebooks and
+folders inside the checkout relative to it, results and figures relative to their folders.
 """
 
 import ast
@@ -11,14 +14,12 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import nbformat
-from doit.dependency import Dependency, JsonDB, get_file_md5
-from doit.task import Task
 
 from lhdlib import cache, files
 from lhdlib.errors import UserError
@@ -26,8 +27,10 @@ from lhdlib.run import workspace
 from lhdlib.run.workspace import ROOT, Workspace
 
 NOTEBOOKS = ROOT / "notebooks"
+RECORDS = ".finished.json"  # in a run's results: of each finished notebook what it was made from, and made
 PROFILE_VALUES = "the values of the profile"
 DATA = (".toml", ".html", ".css", ".js")  # of files that modules read from their own folder
+NAMED = 3  # reasons that are told; the others are counted
 #: Which notebooks' results each notebook reads.
 UPSTREAM = {
     "01": (),
@@ -72,69 +75,60 @@ class Plan:
         return self.space.results / number / "outputs.json"
 
 
-class _Database(JsonDB):
-    """doit's own writes in place: an interrupt there would forget every finished notebook."""
-
-    def dump(self) -> None:
-        files.write_json(Path(self.name), self._db)
-
-
-def _database(results: Path) -> Dependency:
-    return Dependency(_Database, str(results / ".doit.json"))
+# Records of finished notebooks
 
 
 def finished(plan: Plan, number: str) -> bool:
     """Whether the notebook's results are there, whatever they were made from."""
-    return bool(_database(plan.space.results).get_values(number))
+    return number in _records(plan.space.results)
 
 
 def made_with(results: Path, number: str) -> dict[str, Any]:
     """Settings (`PROFILE_VALUES` among them) under which a notebook finished; empty when it has not."""
-    return (_database(results).get_values(number) or {}).get("settings", {})
+    return _records(results).get(number, {}).get("made from", {})
 
 
 def reasons(plan: Plan, number: str) -> list[str]:
     """Why a notebook has to run again; empty when it is up to date."""
-    database = _database(plan.space.results)
-    saved = database.get_values(number)
-    if not saved:
+    record = _records(plan.space.results).get(number)
+    if record is None:
         return ["it has not finished yet"]
-    task = _task(plan, number, saved)
-    found = database.get_status(task, {}, get_log=True).reasons
-    now, then = task.values["settings"], saved["settings"]
-    changed = [name for name in sorted(now.keys() | then.keys()) if now.get(name) != then.get(name)]
-    changed += sorted({*found.get("changed_file_dep", []), *found.get("removed_file_dep", [])})
-    missing = sorted([*found.get("missing_target", []), *found.get("missing_file_dep", [])])
-    return [f"{shown(name)} changed" for name in changed] + [f"{shown(name)} is missing" for name in missing]
+    then, now = record["made from"], _made_from(plan, number)
+    changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
+    made = [plan.space.results / name for name in record["results"]]
+    made += [plan.space.figures / name for name in record["figures"]]
+    missing = sorted(shown(path) for path in made if not path.exists())
+    return [f"{name} changed" for name in changed] + [f"{name} is missing" for name in missing]
+
+
+def summary(found: Sequence[str]) -> str:
+    """The first few of a notebook's reasons, and how many more there are."""
+    more = [f"and {len(found) - NAMED} more"] if len(found) > NAMED else []
+    return "; ".join([*found[:NAMED], *more])
 
 
 @contextlib.contextmanager
 def recorded(plan: Plan, number: str) -> Iterator[None]:
-    """While the body runs a notebook it counts as unfinished; afterwards, what it was made from and made is kept.
+    """Mark the notebook unfinished while the body runs; on success, record its inputs and outputs.
 
     A body that fails before it changed any result leaves the earlier record as it was.
     """
-    task, folder = _task(plan, number, {}), plan.outputs(number).parent
-    inputs, results, started = _inputs(task), _listing(_results(folder)), time.time()
-    database = plan.space.results / ".doit.json"
-    earlier = files.read_json(database) if database.exists() else {}
-    files.write_json(database, {name: record for name, record in earlier.items() if name != number})
+    path, folder, started = plan.space.results / RECORDS, plan.outputs(number).parent, time.time()
+    inputs, before = _made_from(plan, number), _listing(_results(folder), folder)
+    earlier = _records(plan.space.results)
+    others = {name: record for name, record in earlier.items() if name != number}
+    files.write_json(path, others)
     try:
         yield
     except BaseException:
-        if _listing(_results(folder)) == results:
-            files.write_json(database, earlier)
+        if _listing(_results(folder), folder) == before:
+            files.write_json(path, earlier)
         raise
-    made = _results(folder)
-    drawn = [path for path in plan.space.figures.rglob("*") if path.is_file() and path.stat().st_mtime >= started]
-    files.write_json(plan.outputs(number), {path.relative_to(folder).as_posix(): _sha256(path) for path in made})
+    files.write_json(plan.outputs(number), {_name(made, folder): _sha256(made) for made in _results(folder)})
     took = {"seconds": round(time.time() - started, 1), "commit": workspace.git_commit()}
     files.write_json(plan.space.results / "timings.json", timings(plan) | {number: took})
-    if _inputs(_task(plan, number, {})) != inputs:
-        return  # edited while it ran: what it was made from is not known, so it stays unfinished
-    task.values["targets"] = [str(path) for path in (plan.outputs(number), *made, *sorted(drawn))]
-    with contextlib.closing(_database(plan.space.results)) as dependency:
-        dependency.save_success(task)
+    if _made_from(plan, number) == inputs:  # otherwise edited while it ran, so what it was made from is not known
+        files.write_json(path, others | {number: {"made from": inputs, **_outputs(plan, number, started)}})
 
 
 def timings(plan: Plan) -> dict[str, dict[str, Any]]:
@@ -144,11 +138,49 @@ def timings(plan: Plan) -> dict[str, dict[str, Any]]:
 
 
 def shown(path: str | Path) -> str:
-    """Name for the reader: relative to the checkout where it lies inside."""
-    return os.path.relpath(path, ROOT) if Path(path).is_relative_to(ROOT) else str(path)
+    """Name for the reader and for the records: relative to the checkout where it lies inside."""
+    return _name(Path(path), ROOT) if Path(path).is_relative_to(ROOT) else str(path)
 
 
-def module_files(source: str, package: Path = cache.PACKAGE) -> set[Path]:
+def _records(results: Path) -> dict[str, dict[str, Any]]:
+    path = results / RECORDS
+    return files.read_json(path) if path.exists() else {}
+
+
+# What a notebook is made from
+
+
+def _made_from(plan: Plan, number: str) -> dict[str, Any]:
+    """Everything that decides a notebook's results, by name; whatever is large or many stands as a key of its content.
+
+    The cells count without their outputs, which JupyterLab changes.
+    """
+    source = plan.source(number)
+    cells = nbformat.read(source, as_version=4).cells
+    settings = {
+        name: shown(value) if name.endswith("_dir") and value else value for name, value in plan.parameters.items()
+    }
+    del settings["results_dir"]
+    settings |= workspace.versions()
+    settings[PROFILE_VALUES] = cache.content_key(plan.space.profile)
+    settings[shown(source)] = cache.content_key([(cell.cell_type, cell.source) for cell in cells])
+    modules = _modules(cells)
+    settings |= {shown(path): cache.syntax_key(path) for path in modules}
+    settings |= {shown(path): cache.content_key(path.read_text(encoding="utf-8")) for path in data_files(modules)}
+    for earlier in plan.upstream[number]:
+        outputs = plan.outputs(earlier)
+        settings[f"the results of {earlier}"] = cache.content_key(outputs) if outputs.exists() else "missing"
+    if not plan.upstream[number]:
+        settings |= _archive(plan)
+    return settings
+
+
+def _modules(cells: Iterable[Any]) -> set[Path]:
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    return module_files(re.sub(r"^\s*[%!].*$", "", code, flags=re.M))  # without notebook magic
+
+
+def module_files(source: str, *, package: Path = cache.PACKAGE) -> set[Path]:
     """Files of `package` (its folder) that Python source imports by absolute name, directly or through each other."""
     found: set[str] = set()
     pending = [ast.parse(source)]
@@ -165,58 +197,31 @@ def data_files(modules: Iterable[Path]) -> set[Path]:
     return {path for module in modules for path in module.parent.iterdir() if path.suffix in DATA}
 
 
-def _task(plan: Plan, number: str, saved: Mapping[str, Any]) -> Task:
-    cells = nbformat.read(plan.source(number), as_version=4).cells
-    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
-    modules = module_files(re.sub(r"^\s*[%!].*$", "", code, flags=re.M))  # without notebook magic
-    settings = _settings(plan, number, cells) | {shown(path): cache.syntax_key(path) for path in modules}
-    settings |= {shown(path): cache.content_key(path) for path in data_files(modules)}
-    task = Task(
-        number,
-        None,
-        file_dep=list(map(plan.outputs, plan.upstream[number])),
-        targets=saved.get("targets", []),
-        uptodate=[saved.get("settings") == settings],
-    )
-    task.values = {"settings": settings}
-    return task
+def _archive(plan: Plan) -> dict[str, str]:
+    """The real archive's files, and the verdicts of a review, which lie beside the notes, thus not always in it."""
+    from lhdlib.data import dataset, overrides  # takes a second; only the first notebook needs it
 
-
-def _settings(plan: Plan, number: str, cells: Iterable[Any]) -> dict[str, Any]:
-    """Everything but files that decides a result; the cells count without their outputs, which JupyterLab changes."""
-    settings = {name: value for name, value in plan.parameters.items() if name != "results_dir"}
-    settings |= workspace.versions()
-    settings[PROFILE_VALUES] = cache.content_key(plan.space.profile)
-    settings[shown(plan.source(number))] = cache.content_key([(cell.cell_type, cell.source) for cell in cells])
-    if plan.archive and not plan.upstream[number]:
-        settings[f"the list of files in {plan.archive}"] = cache.content_key(_listing(_walk(Path(plan.archive))))
-    if not plan.upstream[number]:
-        settings |= _verdicts(plan.space.data_dir)
-    return settings
-
-
-def _verdicts(archive: Path) -> dict[str, str]:
-    """The review's verdicts, which lie beside the notes, thus not always in the archive; none where there are none."""
-    from lhdlib.data import dataset, overrides  # takes a second; only notebook 01 needs it
-
+    found = {}
+    if plan.archive:
+        archive = Path(plan.archive)
+        found[f"the list of files in {shown(archive)}"] = cache.content_key(_listing(_walk(archive), archive))
     with contextlib.suppress(UserError, OSError):
-        path = dataset.find_notes(archive).with_name(overrides.NAME)
-        return {f"the verdicts in {path}": cache.content_key(path)}
-    return {}
+        path = dataset.find_notes(plan.space.data_dir).with_name(overrides.NAME)
+        found[f"the verdicts in {shown(path)}"] = cache.content_key(path)
+    return found
 
 
-def _inputs(task: Task) -> tuple[dict[str, Any], dict[str, str]]:
-    """All that the notebook is made from, by content."""
-    return task.values["settings"], {path: get_file_md5(path) for path in task.file_dep}
+# What a notebook has made
 
 
-def _walk(folder: Path) -> list[Path]:
-    return sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names)
-
-
-def _listing(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Names, sizes and times stand for the contents of many or large files."""
-    return [(str(path), (status := path.stat()).st_size, status.st_mtime_ns) for path in paths]
+def _outputs(plan: Plan, number: str, started: float) -> dict[str, list[str]]:
+    """The notebook's files, relative to the run's folders: all its results, and the figures drawn since it started."""
+    made = [plan.outputs(number), *_results(plan.outputs(number).parent)]
+    drawn = [path for path in _walk(plan.space.figures) if path.stat().st_mtime >= started]
+    return {
+        "results": [_name(path, plan.space.results) for path in made],
+        "figures": [_name(path, plan.space.figures) for path in drawn],
+    }
 
 
 def _results(folder: Path) -> list[Path]:
@@ -229,9 +234,19 @@ def _is_result(path: Path) -> bool:
     return not hidden and "checkpoints" not in path.parts and path.suffix != ".log" and path.name != "outputs.json"
 
 
+def _walk(folder: Path) -> list[Path]:
+    return sorted(Path(root, name) for root, _, names in os.walk(folder) for name in names)
+
+
+def _listing(paths: Iterable[Path], folder: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times stand for the contents of many or large files."""
+    return [(_name(path, folder), (status := path.stat()).st_size, status.st_mtime_ns) for path in paths]
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()

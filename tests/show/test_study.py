@@ -17,7 +17,7 @@ from lhdlib import cache, gradcam, profile
 from lhdlib.data import dataset, dicom, resampling
 from lhdlib.errors import UserError
 from lhdlib.model import encoder
-from lhdlib.run import workspace
+from lhdlib.run import stale, workspace
 from lhdlib.show import study
 from lhdlib.show.disc import from_workspace
 from tests.data import trees
@@ -209,8 +209,8 @@ def command(*arguments) -> int:
 def finished(folder: Path, **changes) -> Path:
     """What `open_run` asks of a run before it opens any array."""
     key = changes.get("key", cache.content_key(PROFILE))
-    record = {"_values_:": {"settings": {"the values of the profile": key}}}
-    (folder / ".doit.json").write_text(json.dumps({n: record for n in changes.get("notebooks", study.NEEDED)}))
+    record = {"made from": {stale.PROFILE_VALUES: key}}
+    (folder / stale.RECORDS).write_text(json.dumps({n: record for n in changes.get("notebooks", study.NEEDED)}))
     (folder / "stamp.json").write_text(changes.get("stamp", json.dumps({"profile": "smoke", "data": PHANTOM})))
     return folder
 
@@ -233,7 +233,7 @@ def test_an_unfinished_or_damaged_run_is_one_sentence(tmp_path, changes, said):
     with pytest.raises(UserError, match=re.escape(said)) as error:
         command(tmp_path, "--run", tmp_path)
     assert "\n" not in str(error.value)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".doit.json", "stamp.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [stale.RECORDS, "stamp.json"]
 
 
 def test_a_folder_without_a_run_is_one_sentence(tmp_path):
