@@ -56,7 +56,7 @@ def train_autoencoder(
     settings = profile.autoencoder
     code = cache.code_key(__name__)
     key = cache.content_key(settings, profile.encoder.dim, images.shape[1], seed, data_key, code)
-    stored = cache.load_model(path, key)
+    stored = cache.load_model(path, key=key)
     if stored is not None:
         return stored
     model = build_autoencoder(images.shape[1], profile.encoder.dim, seed)

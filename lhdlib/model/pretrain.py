@@ -146,7 +146,7 @@ def pretrain(
     key = cache.content_key(
         profile.views, profile.encoder, settings, images.shape[1], seed, data_key, [len(train_rows)], code
     )
-    finished = cache.load_model(folder / "encoder.keras", key)
+    finished = cache.load_model(folder / "encoder.keras", key=key)
     distribute.same(finished is None, folder)
     if finished is not None:
         return finished, files.read_table(folder / "history.csv")
