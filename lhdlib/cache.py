@@ -134,9 +134,9 @@ class _Bare(ast.NodeTransformer):
 
     def generic_visit(self, node: Any) -> Any:
         super().generic_visit(node)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            if ast.get_docstring(node, clean=False) is not None:
-                del node.body[0]
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
         if isinstance(getattr(node, "body", None), list) and not node.body and not isinstance(node, ast.Module):
             node.body = [ast.Pass()]
         return node

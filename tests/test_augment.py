@@ -368,7 +368,7 @@ def test_the_margin_mirrors_the_view(margin):
     images, maps = tf.constant(rng.normal(size=(3, 16, 16, 1)), tf.float32), tf.constant(random_maps(rng, 3, 16))
     around = [(0, 0), (margin, margin), (margin, margin), (0, 0)]
     expected = np.pad(augment.warp(images, maps), around, mode="symmetric")
-    np.testing.assert_array_equal(augment.warp(images, maps, margin), expected)
+    np.testing.assert_array_equal(augment.warp(images, maps, margin=margin), expected)
 
 
 def test_compiled_and_plain_warp_agree():
@@ -382,7 +382,7 @@ def test_compiled_and_plain_warp_agree():
 def test_a_constant_image_stays_exactly_constant_when_compiled(size, n):
     maps = random_maps(np.random.default_rng(29), n, size)
     radius = augment.kernel_radius(size)
-    views = augment.compiled(augment.warp)(tf.ones((n, size, size, 1)), tf.constant(maps), radius).numpy()
+    views = augment.compiled(augment.warp)(tf.ones((n, size, size, 1)), tf.constant(maps), margin=radius).numpy()
     assert views.shape == (2 * n, size + 2 * radius, size + 2 * radius, 1)
     assert views.min() == 1 and views.max() == 1
 
@@ -416,7 +416,7 @@ def test_contrast_takes_the_mean_of_the_view_alone():
     images = np.random.default_rng(30).normal(size=(3, 10, 10, 1)).astype(np.float32)
     padded = tf.pad(images, [[0, 0], [2, 2], [2, 2], [0, 0]], constant_values=50.0)
     factor = tf.constant([0.6, 1.1, 1.4])
-    found = augment.contrast(padded, factor, 2)[:, 2:-2, 2:-2]
+    found = augment.contrast(padded, factor, margin=2)[:, 2:-2, 2:-2]
     np.testing.assert_allclose(found, augment.contrast(tf.constant(images), factor), atol=1e-6)
 
 

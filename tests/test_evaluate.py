@@ -193,13 +193,13 @@ def clustered(rng: np.random.Generator, patients: int = 40, size: int = 4, seeds
 
 def test_a_patient_is_drawn_with_all_discs():
     patients = np.array(["b", "a", "b", "c", "b"])
-    weights = evaluate.patient_weights(patients, 3000)
+    weights = evaluate.patient_weights(patients, draws=3000)
     assert weights.shape == (3000, 5) and (weights == weights.round()).all()
     assert (weights[:, [0, 0]] == weights[:, [2, 4]]).all()
     assert (weights[:, [0, 1, 3]].sum(1) == 3).all()  # as many patients as there are
     assert weights.mean(0) == pytest.approx(1, abs=0.05)
-    assert (weights == evaluate.patient_weights(patients, 3000)).all()
-    assert (weights != evaluate.patient_weights(patients, 3000, seed=1)).any()
+    assert (weights == evaluate.patient_weights(patients, draws=3000)).all()
+    assert (weights != evaluate.patient_weights(patients, draws=3000, seed=1)).any()
 
 
 def test_a_weight_counts_as_so_many_copies():
@@ -329,7 +329,7 @@ def test_undefined_values_are_left_out_of_a_mean():
     "value, low, high", [(1.0, 1 - MISSED, 1.0), (0.0, 0.0, MISSED), (0.5, 0.5 - MISSED, 0.5 + MISSED)]
 )
 def test_a_mean_that_is_the_same_in_every_draw_is_not_certain(value, low, high):
-    found = evaluate.patient_mean(np.full(20, value), np.repeat(np.arange(10), 2), (0.0, 1.0))
+    found = evaluate.patient_mean(np.full(20, value), np.repeat(np.arange(10), 2), reach=(0.0, 1.0))
     assert tuple(found) == pytest.approx((value, low, high))
     difference = evaluate.patient_mean(np.zeros(20), np.repeat(np.arange(10), 2))
     assert tuple(difference) == pytest.approx((0, -2 * MISSED, 2 * MISSED))

@@ -282,15 +282,26 @@ def measure(
     def estimate(values: np.ndarray, least: float = -1.0) -> dict[str, float]:
         return patient_mean(values, patients, reach=(least, 1.0), seed=seed)._asdict()
 
-    measures, differences = {}, {}
-    for name, kinds in scores.items():
-        key, least = name.replace(" ", "_"), -1.0 if name == "slice rank" else 0.0
-        measures[key] = {kind: estimate(values, least) for kind, values in kinds.items()}
-        differences[key] = {kind: estimate(kinds["paper"] - kinds[kind]) for kind in kinds if kind != "paper"}
+    def estimates(name: str, least: float = 0.0) -> Scores:
+        return {kind: estimate(values, least) for kind, values in scores[name].items()}
+
+    differences = {
+        name.replace(" ", "_"): {kind: estimate(kinds["paper"] - kinds[kind]) for kind in kinds if kind != "paper"}
+        for name, kinds in scores.items()
+    }
     aligned_random = scores["pointing"]["aligned"] - scores["pointing"]["random"]
     differences["pointing"]["aligned_random"] = estimate(aligned_random)
-    discs, people = int(shown.any(axis=1).sum()), len(np.unique(patients))
-    return Localisation(**measures, differences=differences, tolerance=tolerance, discs=discs, patients=people)
+    return Localisation(
+        pointing=estimates("pointing"),
+        weighted_pointing=estimates("weighted pointing"),
+        heat_share=estimates("heat share"),
+        overlap=estimates("overlap"),
+        slice_rank=estimates("slice rank", -1.0),
+        differences=differences,
+        tolerance=tolerance,
+        discs=int(shown.any(axis=1).sum()),
+        patients=len(np.unique(patients)),
+    )
 
 
 def over_slices(values: np.ndarray, shown: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ def test_deleting_what_matters_first_is_fastest():
     weights, bias, shares = np.full((3, 1), 4.0), -6.0, np.array([0, 1 / 16, 0.5, 1])
     found = {}
     for name, heat in {"right": right, "wrong": 1 - right}.items():
-        found[name] = faithfulness.perturb(brightness(patch), slices, heat, weights, bias, shares)
+        found[name] = faithfulness.perturb(brightness(patch), slices, heat, weights, bias, shares=shares)
     for deletion, insertion in found.values():
         whole = 1 / (1 + np.exp(-(slices[:, :, patch[0], patch[1]].mean(axis=(2, 3)).sum(axis=1) * 4 - 6)))
         np.testing.assert_allclose(deletion[:, 0], whole, atol=1e-5)

@@ -107,7 +107,7 @@ def test_splits_stand_beside_each_other(result, metrics):
 
 def test_leaks_are_counted_by_split():
     """Two test samples; of the second a slice and its patient are known."""
-    none = pd.DataFrame(dict.fromkeys(audit.KINDS, [False, False]))
+    none = pd.DataFrame(False, range(2), list(audit.KINDS))
     table = evidence.leakage_table({"paper": none.assign(slice=[False, True], patient=[True, True]), "patient": none})
     assert table["split 'paper'"].tolist() == ["1 of 2", "0 of 2", "2 of 2", "0 of 2", "0 of 2"]
     assert table["split 'patient'"].tolist() == ["0 of 2"] * len(audit.KINDS)
