@@ -61,7 +61,7 @@ def _work(stage, folder, settings):
     if stage in ("store", "discs"):
         slices = pd.read_csv(table, dtype={"patient": str})
         if stage == "store":
-            return lambda: write_store(archive, slices, store, settings.data, 1)
+            return lambda: write_store(archive, slices, store, settings.data, workers=1)
         return lambda: discs.disc_samples(discs.group_discs(slices))
     return _network(stage, np.load(store, mmap_mode="r"), settings)
 

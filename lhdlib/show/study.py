@@ -245,7 +245,7 @@ def _list_discs(found: pd.DataFrame, four_slices: str) -> tuple[pd.DataFrame, pd
     paths = {}
     for index in found.sort_values("z", ascending=False).index:
         disc = found.loc[[index]]
-        for sample in discs.disc_samples(disc, four_slices).itertuples():
+        for sample in discs.disc_samples(disc, four_slices=four_slices).itertuples():
             first = disc.paths[index].index(sample.paths[0]) + 1
             paths[len(rows)] = sample.paths
             rows.append(

@@ -10,14 +10,14 @@ import pytest
 from ipywidgets.widgets import widget
 
 from lhdlib import profile as profiles
-from lhdlib.data import dataset, dicom, overrides, reports, resampling, store
+from lhdlib.data import dataset, dicom, overrides, reports, resampling
 from lhdlib.phantom.anatomy import sample_patient
 from lhdlib.phantom.archive import write_phantom
 from lhdlib.run.workspace import Workspace
 from lhdlib.show import review
 from lhdlib.show.note import MARKS
 from lhdlib.show.slabs import CHOSEN, LINE, PANEL
-from tests.data.test_dataset import InProcess, write_notes
+from tests.data.test_dataset import write_notes
 from tests.show.test_pictures import element
 
 SEED = 5
@@ -51,16 +51,13 @@ def built(tmp_path_factory):
     levels = [sample_patient(SEED, 3).discs[slab.disc].level for slab in sample_patient(SEED, 3).slabs]
     for file in slab_files(archive, "0003", levels.index("L4-L5")):
         file.unlink()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "ProcessPoolExecutor", InProcess)
-        dataset.build_dataset(archive, folder / "results" / "01", SETTINGS, 0)
+    dataset.build_dataset(archive, folder / "results" / "01", SETTINGS, 0)
     return SimpleNamespace(archive=archive, folder=folder / "results" / "01")
 
 
 @pytest.fixture
-def copy(built, tmp_path, monkeypatch):
+def copy(built, tmp_path):
     """The same, to be judged and built again."""
-    monkeypatch.setattr(store, "ProcessPoolExecutor", InProcess)
     place = SimpleNamespace(archive=tmp_path / "archive", folder=tmp_path / "results" / "01")
     shutil.copytree(built.archive, place.archive, copy_function=os.link)  # files are deleted or added, never changed
     shutil.copytree(built.folder, place.folder)
