@@ -85,8 +85,8 @@ def resample(pixels: np.ndarray, spacing: tuple[float, float], size: int, field_
     centers = np.array(pixels.shape) / 2
     rows, columns = (_band(n, c - h, c + h, size) for n, c, h in zip(pixels.shape, centers, halves, strict=True))
     pixels = pixels.astype(np.float32)
-    narrowed: np.ndarray = sum(weights[:, None] * pixels[places] for places, weights in rows)  # type: ignore[assignment]
-    return sum(weights * narrowed[:, places] for places, weights in columns)  # type: ignore[return-value]
+    narrowed: np.ndarray = sum(weights[:, None] * pixels[places] for places, weights in rows)
+    return sum(weights * narrowed[:, places] for places, weights in columns)
 
 
 @functools.lru_cache(maxsize=64)
