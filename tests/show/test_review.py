@@ -43,7 +43,7 @@ def built(tmp_path_factory):
     Thus 0003's three upper slabs lie beyond a gap and are named one level too low.
     """
     folder = tmp_path_factory.mktemp("review")
-    write_phantom(folder / "phantom", 3, SEED, workers=1)
+    write_phantom(folder / "phantom", 3, seed=SEED, workers=1)
     archive = folder / "phantom" / "archive"
     notes = reports.read_notes(archive / dataset.NOTES_NAME).set_index("patient").note
     notes["0002"] = OPEN_NOTE
