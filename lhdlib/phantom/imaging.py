@@ -1,6 +1,7 @@
 """From tissues to grey values: planes, texture, coil, noise, and the images of a study."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from scipy import ndimage
@@ -58,7 +59,7 @@ class Plane:
     columns: int
 
 
-Image = tuple[Plane, np.ndarray]  #: where, and 12-bit grey values
+Image: TypeAlias = tuple[Plane, np.ndarray]  #: where, and 12-bit grey values
 
 
 def axial_planes(patient: Patient, slab: Slab) -> list[Plane]:

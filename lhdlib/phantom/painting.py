@@ -1,11 +1,11 @@
 """Soft-edged shapes, and the signals of tissues: how a structure is laid over what lies behind it."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-Field = np.ndarray | np.floating | float  #: a value at each point, or one for all
-Signal = tuple[Field, Field]  #: in T1 and in T2
+Field: TypeAlias = np.ndarray | np.floating | float  #: a value at each point, or one for all
+Signal: TypeAlias = tuple[Field, Field]  #: in T1 and in T2
 
 
 class Grain(NamedTuple):

@@ -91,7 +91,7 @@ class Segment:
 
     @cached_property
     def marrow(self) -> tuple[float, float]:
-        """This patient's signal of marrow."""
+        """Signal of the patient's marrow."""
         t1, t2 = TISSUE["marrow"]
         return t1 * self.patient.marrow, t2 * self.patient.marrow
 
