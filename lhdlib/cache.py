@@ -78,7 +78,8 @@ def syntax_key(path: Path) -> str:
     """SHA-256 of a module without comments, docstrings and imports of this package, with the data files it names."""
     code = _read(path)
     data_files = [file for file in sorted(path.parent.iterdir()) if file.name in code.texts and file.suffix != ".py"]
-    return content_key(code.computing, *(file for file in data_files if file.is_file()))
+    texts = (file.read_text(encoding="utf-8") for file in data_files if file.is_file())  # line ends do not count
+    return content_key(code.computing, *texts)
 
 
 def imported(tree: ast.AST, package: Path) -> set[str]:
