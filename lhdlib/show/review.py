@@ -308,7 +308,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run ``lhdlib review``: list the discs that wait for a verdict, and say where to give one."""
-    space = open_workspace(args.profile, args.data, args.seed, args.results)
+    space = open_workspace(args.profile, data_dir=args.data, seed=args.seed, results=args.results)
     review = Review(space.part("01"), space.data_dir)
     for row in review.pending():
         disc = review.judged.loc[row]
