@@ -5,18 +5,18 @@ from collections.abc import Mapping
 import pandas as pd
 
 from lhdlib.data import reports
-from lhdlib.data.grammar.levels import LUMBAR_LEVELS
+from lhdlib.data.grammar import levels
 
 
 def note_labels(places: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
-    """Labels of discs as the notes give them.
+    """What the notes say of discs.
 
     Parameters
     ----------
     places : pd.DataFrame
         ``patient, level``.
     notes : pd.DataFrame
-        The table of `reports.read_notes`.
+        Of `reports.read_notes`.
 
     Returns
     -------
@@ -35,23 +35,23 @@ def note_labels(places: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
     reason[merged.patient.isin(several)] = "several notes for this patient"
     undecided = merged.flag.fillna("") != ""
     reason[undecided] = "note undecided: " + merged.flag[undecided].astype(str)
-    reason = reason.where(merged.level.isin(LUMBAR_LEVELS), "")
+    reason = reason.where(merged.level.isin(levels.LUMBAR_LEVELS), "")
     return merged[["label"]].assign(note=merged.note.fillna(""), reason=reason)
 
 
 def label_samples(
-    samples: pd.DataFrame, notes: pd.DataFrame, *, judged: Mapping[str, int] | None = None
+    samples: pd.DataFrame, notes: pd.DataFrame, judged: Mapping[str, int] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Give each sample the label that a reviewer gave it, else that its patient's note gives its level.
 
     Parameters
     ----------
     samples : pd.DataFrame
-        The table of `discs.disc_samples`.
+        Of `discs.disc_samples`.
     notes : pd.DataFrame
-        The table of `reports.read_notes`.
+        Of `reports.read_notes`.
     judged : mapping, optional
-        Label of each slice whose disc a reviewer has judged (`overrides.judged_labels`).
+        Of `overrides.judged_labels`.
 
     Returns
     -------

@@ -16,8 +16,11 @@ POINTS = {"TPR": "sensitivity", "TNR": "specificity"}  #: what the operating poi
 GRID = np.linspace(0, 1, 201)  #: of 1 - specificity, for the band around an ROC curve
 
 
+# ROC curve, operating points, calibration
+
+
 def roc_band(
-    labels: np.ndarray, logits: np.ndarray, patients: np.ndarray, *, draws: int = DRAWS, seed: int = 0
+    labels: np.ndarray, logits: np.ndarray, patients: np.ndarray, draws: int = DRAWS, seed: int = 0
 ) -> pd.DataFrame:
     """Mean ROC curve of the seeds, with the band that resampling patients gives at each specificity.
 
@@ -28,7 +31,7 @@ def roc_band(
     """
     curves = [
         np.mean([_weighted_roc(labels, row, weights) for row in logits], axis=0)
-        for weights in (np.ones((1, len(labels))), patient_weights(patients, draws=draws, seed=seed))
+        for weights in (np.ones((1, len(labels))), patient_weights(patients, draws, seed))
     ]
     low, high = np.nanquantile(curves[1], TAILS, axis=0)
     return pd.DataFrame({"fpr": GRID, "tpr": curves[0][0], "low": low, "high": high})
@@ -53,7 +56,7 @@ def thresholds(labels: np.ndarray, logits: np.ndarray, aim: str) -> np.ndarray:
     Parameters
     ----------
     labels : np.ndarray, shape (n,)
-        Those of the validation discs: on the test discs the choice would flatter itself.
+        Of the validation discs: on the test discs the choice would flatter itself.
     logits : np.ndarray, shape (seeds, n)
     aim : {"TPR", "TNR"}
 
@@ -77,9 +80,9 @@ def operating_points(result: dict[str, np.ndarray], patients: np.ndarray) -> dic
     Parameters
     ----------
     result : dict
-        As from `finetune.classify`.
+        Of `finetune.classify`.
     patients : np.ndarray, shape (n,)
-        Those of the test discs.
+        Of the test discs.
 
     Returns
     -------
@@ -102,7 +105,7 @@ def operating_points(result: dict[str, np.ndarray], patients: np.ndarray) -> dic
 
 
 class Calibration(NamedTuple):
-    """How well probabilities agree with the share of positives."""
+    """What the probabilities are worth."""
 
     curve: pd.DataFrame  #: a row per bin: ``predicted``, ``observed``, ``low``, ``high``, ``discs`` (of all seeds)
     brier: Estimate  #: mean squared error of the probabilities
@@ -110,7 +113,7 @@ class Calibration(NamedTuple):
     ece_by_chance: float  #: mean expected calibration error of labels drawn from the probabilities themselves
 
 
-def measure_calibration(labels: np.ndarray, logits: np.ndarray, patients: np.ndarray) -> Calibration:
+def calibration(labels: np.ndarray, logits: np.ndarray, patients: np.ndarray) -> Calibration:
     """Predicted against observed, Brier score and expected calibration error, the seeds pooled.
 
     The bins hold equal numbers of probabilities. A finite number of discs leaves a perfect classifier an error too,
