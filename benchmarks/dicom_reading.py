@@ -131,7 +131,7 @@ def _store(read, folder, slices, settings):
     images = np.empty((len(slices), size, size), np.float16)
     for row, path in enumerate(slices.path):
         pixels, spacing = read(folder / path)
-        images[row] = resampling.preprocess(pixels, spacing, size, side, scaling)
+        images[row] = resampling.preprocess(pixels, spacing, size, side, scaling=scaling)
     return images
 
 

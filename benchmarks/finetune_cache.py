@@ -103,14 +103,14 @@ def main() -> None:
         return settings.replace(finetune={"epochs": epochs, "lr": 1e-2}).finetune
 
     few = tuned(4)
-    exact = finetune.extract_draws(extractor, images, rows[: counts[0]], few.epochs, 0)
+    exact = finetune.extract_crops(extractor, images, rows[: counts[0]], few.epochs, 0)
     exact = finetune.train_linear(exact, labels[: counts[0]], few, [0])[0][0]
     apart = np.abs(exact - train_recomputing(extractor, images, rows[: counts[0]], labels, few, 0)[0]).max()
     np.testing.assert_array_less(apart, 1e-5)
 
     def train_all(features):
         for count in counts:
-            finetune.train_linear(features, labels[:count], tuned(epochs), seeds, np.arange(count))
+            finetune.train_linear(features, labels[:count], tuned(epochs), seeds, rows=np.arange(count))
         finetune.train_linear(features, shuffled, tuned(epochs), seeds)
         scaled = controls.standardised({"train": features, "validation": features[0], "test": features[0]})
         finetune.train_linear(scaled["train"], labels, tuned(epochs), seeds)
@@ -123,7 +123,7 @@ def main() -> None:
     seconds = {name: np.zeros(args.rounds) for name in names}
     for number in progress_bar(range(args.rounds), desc="rounds"):
         start = time.perf_counter()
-        features = finetune.extract_draws(extractor, images, rows, args.draws, 0)
+        features = finetune.extract_crops(extractor, images, rows, args.draws, 0)
         per_draw = (time.perf_counter() - start) / args.draws
         # train_linear reads its draws from memory: as many as epochs, though with the few timed draws' values
         shared = features[np.arange(epochs) % args.draws]

@@ -61,7 +61,7 @@ def _work(stage, folder, settings):
     if stage in ("store", "discs"):
         slices = pd.read_csv(table, dtype={"patient": str})
         if stage == "store":
-            return lambda: write_store(archive, slices, store, settings.data, 1)
+            return lambda: write_store(archive, slices, store, settings.data, workers=1)
         return lambda: discs.disc_samples(discs.group_discs(slices))
     return _network(stage, np.load(store, mmap_mode="r"), settings)
 
@@ -74,7 +74,7 @@ def _network(stage, images, settings):
     extractor = frozen_extractor(settings)
     weights = np.random.default_rng(0).normal(size=(3, settings.encoder.dim)).astype(np.float32)
     ways = {
-        "features": lambda rows: finetune.extract_draws(extractor, images, rows, 1, 0),
+        "features": lambda rows: finetune.extract_crops(extractor, images, rows, 1, 0),
         "heatmaps": lambda rows: gradcam.explain(extractor, images, rows, weights, 0.0),
     }
     rows = np.arange(len(images) // 3 * 3).reshape(-1, 3)  # slices in threes stand for discs

@@ -90,7 +90,7 @@ def main() -> None:
     store = extractor, images, rows, weights
 
     def ours():
-        found = gradcam.explain(*store, 0.0, BATCH)
+        found = gradcam.explain(*store, 0.0, batch=BATCH)
         return found.maps, found.classic
 
     ways = {

@@ -83,7 +83,7 @@ def sample_crops(
     sigma: float,
     max_tries: int = paper.MAX_TRIES,
 ) -> pd.DataFrame:
-    """Draw rotation and crop for the 2n views of n images (Eq. 9-12, constraints (1)-(6)).
+    """Draw rotation and crop for the 2n views of n images of `size` pixels (Eq. 9-12, constraints (1)-(6)).
 
     The two views of an image share the operation centre O, drawn from a Gaussian about the image's centre, limited
     to the image and rounded to integers. Each view has its own angle and its own crop that contains O; a crop that
@@ -91,24 +91,24 @@ def sample_crops(
 
     Parameters
     ----------
-    rng : np.random.Generator
-    n : int
-        Number of images.
-    size : int
-        W = H, pixels.
     theta_deg : float
         Angles are uniform in [-theta, theta], degrees.
     min_area : float
         p_crop, share of the image, in [0, 1).
     sigma : float
         Standard deviation of O, share of the width (not given in the paper).
-    max_tries : int
 
     Returns
     -------
     pd.DataFrame, 2n rows, partners adjacent
         ``center`` (x, y), ``angle_deg``, ``box`` (x0, y0, x1, y1) in pixels of the rotated image, ``skipped``
         (then the angle is 0 and the box the whole image).
+
+    Examples
+    --------
+    >>> crops = sample_crops(np.random.default_rng(0), n=2, size=300, theta_deg=18, min_area=0.1, sigma=0.1)
+    >>> len(crops), crops.center[0] == crops.center[1], bool(crops.skipped.any())
+    (4, True, False)
     """
     share = np.clip(rng.normal(0.5, sigma, size=(n, 2)), 0, 1)  # Eq. 9-11
     center = np.repeat(np.rint(share * size), 2, axis=0)
@@ -176,7 +176,7 @@ def compiled(function: Callable) -> Callable:
     return tf.function(function, jit_compile=jit, reduce_retracing=True, autograph=False)
 
 
-def warp(images: tf.Tensor, maps: tf.Tensor, margin: int = 0) -> tf.Tensor:
+def warp(images: tf.Tensor, maps: tf.Tensor, *, margin: int = 0) -> tf.Tensor:
     """Bilinear resampling under affine maps, one per view; outside [0, W] x [0, H] the value is 0.
 
     Written with gathers, so that it compiles under XLA, and with nested interpolation, so that a constant image
@@ -227,7 +227,7 @@ def brightness(images: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
     return images * factor[:, None, None, None]
 
 
-def contrast(images: tf.Tensor, factor: tf.Tensor, margin: int = 0) -> tf.Tensor:
+def contrast(images: tf.Tensor, factor: tf.Tensor, *, margin: int = 0) -> tf.Tensor:
     """Stretch each image about its mean by κ_contrast (Eq. 14 and 15); not clipped. Shapes (m, H, W, 1) and (m,).
 
     The mean leaves out `margin` rows and columns along each border.
@@ -258,21 +258,21 @@ def blur(images: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
     return _weigh(_weigh(padded, weights, radius, 1), weights, radius, 2)
 
 
-def _gaussian(sigma, radius):
+def _gaussian(sigma: tf.Tensor, radius: int) -> tf.Tensor:
     """Weights of the kernels, shape (2 radius + 1, m)."""
     offsets = tf.range(-radius, radius + 1, dtype=tf.float32)[:, None]
     return tf.nn.softmax(-(offsets**2) / (2.0 * sigma**2), axis=0)
 
 
-def _weigh(images, weights, radius, axis):
+def _weigh(images: tf.Tensor, weights: tf.Tensor, radius: int, axis: int) -> tf.Tensor:
     """Weighted sum over neighbours along an axis, which gets shorter by 2 `radius`."""
     length = tf.shape(images)[axis] - 2 * radius
     shifted = (images[:, k : k + length] if axis == 1 else images[:, :, k : k + length] for k in range(2 * radius + 1))
     return tf.add_n([weights[k, :, None, None, None] * image for k, image in enumerate(shifted)])
 
 
-def _tones(images, bright, stretch, weights, radius):
-    return _weigh(contrast(brightness(images, bright), stretch, radius), weights, radius, 1)
+def _tones(images: tf.Tensor, bright: tf.Tensor, stretch: tf.Tensor, weights: tf.Tensor, radius: int) -> tf.Tensor:
+    return _weigh(contrast(brightness(images, bright), stretch, margin=radius), weights, radius, 1)
 
 
 class Drawn(NamedTuple):
@@ -285,8 +285,16 @@ class Drawn(NamedTuple):
     sigma: tf.Tensor  #: of the blur, pixels; shape (2n,)
 
 
-def draw(images: np.ndarray, seed: int | tuple[int, ...], profile: Profile) -> Drawn:
-    """The random numbers of `contrastive_views`, on the host; they depend on `seed` and the images' size alone."""
+def draw(images: np.ndarray, seed: int | tuple[int, ...], profile: Profile) -> tuple[Drawn, pd.DataFrame]:
+    """The random numbers of `contrastive_views`, on the host; they depend on `seed` and the images' size alone.
+
+    Returns
+    -------
+    drawn : Drawn
+        For `transform`, in any graph.
+    crops : pd.DataFrame, 2n rows
+        Where the views are cut (`sample_crops`), for whoever draws or measures it.
+    """
     rng = np.random.default_rng(seed)
     n, size = images.shape[:2]
     settings = profile.views
@@ -294,14 +302,16 @@ def draw(images: np.ndarray, seed: int | tuple[int, ...], profile: Profile) -> D
     flip = rng.random(2 * n) < 0.5
     uniform = [rng.uniform(*span, 2 * n) for span in (paper.BRIGHTNESS, paper.CONTRAST, settings.blur_sigma)]
     maps = affine(np.array(crops.box.tolist()), size, np.array(crops.center.tolist()), crops.angle_deg.values, flip)
-    return Drawn(tf.constant(images), maps, *(tf.cast(u, tf.float32) for u in uniform))
+    return Drawn(tf.constant(images), maps, *(tf.cast(u, tf.float32) for u in uniform)), crops
 
 
 @tf.function(reduce_retracing=True, autograph=False)
-def _apply(drawn, radius):
+def _apply(drawn: Drawn, radius: int) -> tf.Tensor:
     # Three loops over the pixels. In a single one XLA would compute each source again for every weight of the blur.
     weights = _gaussian(drawn.sigma, radius)
-    views = compiled(warp)(tf.cast(drawn.images, tf.float32), drawn.maps, radius)  # with the margin that the blur sees
+    views = compiled(warp)(
+        tf.cast(drawn.images, tf.float32), drawn.maps, margin=radius
+    )  # with the margin that the blur sees
     views = compiled(_tones)(views, drawn.bright, drawn.stretch, weights, radius)
     return compiled(_weigh)(views, weights, radius, 2)
 
@@ -326,8 +336,15 @@ def contrastive_views(images: np.ndarray, seed: int | tuple[int, ...], profile: 
     -------
     tf.Tensor, shape (2n, W, W, 1), float32
         Rows 2h and 2h + 1 (from 0) are the views of image h.
+
+    Examples
+    --------
+    >>> from lhdlib import profile
+    >>> contrastive_views(np.ones((4, 32, 32, 1)), 0, profile.load("smoke")).shape
+    TensorShape([8, 32, 32, 1])
     """
-    return transform(draw(images, seed, profile))
+    drawn, _ = draw(images, seed, profile)
+    return transform(drawn)
 
 
 def ahead(make: Callable[[Input], Output], inputs: Iterable[Input]) -> Iterator[Output]:

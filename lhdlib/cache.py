@@ -1,19 +1,29 @@
-"""What was computed from the same inputs is read: keys of code and content, arrays and models kept under a key."""
+"""What was computed from the same inputs is read: keys of code and content, arrays and models kept under a key.
+
+A key of code is made of syntax trees, so that it tells a change from a comment. It follows imports inside the package.
+"""
 
 import ast
 import contextlib
+import functools
 import hashlib
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lhdlib.errors import UserError
 from lhdlib.files import replacing, save_arrays
+
+PACKAGE = Path(__file__).resolve().parent
+PAPER = "lhdlib.paper"  #: of which the constants count that are used, one by one
+DATA = "lhdlib.data"  #: whose modules follow each other; to all others the data's fingerprint stands for them
+#: Their values are in the keys (profile, data), or they decide no number.
+APART = ("lhdlib", PAPER, DATA, "lhdlib.profile", "lhdlib.files", "lhdlib.cache", "lhdlib.errors", "lhdlib.progress")
 
 
 def content_key(*parts: Any) -> str:
@@ -26,53 +36,98 @@ def content_key(*parts: Any) -> str:
         if isinstance(part, Path):
             digest.update(part.read_bytes())
         else:
-            text = json.dumps(
-                asdict(part) if is_dataclass(part) and not isinstance(part, type) else part, sort_keys=True
-            )
-            digest.update(text.encode())
+            values = asdict(part) if is_dataclass(part) and not isinstance(part, type) else part
+            digest.update(json.dumps(values, sort_keys=True).encode())
         digest.update(b"\0")
     return digest.hexdigest()
 
 
-PACKAGE = Path(__file__).resolve().parent
-#: Modules that a key of code does not follow: the data's fingerprint and the profile's values are in every key
-#: themselves, and the others decide no number. Modules of `lhdlib.data` follow each other.
-APART = ("lhdlib.data", "lhdlib.profile", "lhdlib.files", "lhdlib.cache", "lhdlib.errors", "lhdlib.progress")
+# Keys of code
 
 
 def code_key(*modules: str, package: Path = PACKAGE) -> str:
-    """SHA-256 of what modules of this package compute, and of those that they import; comments and docstrings are out.
+    """SHA-256 of what modules, and those that they import, compute; comments and docstrings are out.
 
-    Where a module lies does not matter. Of `paper` those constants count that a module names, and a data file counts
-    with the module beside which it lies and which names it.
+    Where a module lies does not matter. A constant of `paper` counts where a module names it, and a data file with the
+    module that names it and lies beside it.
 
     Parameters
     ----------
     modules : str
-        Dotted names.
-    package : Path
-        Folder of the package.
+        Dotted names; `package` is the folder in which they are found.
     """
-    pending, seen, digests = list(modules), set(modules), set()
+    pending, keys = list(modules), {}
     while pending:
-        path = module_path(pending.pop(), package)
-        tree = ast.parse(path.read_text(encoding="utf-8"), path)
-        digests.add(syntax_key(path))
-        digests |= _constants_of_paper(tree, package)
-        inside = path.is_relative_to(package / "data")
-        for name in imported(tree, package) - seen:
-            seen.add(name)
-            if not (name == "lhdlib.paper" or _apart(name, inside)):
-                pending.append(name)
-    return content_key(sorted(digests))
+        name = pending.pop()
+        path = module_path(name, package)
+        code = _read(path)
+        keys[name] = {syntax_key(path), *_constants_of_paper(code.of_paper, package)}
+        following = {other for other in _inside(code.imports, package) if _followed(other, name)}
+        pending += following - keys.keys()
+    return content_key(sorted(set().union(*keys.values())))
+
+
+def _followed(name: str, importer: str) -> bool:
+    """Whether a key goes on from a module to one that it imports."""
+    if _within(name, DATA):
+        return _within(importer, DATA)
+    return name not in APART
 
 
 def syntax_key(path: Path) -> str:
     """SHA-256 of a module without comments, docstrings and imports of this package, with the data files it names."""
-    tree = ast.parse(path.read_text(encoding="utf-8"), path)
-    named = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    beside = [file for file in sorted(path.parent.iterdir()) if file.name in named and file.suffix != ".py"]
-    return content_key(ast.unparse(_Bare().visit(tree)), *(file for file in beside if file.is_file()))
+    code = _read(path)
+    data_files = [file for file in sorted(path.parent.iterdir()) if file.name in code.texts and file.suffix != ".py"]
+    texts = (file.read_text(encoding="utf-8") for file in data_files if file.is_file())  # line ends do not count
+    return content_key(code.computing, *texts)
+
+
+def imported(tree: ast.AST, package: Path) -> set[str]:
+    """Modules of the package that a syntax tree imports by absolute name, and the packages that hold them."""
+    return _inside(_imports(tree), package)
+
+
+def module_path(name: str, package: Path) -> Path:
+    """File of a module of the package by its dotted name."""
+    place = package.joinpath(*name.split(".")[1:])
+    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+
+
+class _Code(NamedTuple):
+    """What keys need to know of a module."""
+
+    computing: str  #: its source without what decides no result
+    texts: frozenset[str]  #: the string constants, names of data files among them
+    imports: frozenset[str]
+    of_paper: frozenset[str]  #: names that stand in it as ``paper.NAME``
+
+
+def _read(path: Path) -> _Code:
+    return _analysed(path.read_text(encoding="utf-8"))
+
+
+@functools.cache  # most modules are in several keys
+def _analysed(source: str) -> _Code:
+    tree = ast.parse(source)
+    nodes = list(ast.walk(tree))
+    texts = frozenset(node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str))
+    of_paper = frozenset(
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "paper"
+    )
+    imports = frozenset(_imports(tree))
+    return _Code(ast.unparse(_Bare().visit(tree)), texts, imports, of_paper)  # last: it takes the tree apart
+
+
+def _imports(tree: ast.AST) -> set[str]:
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
 class _Bare(ast.NodeTransformer):
@@ -80,71 +135,47 @@ class _Bare(ast.NodeTransformer):
 
     def generic_visit(self, node: Any) -> Any:
         super().generic_visit(node)
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:]
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
         if isinstance(getattr(node, "body", None), list) and not node.body and not isinstance(node, ast.Module):
             node.body = [ast.Pass()]
         return node
 
     def visit_Import(self, node: ast.Import) -> ast.AST | None:
-        return None if all(_own(alias.name) for alias in node.names) else node
+        return None if all(_within(alias.name, PACKAGE.name) for alias in node.names) else node
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
-        return None if _own(node.module or "") else node
+        return None if _within(node.module or "", PACKAGE.name) else node
 
 
-def _own(name: str, package: Path = PACKAGE) -> bool:
-    return name == package.name or name.startswith(f"{package.name}.")
-
-
-def _apart(name: str, inside_data: bool) -> bool:
-    """Whether a key leaves a module out; the modules of `lhdlib.data` follow each other, and no version counts."""
-    found = any(name == apart or name.startswith(f"{apart}.") for apart in APART) or name == "lhdlib"
-    return found and not (inside_data and name.startswith("lhdlib.data"))
-
-
-def _constants_of_paper(tree: ast.AST, package: Path) -> set[str]:
-    """Each constant of `paper` that a module names, with those that it is made of."""
-    wanted = {
-        node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "paper"
-    }
+def _constants_of_paper(names: Iterable[str], package: Path) -> set[str]:
+    """Constants of `paper` with those that they are made of, as source text."""
     values: dict[str, ast.AST] = {}
-    for node in ast.parse((package / "paper.py").read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign):
-            values |= {target.id: node.value for target in node.targets if isinstance(target, ast.Name)}
-    found: set[str] = set()
+    for node in ast.parse(module_path(PAPER, package).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            values |= {target.id: node.value for target in targets if isinstance(target, ast.Name)}
+    wanted, constants = set(names), set()
     while wanted:
         name = wanted.pop()
         if name in values:
-            found.add(f"{name} = {ast.unparse(values[name])}")
+            constants.add(f"{name} = {ast.unparse(values[name])}")
             wanted |= {part.id for part in ast.walk(values.pop(name)) if isinstance(part, ast.Name)}
-    return found
+    return constants
 
 
-def module_path(name: str, package: Path = PACKAGE) -> Path:
-    """File of a module of the package by its dotted name."""
-    place = package.joinpath(*name.split(".")[1:])
-    return place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+def _inside(imports: Iterable[str], package: Path) -> set[str]:
+    """Those of imported names that are modules of the package, and the packages that hold them."""
+    parts = {name.rsplit(".", depth)[0] for name in imports for depth in range(name.count(".") + 1)}
+    return {part for part in parts if _within(part, package.name) and module_path(part, package).is_file()}
 
 
-def imported(tree: ast.AST, package: Path = PACKAGE) -> set[str]:
-    """Modules of the package that Python source imports by absolute name, the packages that hold them among them."""
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    parts = {name.rsplit(".", depth)[0] for name in names for depth in range(name.count(".") + 1)}
-    return {part for part in parts if _own(part, package) and module_path(part, package).is_file()}
+def _within(name: str, package: str) -> bool:
+    return name == package or name.startswith(f"{package}.")
+
+
+# Kept under a key
 
 
 def cached(path: Path, key: str, compute: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -171,7 +202,7 @@ def save_model(path: Path, model: Any, key: str) -> None:
         temporary.write_text(key, encoding="utf-8")
 
 
-def load_model(path: Path, key: str | None = None) -> Any:
+def load_model(path: Path, *, key: str | None = None) -> Any:
     """Load a Keras model in safe mode; None when it is absent or was saved under another key.
 
     Raises

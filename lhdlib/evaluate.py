@@ -46,6 +46,12 @@ def binary_metrics(labels: np.ndarray, scores: np.ndarray, threshold: float = 0.
     ------
     ValueError
         When shapes differ, a label is neither 0 nor 1, only one class is present, or a score is not finite.
+
+    Examples
+    --------
+    >>> metrics = binary_metrics(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9]))
+    >>> {name: estimate.value for name, estimate in metrics.items()}
+    {'ACC': 0.5, 'TPR': 0.5, 'TNR': 0.5, 'AUC': 0.75}
     """
     if not np.isin(labels, (0, 1)).all():
         raise ValueError("Labels must be 0 or 1.")
@@ -117,7 +123,7 @@ def over_seeds(labels: np.ndarray, logits: np.ndarray, patients: np.ndarray) -> 
     logits : np.ndarray, shape (seeds, n)
         Before the sigmoid: the threshold 0.5 on probabilities is 0 here.
     patients : np.ndarray, shape (n,)
-        Of each disc.
+        Each disc's patient.
 
     Returns
     -------
@@ -141,13 +147,12 @@ def over_seeds(labels: np.ndarray, logits: np.ndarray, patients: np.ndarray) -> 
 # Resampling patients
 
 
-def patient_weights(patients: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+def patient_weights(patients: np.ndarray, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
     """How often each disc counts when patients are drawn with replacement, each with all their discs.
 
     Parameters
     ----------
     patients : np.ndarray, shape (n,)
-    draws, seed : int
 
     Returns
     -------
@@ -188,13 +193,13 @@ def weighted_metrics(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray
 
 
 def by_patient(
-    labels: np.ndarray, logits: np.ndarray, patients: np.ndarray, draws: int = DRAWS, seed: int = 0
+    labels: np.ndarray, logits: np.ndarray, patients: np.ndarray, *, draws: int = DRAWS, seed: int = 0
 ) -> dict[str, Estimate]:
     """The metrics of `weighted_metrics` with intervals that resample patients.
 
     A metric of 0 or 1 is the same in every draw; its far limit is then Wilson's for the number of its patients.
     """
-    found = weighted_metrics(labels, logits, patient_weights(patients, draws, seed))
+    resampled = weighted_metrics(labels, logits, patient_weights(patients, draws=draws, seed=seed))
     values = weighted_metrics(labels, logits, np.ones((1, len(labels))))
     groups, estimates = _groups(labels, patients), {}
     for name, (value,) in values.items():
@@ -202,7 +207,7 @@ def by_patient(
             low, high = proportion_confint(value * groups[name], groups[name], alpha=1 - LEVEL, method="wilson")
         else:  # on the logit scale it covers with few patients too, where percentiles fall short
             slope = value * (1 - value)
-            low, high = special.expit(normal_limits(special.logit(value), found[name] / slope))
+            low, high = special.expit(normal_limits(special.logit(value), resampled[name] / slope))
         estimates[name] = Estimate(float(value), min(float(low), float(value)), max(float(high), float(value)))
     return estimates
 
@@ -210,6 +215,7 @@ def by_patient(
 def patient_mean(
     values: np.ndarray,
     patients: np.ndarray,
+    *,
     reach: tuple[float, float] = (-1.0, 1.0),
     draws: int = DRAWS,
     seed: int = 0,
@@ -223,7 +229,6 @@ def patient_mean(
     patients : np.ndarray, shape (n,)
     reach : (float, float)
         The least and the largest value possible.
-    draws, seed : int
 
     Returns
     -------
@@ -236,7 +241,7 @@ def patient_mean(
     people = len(np.unique(patients))
     if people < 2:
         return Estimate(float(values.mean()) if len(values) else np.nan, np.nan, np.nan)
-    weights = patient_weights(patients, draws, seed)
+    weights = patient_weights(patients, draws=draws, seed=seed)
     low, high = np.quantile(weights @ values / weights.sum(axis=1), TAILS)
     if high - low < 1e-9:
         missed = (reach[1] - reach[0]) * _missed(people)

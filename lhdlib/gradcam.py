@@ -12,7 +12,7 @@ from lhdlib.model import inference
 
 
 class Explained(NamedTuple):
-    """Heat of many samples as computed; `maps` and `classic`, in [0, 1], are for the eye."""
+    """Heatmaps of many samples as computed; `maps` and `classic`, in [0, 1], are for the eye."""
 
     raw: np.ndarray  #: the paper's maps H of Eq. 19, (n, 3, u, v)
     classic_raw: np.ndarray  #: classic Grad-CAM of Eq. 8, (n, 3, u, v)
@@ -54,6 +54,13 @@ def heatmaps(feature_maps: np.ndarray, gradients: np.ndarray) -> tuple[np.ndarra
         In [0, 1], each divided by its own maximum; all zero where a map has no positive value.
     slice_weight : np.ndarray, shape (..., 3)
         Sum of each slice's channel weights; they add up to 1.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> maps, slice_weight = heatmaps(rng.random((3, 2, 2, 8)), rng.normal(size=(3, 2, 2, 8)))
+    >>> maps.shape, maps.max(axis=(1, 2)).tolist(), round(float(slice_weight.sum()), 6)
+    ((3, 2, 2), [1.0, 1.0, 1.0], 1.0)
     """
     maps, weights = raw_heatmaps(feature_maps, gradients)
     return normalise(maps), weights.sum(axis=-1)
@@ -71,7 +78,7 @@ def raw_heatmaps(feature_maps: np.ndarray, gradients: np.ndarray) -> tuple[np.nd
     return _weighted(weights, feature_maps), weights  # Eq. 19
 
 
-def _weighted(weights, feature_maps):
+def _weighted(weights: np.ndarray, feature_maps: np.ndarray) -> np.ndarray:
     """Positive part of the weighted sum over channels: (..., 3, n), (..., 3, u, v, n) -> (..., 3, u, v)."""
     *slices, u, v, n = feature_maps.shape
     summed = feature_maps.reshape(*slices, u * v, n) @ weights[..., None]
@@ -84,12 +91,19 @@ def classic_heatmap(feature_maps: np.ndarray, gradients: np.ndarray) -> np.ndarr
     Parameters
     ----------
     feature_maps, gradients : np.ndarray, shape (..., 3, u, v, n)
-        As of `heatmaps`.
+        A and G, see `heatmaps`.
 
     Returns
     -------
     np.ndarray, shape (..., 3, u, v)
         In [0, 1].
+
+    Examples
+    --------
+    >>> A = np.zeros((3, 2, 2, 1))
+    >>> A[:, 0, 1] = 5.0
+    >>> classic_heatmap(A, np.ones_like(A))[0].tolist(), bool(classic_heatmap(A, -np.ones_like(A)).any())
+    ([[0.0, 1.0], [0.0, 0.0]], False)
     """
     return normalise(raw_classic(feature_maps, gradients))
 
@@ -109,15 +123,15 @@ def closed_form_gradients(extractor: keras.Model, feature_maps: np.ndarray, weig
     """dh/dA without a backward pass.
 
     Between A and h lie global average pooling, one dense layer, batch normalisation with fixed statistics, ReLU (z is
-    its input; it may also stand before the normalisation) and the linear unit, so dh/dA is the same at every position:
-    (1/uv) W (scale * [z > 0] * w).
+    its input; it may also stand before the normalisation) and the linear classifier. So dh/dA is the same at every
+    position: (1/uv) W (scale * [z > 0] * w).
 
     Parameters
     ----------
     extractor : keras.Model
     feature_maps : np.ndarray, shape (..., 3, u, v, n)
     weights : np.ndarray, shape (3, d)
-        The linear unit's.
+        Those of the linear classifier.
 
     Returns
     -------
@@ -126,8 +140,8 @@ def closed_form_gradients(extractor: keras.Model, feature_maps: np.ndarray, weig
     return np.broadcast_to(_channel_gradients(extractor, feature_maps, weights), feature_maps.shape)
 
 
-def _channel_gradients(extractor, feature_maps, weights):
-    """What `closed_form_gradients` gives at every position, shape (..., 3, 1, 1, n)."""
+def _channel_gradients(extractor: keras.Model, feature_maps: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The value of `closed_form_gradients` that is the same at every position, shape (..., 3, 1, 1, n)."""
     kernel, bias = (np.asarray(v) for v in extractor.get_layer("fc1_dense").weights)
     norm = extractor.get_layer("fc1_bn")
     gamma, beta, mean, variance = (
@@ -157,7 +171,7 @@ def sample_feature_maps(extractor: keras.Model, images: np.ndarray, rows: np.nda
 
 
 def explain(
-    extractor: keras.Model, images: np.ndarray, rows: np.ndarray, weights: np.ndarray, bias: float, batch: int = 32
+    extractor: keras.Model, images: np.ndarray, rows: np.ndarray, weights: np.ndarray, bias: float, *, batch: int = 32
 ) -> Explained:
     """Heatmaps of many samples in one forward pass; a slice that samples of a batch share goes through it once.
 
@@ -168,15 +182,10 @@ def explain(
         The slice store.
     rows : np.ndarray of int, shape (n, 3)
     weights : np.ndarray, shape (3, d)
-        The linear unit's.
-    bias : float
-
-    Returns
-    -------
-    Explained
+        Those of the linear classifier; `bias` is its bias.
     """
     compute = inference.forward(extractor)
-    found = []
+    batches = []
     for start in range(0, len(rows), batch):
         chosen = rows[start : start + batch]
         slices, place = np.unique(chosen, return_inverse=True)
@@ -186,8 +195,8 @@ def explain(
             gradients = _channel_gradients(extractor, feature_maps, weights)
             logits = (features * weights).sum(axis=(-2, -1)) + bias
             raw, channel_weights = raw_heatmaps(feature_maps, gradients)
-            found.append((raw, raw_classic(feature_maps, gradients), channel_weights, logits))
-    return Explained(*(np.concatenate(column) for column in zip(*found, strict=True)))
+            batches.append((raw, raw_classic(feature_maps, gradients), channel_weights, logits))
+    return Explained(*(np.concatenate(column) for column in zip(*batches, strict=True)))
 
 
 @functools.cache  # looking for the libraries takes longer than the heatmaps of a batch

@@ -368,7 +368,7 @@ def test_the_margin_mirrors_the_view(margin):
     images, maps = tf.constant(rng.normal(size=(3, 16, 16, 1)), tf.float32), tf.constant(random_maps(rng, 3, 16))
     around = [(0, 0), (margin, margin), (margin, margin), (0, 0)]
     expected = np.pad(augment.warp(images, maps), around, mode="symmetric")
-    np.testing.assert_array_equal(augment.warp(images, maps, margin), expected)
+    np.testing.assert_array_equal(augment.warp(images, maps, margin=margin), expected)
 
 
 def test_compiled_and_plain_warp_agree():
@@ -382,7 +382,7 @@ def test_compiled_and_plain_warp_agree():
 def test_a_constant_image_stays_exactly_constant_when_compiled(size, n):
     maps = random_maps(np.random.default_rng(29), n, size)
     radius = augment.kernel_radius(size)
-    views = augment.compiled(augment.warp)(tf.ones((n, size, size, 1)), tf.constant(maps), radius).numpy()
+    views = augment.compiled(augment.warp)(tf.ones((n, size, size, 1)), tf.constant(maps), margin=radius).numpy()
     assert views.shape == (2 * n, size + 2 * radius, size + 2 * radius, 1)
     assert views.min() == 1 and views.max() == 1
 
@@ -416,7 +416,7 @@ def test_contrast_takes_the_mean_of_the_view_alone():
     images = np.random.default_rng(30).normal(size=(3, 10, 10, 1)).astype(np.float32)
     padded = tf.pad(images, [[0, 0], [2, 2], [2, 2], [0, 0]], constant_values=50.0)
     factor = tf.constant([0.6, 1.1, 1.4])
-    found = augment.contrast(padded, factor, 2)[:, 2:-2, 2:-2]
+    found = augment.contrast(padded, factor, margin=2)[:, 2:-2, 2:-2]
     np.testing.assert_allclose(found, augment.contrast(tf.constant(images), factor), atol=1e-6)
 
 
@@ -483,11 +483,35 @@ def test_views_are_rotation_crop_flip_brightness_contrast_blur(settings):
 def test_views_in_another_graph_are_the_same(settings):
     """As the training step computes them on an accelerator: from what was drawn, compiled or not."""
     images = smooth_images(4, 32, 23).astype(np.float16)
-    drawn, expected = augment.draw(images, 24, settings), augment.contrastive_views(images, 24, settings)
+    (drawn, _), expected = augment.draw(images, 24, settings), augment.contrastive_views(images, 24, settings)
     assert drawn.images.dtype == tf.float16  # as stored: half the bytes travel
     for jit in (False, True):
         found = tf.function(augment.transform, jit_compile=jit)(drawn)
         np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def misfit(view: np.ndarray, image: np.ndarray, crop) -> float:
+    """How far a view is from its image cut at a crop, flipped or not, each brought to mean 0 and variance 1."""
+    rows, cols = (np.mgrid[: len(view), : len(view)] + 0.5) / len(view)
+    x0, y0, x1, y1 = crop.box
+    x, y = turn_on_screen(x0 + cols * (x1 - x0), y0 + rows * (y1 - y0), *crop.center, -crop.angle_deg)
+    cut = ndimage.map_coordinates(image.astype(float), [y - 0.5, x - 0.5], order=1, mode="nearest")
+    return min(np.abs(stats.zscore(view, axis=None) - stats.zscore(c, axis=None)).max() for c in (cut, cut[:, ::-1]))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_crops_handed_out_are_those_of_the_views(settings, seed):
+    """Tones only scale and shift grey values, so a view shows where it was cut; another view's crop does not fit."""
+    sharp = settings.replace(views={"blur_sigma": (0.01, 0.02)})
+    images = smooth_images(6, 32, 40 + seed).astype(np.float32)
+    drawn, crops = augment.draw(images, seed, sharp)
+    views = augment.transform(drawn).numpy()[..., 0]
+    np.testing.assert_array_equal(views, augment.contrastive_views(images, seed, sharp).numpy()[..., 0])
+    for k, (view, crop) in enumerate(zip(views, crops.itertuples(), strict=True)):
+        image = images[k // 2, ..., 0]
+        assert misfit(view, image, crop) < 0.01
+        wrong = [misfit(view, image, other) for other in crops.itertuples() if other.box != crop.box]
+        assert min(wrong) > 0.05
 
 
 def test_partners_are_adjacent_and_values_are_not_clipped(settings):

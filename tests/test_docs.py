@@ -131,7 +131,7 @@ ACCEPTED = {
     "AUC": "04/headline/metrics/AUC",
     "accuracy": "04/headline/metrics/ACC",
     "AUC, split by patient": "04/headline/controls/split by patient/AUC",
-    "heatmaps: pointing above random": "07/localisation/difference_random",
+    "heatmaps: pointing above random": "07/localisation/differences/pointing/random",
 }
 CONTROLS = {  # README's name -> the one in figures/controls.csv
     "this run, phantom": "this run",

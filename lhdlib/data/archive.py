@@ -1,6 +1,6 @@
 """Fetches the public archive of the paper's images and the radiologists' notes: whole, or some patients only.
 
-    python -m lhdlib.data.archive DIR [--patients 1-80]
+    lhdlib fetch DIR [--patients 1-80]
 
 What a server sends is not trusted: sizes, checksums, names and expansion are checked before a file gets its name.
 """
@@ -14,7 +14,6 @@ import shlex
 import shutil
 import stat
 import struct
-import sys
 import unicodedata
 import zipfile
 import zlib
@@ -58,7 +57,7 @@ UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError
 
 
 def fetch(
-    folder: str | Path, patients: str | None = None, source: Source = ARCHIVE, notes: Source = NOTES
+    folder: str | Path, *, patients: str | None = None, source: Source = ARCHIVE, notes: Source = NOTES
 ) -> list[str]:
     """Bring the archive into a folder, in the layout that ``--data`` expects; goes on where an earlier call stopped.
 
@@ -70,8 +69,6 @@ def fetch(
     patients : str, optional
         Such as ``"1-20,30"``: only these, read from the remote ZIP by byte ranges and checked by its CRCs. All by
         default: the ZIP is downloaded, checked by its SHA-256, unpacked and removed.
-    source, notes : Source
-        Where from.
 
     Returns
     -------
@@ -342,24 +339,15 @@ def next_command(folder: Path, patients: int) -> str:
     return f"{command.format('smoke')}  (--profile demo needs about {enough} patients)"
 
 
-def main(argv: Sequence[str] | None = None, source: Source = ARCHIVE, notes: Source = NOTES) -> int:
-    """Run the command; returns the exit code: 0, 2 (a mistake to mend) or 130 (interrupted)."""
-    parser = argparse.ArgumentParser(prog="python -m lhdlib.data.archive", description=__doc__.splitlines()[0])
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``lhdlib fetch``."""
     parser.add_argument("folder", metavar="DIR", type=Path, help="gets 01_MRI_Data and the notes")
     parser.add_argument("--patients", metavar="1-20,30", help="only these, by byte ranges; all by default")
-    args = parser.parse_args(argv)
-    try:
-        there = fetch(args.folder, args.patients, source, notes)
-    except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted: the same command goes on where it stopped.", file=sys.stderr)
-        return 130
+
+
+def run(args: argparse.Namespace) -> int:
+    """``lhdlib fetch``; the same command goes on where an interrupted one stopped."""
+    there = fetch(args.folder, patients=args.patients, source=ARCHIVE, notes=NOTES)
     print(f"{args.folder} holds {len(there)} patients ({runs([int(p) for p in there])}) and the radiologists' notes.")
     print(f"Next: {next_command(args.folder, len(there))}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

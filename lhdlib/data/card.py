@@ -1,12 +1,11 @@
 """What a dataset holds, in tables for its card, and a manifest by which two sites tell whether they built the same.
 
-``python -m lhdlib.data.card compare A B`` compares two manifests.
+``lhdlib compare A B`` compares two manifests.
 """
 
 import argparse
 import hashlib
 import io
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,7 +36,7 @@ rows are the samples: patient (the archive's folder), study (1 for a patient's f
 splits, and a SHA-256 of the three slices. Then
 
 ```
-python -m lhdlib.data.card compare manifest_of_a.csv manifest_of_b.csv
+lhdlib compare manifest_of_a.csv manifest_of_b.csv
 ```
 
 says which samples only one of them has, and which differ in pixels, label or split. Equal digests of two manifests mean
@@ -54,9 +53,8 @@ def flow(data: Dataset, folder: Path) -> pd.DataFrame:
 
     Parameters
     ----------
-    data : Dataset
     folder : Path
-        What `dataset.build_dataset` has written: ``rejected.csv``, ``discs.csv`` and ``set_aside.csv`` are read.
+        Where `dataset.build_dataset` has written ``rejected.csv``, ``discs.csv`` and ``set_aside.csv``.
 
     Returns
     -------
@@ -104,17 +102,17 @@ def _readable(slices: pd.DataFrame) -> pd.DataFrame:
 
 
 def _counts(values: pd.Series) -> dict[str, int]:
-    """How often each value occurs, the most frequent first."""
+    """Frequency of each value, the most frequent first."""
     return dict(sorted(values.value_counts().items(), key=lambda item: (-item[1], item[0])))
 
 
 def _reasons(reasons: pd.Series, end: str) -> dict[str, int]:
-    """How often each reason occurs; what follows `end` belongs to the single case."""
+    """Frequency of each reason; what follows `end` belongs to the single case."""
     return _counts(reasons.fillna("no reason recorded").str.split(end).str[0])
 
 
 def prevalence(samples: pd.DataFrame) -> pd.DataFrame:
-    """How many samples of each level are abnormal.
+    """Abnormal samples of each level.
 
     Returns
     -------
@@ -205,7 +203,6 @@ def manifest(archive: Path, data: Dataset) -> pd.DataFrame:
     ----------
     archive : Path
         Folder that the dataset was built from; the samples' slices are read again.
-    data : Dataset
 
     Returns
     -------
@@ -250,7 +247,7 @@ def pixel_digest(pixels: np.ndarray, spacing: Sequence[float]) -> str:
     Parameters
     ----------
     pixels : np.ndarray, shape (rows, columns)
-        Of `dicom.read_pixels`: whole numbers, or whole numbers times a slope, exact in float32 on every machine.
+        As `dicom.read_pixels` reads them: whole numbers, or whole numbers times a slope, exact in float32 everywhere.
     spacing : (float, float)
         Row and column spacing, mm.
     """
@@ -295,13 +292,7 @@ def read_manifest(path: Path) -> pd.DataFrame:
 
 
 def compare_manifests(first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
-    """What differs between two manifests, a line for each kind of difference; empty when they are the same dataset.
-
-    Parameters
-    ----------
-    first, second : pd.DataFrame
-        Of `read_manifest`.
-    """
+    """Differences between two tables of `read_manifest`, a line for each kind; none when they are the same dataset."""
     both = _numbered(first, KEY).merge(_numbered(second, KEY), "outer", [*KEY, "copy"], indicator="side")
     shared = both[both.side == "both"]
     found = {f"only in the {name}": both[both.side == side] for name, side in SIDES.items()}
@@ -329,23 +320,16 @@ def _printable(text: str) -> str:
 # The command
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0 (the same dataset), 1 (they differ) or 2 (a mistake to mend)."""
-    parser = argparse.ArgumentParser(prog="python -m lhdlib.data.card", description="Manifests of disc samples.")
-    compare = parser.add_subparsers(required=True).add_parser("compare", help="tell whether two sites built the same")
-    compare.add_argument("manifests", nargs=2, type=Path, metavar="MANIFEST", help="manifest.csv of notebook 01")
-    paths = parser.parse_args(argv).manifests
-    try:
-        tables = [read_manifest(path) for path in paths]
-    except UserError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        return 2
-    for name, path, table in zip(("first", "second"), paths, tables, strict=True):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``lhdlib compare``."""
+    parser.add_argument("manifests", nargs=2, type=Path, metavar="MANIFEST", help="manifest.csv of notebook 01")
+
+
+def run(args: argparse.Namespace) -> int:
+    """``lhdlib compare``: 0 for the same dataset, 1 where they differ."""
+    tables = [read_manifest(path) for path in args.manifests]
+    for name, path, table in zip(("first", "second"), args.manifests, tables, strict=True):
         print(f"{name}: {path}: {len(table):,} samples, digest {digest(table)[:16]}, data: {_printable(_data(table))}")
     differences = compare_manifests(*tables)
     print("\n".join(differences or ["The same dataset: samples, pixels, labels and splits agree."]))
     return 1 if differences else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -97,9 +97,8 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
     folder : Path
         Gets ``store.npy``, ``dataset.json``, and the tables ``slices``, ``discs``, ``samples``, ``rejected`` and
         ``set_aside`` as CSV.
-    profile : Profile
     seed : int
-        Of the splits.
+        Seed of the splits.
 
     Raises
     ------
@@ -115,50 +114,21 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
         return load_dataset(folder)
 
     notes, verdicts = reports.read_notes(notes_path), overrides.read_overrides(verdicts_path)
-    slices, rejected = dicom.index_tree(archive, progress=True, duplicates=profile.data.duplicates)
-    if not (len(slices) and (slices.weighting == "T2").any()):
-        raise UserError(
-            f"No axial T2 slice was found among {len(slices) + len(rejected)} files in {archive}: "
-            "name the folder that holds the patients' studies."
-        )
-    slices = slices.reset_index(drop=True)
+    slices, rejected = index_slices(archive, profile.data)
     check_space(folder, len(slices) * profile.data.image_size**2 * 2)
     with replacing(folder / "store.npy") as store_path:  # whatever fails leaves the earlier dataset
         failed = write_store(archive, slices, store_path, profile.data)
-        store = np.load(store_path, mmap_mode="r", allow_pickle=False)
-        rejected = pd.concat([rejected, failed], ignore_index=True)
-        slices["pretrain"] = pretrain_split(slices, set(failed.path), profile.data.pretrain_validation, seed)
-
-        found = discs.group_discs(slices[~slices.path.isin(failed.path)])
-        judged, unmatched = overrides.apply_overrides(found, verdicts)
-        labels = overrides.judged_labels(judged)
-        samples, unlabelled = label_samples(discs.disc_samples(judged, profile.data.four_slices), notes, labels)
-        excluded = judged.verdict == overrides.EXCLUDE
-        dropped = judged.loc[excluded, ["patient", "study", "level"]].assign(reason=overrides.EXCLUDED)
-        aside = pd.concat([discs.set_aside(judged[~excluded]), unlabelled, dropped], ignore_index=True)
-        index = pd.Series(slices.index, slices.path)
-        for position in range(3):
-            samples[f"slice_{position + 1}"] = index[[paths[position] for paths in samples.paths]].to_numpy()
-        samples = samples.drop(columns="paths")
-        for split in SPLITS:
-            samples[f"split_{split}"] = assign_split(samples, profile.data, seed, split)
-
-        info = {
-            "key": key,
-            "counts": count(slices, samples, len(slices) + len(rejected) - len(failed), profile.data.split),
-            "data_label": data_label(slices),
-            "fingerprint": fingerprint(store, samples.drop(columns="note")),
-            "pretrain_fingerprint": fingerprint(store, slices[["patient", "pretrain"]]),  # labels do not touch it
-            "splits": {s: samples[f"split_{s}"].value_counts().to_dict() for s in SPLITS},
-            "rejected": rejected.reason.str.split(":").str[0].value_counts().to_dict(),
-            "set_aside": aside.reason.value_counts().to_dict(),
-            "verdicts": {
-                "applied": int((judged.verdict != "").sum()),
-                "without a slab": list(map(" ".join, unmatched[overrides.KEY].to_numpy())),
-            },
+        judged, unmatched = overrides.apply_overrides(discs.group_discs(_without(slices, failed)), verdicts)
+        samples, aside = make_samples(judged, slices, notes, profile.data)
+        add_splits(slices, samples, failed, profile.data, seed)
+        tables = {
+            "slices": slices,
+            "samples": samples,
+            "rejected": pd.concat([rejected, failed], ignore_index=True),
+            "set_aside": aside,
+            "discs": _disc_table(judged, notes),
         }
-        tables = {"slices": slices, "samples": samples, "rejected": rejected, "set_aside": aside}
-        tables["discs"] = _disc_table(judged, notes)
+        info = {"key": key, **describe(tables, store_path, profile.data), "verdicts": _verdicts(judged, unmatched)}
         (folder / "dataset.json").unlink(missing_ok=True)  # its presence says that the rest is whole
         for name, table in tables.items():
             write_table(folder / f"{name}.csv", table)
@@ -168,8 +138,81 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
     return load_dataset(folder)
 
 
+def index_slices(archive: Path, settings: profiles.Data) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The usable axial slices of an archive, and its other files with their reasons.
+
+    Raises
+    ------
+    UserError
+        When no slice is axial and T2.
+    """
+    slices, rejected = dicom.index_tree(archive, progress=True, duplicates=settings.duplicates)
+    if not (slices.weighting == "T2").any():
+        raise UserError(
+            f"No axial T2 slice was found among {len(slices) + len(rejected)} files in {archive}: "
+            "name the folder that holds the patients' studies."
+        )
+    return slices.reset_index(drop=True), rejected
+
+
+def _without(slices: pd.DataFrame, failed: pd.DataFrame) -> pd.DataFrame:
+    return slices[~slices.path.isin(failed.path)]
+
+
+def make_samples(
+    judged: pd.DataFrame, slices: pd.DataFrame, notes: pd.DataFrame, settings: profiles.Data
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Labelled samples of the discs as reviewed, and the T2 discs that give none.
+
+    Returns
+    -------
+    samples : pd.DataFrame
+        ``patient, study, level, part, label, note`` and `SLICES`.
+    set_aside : pd.DataFrame
+        ``patient, study, level, reason``.
+    """
+    excluded = judged.verdict == overrides.EXCLUDE
+    samples = discs.disc_samples(judged, four_slices=settings.four_slices)
+    samples, unlabelled = label_samples(samples, notes, judged=overrides.judged_labels(judged))
+    dropped = judged.loc[excluded, ["patient", "study", "level"]].assign(reason=overrides.EXCLUDED)
+    aside = pd.concat([discs.set_aside(judged[~excluded]), unlabelled, dropped], ignore_index=True)
+    places = pd.Series(slices.index, slices.path)
+    for position, column in enumerate(SLICES):
+        samples[column] = places[[paths[position] for paths in samples.paths]].to_numpy()
+    return samples.drop(columns="paths"), aside
+
+
+def add_splits(
+    slices: pd.DataFrame, samples: pd.DataFrame, failed: pd.DataFrame, settings: profiles.Data, seed: int
+) -> None:
+    """Add ``pretrain`` to the slices, and a column for each of `SPLITS` to the samples."""
+    slices["pretrain"] = pretrain_split(slices, set(failed.path), settings.pretrain_validation, seed)
+    for split in SPLITS:
+        samples[f"split_{split}"] = assign_split(samples, settings, seed, split)
+
+
+def describe(tables: Mapping[str, pd.DataFrame], store_path: Path, settings: profiles.Data) -> dict[str, Any]:
+    """Counts, the data's label and fingerprints, for ``dataset.json``."""
+    slices, samples = tables["slices"], tables["samples"]
+    store = np.load(store_path, mmap_mode="r", allow_pickle=False)
+    return {
+        "counts": count(slices, samples, tables["rejected"], settings.split),
+        "data_label": data_label(slices),
+        "fingerprint": fingerprint(store, samples.drop(columns="note")),
+        "pretrain_fingerprint": fingerprint(store, slices[["patient", "pretrain"]]),  # labels do not touch it
+        "splits": {s: samples[f"split_{s}"].value_counts().to_dict() for s in SPLITS},
+        "rejected": tables["rejected"].reason.str.split(":").str[0].value_counts().to_dict(),
+        "set_aside": tables["set_aside"].reason.value_counts().to_dict(),
+    }
+
+
+def _verdicts(judged: pd.DataFrame, unmatched: pd.DataFrame) -> dict[str, Any]:
+    names = list(map(" ".join, unmatched[overrides.KEY].to_numpy()))
+    return {"applied": int((judged.verdict != "").sum()), "without a slab": names}
+
+
 def load_dataset(folder: Path) -> Dataset:
-    """Load what `build_dataset` wrote; the store is mapped, not read.
+    """Load a dataset that `build_dataset` wrote; the store is mapped, not read.
 
     Raises
     ------
@@ -188,7 +231,7 @@ def load_dataset(folder: Path) -> Dataset:
 
 
 def _disc_table(judged: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
-    """``discs.csv``: all discs, with what the patient's note says of the lumbar T2 ones."""
+    """``discs.csv``: all discs, with the note's label of the lumbar T2 ones."""
     noted = note_labels(judged, notes)[["label", "reason"]].where(judged.weighting == "T2", "")
     paths = judged.paths.map("//".join)  # nothing else has two slashes
     return judged.assign(paths=paths, note_label=noted.label, note_reason=noted.reason)
@@ -250,7 +293,7 @@ def find_notes(archive: Path) -> Path:
 
 
 def listing(archive: Path) -> list[tuple[str, int, int]]:
-    """Path, size and modification time of every file, in order: tells whether the archive has changed."""
+    """Path, size and modification time of every file, in order; equal listings mean an unchanged archive."""
 
     def walk() -> Iterator[tuple[str, int, int]]:
         for place, folders, files in os.walk(archive):
@@ -263,26 +306,27 @@ def listing(archive: Path) -> list[tuple[str, int, int]]:
     return list(walk())
 
 
-def count(slices: pd.DataFrame, samples: pd.DataFrame, files: int, split: str) -> dict[str, int]:
+def count(slices: pd.DataFrame, samples: pd.DataFrame, rejected: pd.DataFrame, split: str) -> dict[str, int]:
     """Counts of this run under the names of `paper.COUNTS`."""
     parts = samples[f"split_{split}"].value_counts()
+    readable = slices.pretrain != ""  # the others are among the rejected
     return {
         "patients": int(slices.patient.nunique()),
-        "images": files,
-        "axial images": int((slices.pretrain != "").sum()),
+        "images": int(readable.sum()) + len(rejected),
+        "axial images": int(readable.sum()),
         "pre-training images": int((slices.pretrain == "train").sum()),
         "pre-training validation images": int((slices.pretrain == "validation").sum()),
         "disc samples": len(samples),
         "positive samples": int((samples.label == 1).sum()),
         "negative samples": int((samples.label == 0).sum()),
-        **{
-            f"{n} samples": int(parts.get(k, 0)) for n, k in [("training", "train"), ("validation",) * 2, ("test",) * 2]
-        },
+        "training samples": int(parts.get("train", 0)),
+        "validation samples": int(parts.get("validation", 0)),
+        "test samples": int(parts.get("test", 0)),
     }
 
 
 def data_label(slices: pd.DataFrame) -> str:
-    """What every figure says of its data, from the headers' manufacturer: nobody may take a phantom for patients."""
+    """The name of the data in every figure, by the headers' manufacturer: nobody may take a phantom for patients."""
     synthetic = slices.manufacturer.str.contains("phantom", case=False, na=False)
     if synthetic.all():
         return "phantom (synthetic images, no evidence about patients)"

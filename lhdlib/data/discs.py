@@ -6,6 +6,7 @@ doubt about one slab is a doubt about the levels of all above it, and about none
 """
 
 from statistics import median_low
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
-LEVELS = ("L5-S1", "L4-L5", "L3-L4", "L2-L3", "L1-L2", "T12-L1", "T11-T12", "T10-T11")  # from the lowest upwards
-LUMBAR = frozenset(LEVELS[:5])
+from lhdlib.data.grammar.levels import LUMBAR_LEVELS
+
+LEVELS = (*reversed(LUMBAR_LEVELS), "T12-L1", "T11-T12", "T10-T11")  # from the lowest upwards
 UNKNOWN = "unknown"  # level of a T1 slab where the study has no T2 slab
 SAME_ORIENTATION_DEG = 0.35  # real neighbouring slabs differ by 0.7 degrees and more; rounding noise is far smaller
 GAP_FACTOR = 1.5  # a step of more than so many neighbouring steps begins a new slab
@@ -34,7 +36,7 @@ def group_discs(slices: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     slices : pd.DataFrame
-        Of `dicom.index_tree`; the order of its rows does not matter.
+        The table of `dicom.index_tree`; the order of its rows does not matter.
 
     Returns
     -------
@@ -56,7 +58,7 @@ def group_discs(slices: pd.DataFrame) -> pd.DataFrame:
     return _flag_second_studies(pd.DataFrame(rows, columns=COLUMNS))
 
 
-def _slabs(table: pd.DataFrame) -> list[dict]:
+def _slabs(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Slabs of one study and weighting, from the lowest upwards."""
     table = table.sort_values("path")  # so that equal depths have an order
     vectors = {v: table[[f"{v}_x", f"{v}_y", f"{v}_z"]].to_numpy() for v in ("row", "column", "normal")}
@@ -112,7 +114,7 @@ def _split_at_gaps(order: np.ndarray, depth: np.ndarray) -> list[np.ndarray]:
     return np.split(order, places[gaps] + 1)
 
 
-def _name(slabs: list[dict]) -> list[dict]:
+def _name(slabs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add ``level`` and ``doubts`` about it, and to ``faults`` what is wrong with a slab's neighbourhood."""
     places = _places(slabs)
     steps = _distance(places[1:], places[:-1]).tolist()
@@ -138,7 +140,7 @@ def _name(slabs: list[dict]) -> list[dict]:
     return slabs
 
 
-def _places(slabs: list[dict]) -> np.ndarray:
+def _places(slabs: list[dict[str, Any]]) -> np.ndarray:
     """Centres and normals, shape (n, 6)."""
     return np.array([[slab[column] for column in PLACE] for slab in slabs])
 
@@ -149,7 +151,7 @@ def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.abs((normal * (one[..., :3] - other[..., :3])).sum(-1)) / np.linalg.norm(normal, axis=-1)
 
 
-def _link(t1: list[dict], t2: list[dict]) -> None:
+def _link(t1: list[dict[str, Any]], t2: list[dict[str, Any]]) -> None:
     """Give T1 slabs the level of the T2 slab at their place: either weighting may lack a slab that the other has."""
     places = _places(t2)
     for number, (slab, place) in enumerate(zip(t1, _places(t1), strict=True)):
@@ -171,7 +173,7 @@ def _flag_second_studies(discs: pd.DataFrame) -> pd.DataFrame:
     return discs.assign(flag=np.where(several, added, discs.flag))
 
 
-def disc_samples(discs: pd.DataFrame, four_slices: str = "both") -> pd.DataFrame:
+def disc_samples(discs: pd.DataFrame, *, four_slices: str = "both") -> pd.DataFrame:
     """Three-slice samples of the lumbar T2 discs that carry no flag.
 
     Five slices give slices 2-4; four give 1-3 and 2-4 (section "Construction of the dataset"). The paper does not say
@@ -180,8 +182,6 @@ def disc_samples(discs: pd.DataFrame, four_slices: str = "both") -> pd.DataFrame
 
     Parameters
     ----------
-    discs : pd.DataFrame
-        Of `group_discs`.
     four_slices : {"both", "upper"}
         Samples of a disc with four slices: as published, or the upper one only (profile, ``data.four_slices``).
 
@@ -209,7 +209,7 @@ def set_aside(discs: pd.DataFrame) -> pd.DataFrame:
     """T2 discs that give no sample: ``patient, study, level, reason``."""
     t2 = discs[discs.weighting == "T2"]
     reason = t2.flag.where(t2.flag == "", "to be reviewed: " + t2.flag)
-    reason = reason.mask((reason == "") & ~t2.level.isin(LUMBAR), "not lumbar")
+    reason = reason.mask((reason == "") & ~t2.level.isin(LUMBAR_LEVELS), "not lumbar")
     reason = reason.mask((reason == "") & (t2.slices < 3), "fewer than three slices")
     return (
         t2.loc[reason != "", ["patient", "study", "level"]].assign(reason=reason[reason != ""]).reset_index(drop=True)
@@ -217,4 +217,4 @@ def set_aside(discs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _usable(discs: pd.DataFrame) -> pd.DataFrame:
-    return discs[(discs.weighting == "T2") & (discs.flag == "") & discs.level.isin(LUMBAR)]
+    return discs[(discs.weighting == "T2") & (discs.flag == "") & discs.level.isin(LUMBAR_LEVELS)]

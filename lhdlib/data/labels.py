@@ -5,18 +5,18 @@ from collections.abc import Mapping
 import pandas as pd
 
 from lhdlib.data import reports
-from lhdlib.data.grammar import levels
+from lhdlib.data.grammar.levels import LUMBAR_LEVELS
 
 
 def note_labels(places: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
-    """What the notes say of discs.
+    """Labels of discs as the notes give them.
 
     Parameters
     ----------
     places : pd.DataFrame
         ``patient, level``.
     notes : pd.DataFrame
-        Of `reports.read_notes`.
+        The table of `reports.read_notes`.
 
     Returns
     -------
@@ -35,23 +35,23 @@ def note_labels(places: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
     reason[merged.patient.isin(several)] = "several notes for this patient"
     undecided = merged.flag.fillna("") != ""
     reason[undecided] = "note undecided: " + merged.flag[undecided].astype(str)
-    reason = reason.where(merged.level.isin(levels.LUMBAR_LEVELS), "")
+    reason = reason.where(merged.level.isin(LUMBAR_LEVELS), "")
     return merged[["label"]].assign(note=merged.note.fillna(""), reason=reason)
 
 
 def label_samples(
-    samples: pd.DataFrame, notes: pd.DataFrame, judged: Mapping[str, int] | None = None
+    samples: pd.DataFrame, notes: pd.DataFrame, *, judged: Mapping[str, int] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Give each sample the label that a reviewer gave it, else that its patient's note gives its level.
 
     Parameters
     ----------
     samples : pd.DataFrame
-        Of `discs.disc_samples`.
+        The table of `discs.disc_samples`.
     notes : pd.DataFrame
-        Of `reports.read_notes`.
+        The table of `reports.read_notes`.
     judged : mapping, optional
-        Of `overrides.judged_labels`.
+        Label of each slice whose disc a reviewer has judged (`overrides.judged_labels`).
 
     Returns
     -------

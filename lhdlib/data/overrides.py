@@ -1,20 +1,21 @@
-"""A reviewer's verdicts: an append-only table beside the radiologists' notes, which the build applies last.
+"""A reviewer's verdicts: a table beside the radiologists' notes, which only grows and which the build applies last.
 
-A row is one whole verdict about one slab of T2 slices, and the last row about a slab counts: correcting a verdict is
-one more row, and a crash costs at most the row that was being written.
+A row is one verdict about one slab of T2 slices, and the last row about a slab counts: correcting a verdict is one
+more row. The table is replaced as a whole, so a crash costs at most the row that was being added.
 """
 
 import csv
 import io
 import os
-import warnings
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pandas as pd
 
+from lhdlib import files
 from lhdlib.data.discs import LEVELS
 from lhdlib.errors import UserError
 
@@ -47,24 +48,16 @@ def read_overrides(path: Path) -> pd.DataFrame:
     Raises
     ------
     UserError
-        For a file that is no table of verdicts, or a line in it that is none. Only a last line that was cut short by
-        a crash is passed over, with a warning.
+        For a file that is no table of verdicts, or a line in it that is none.
     """
-    rows, content, whole = _parse(path)
-    if len(whole) < len(content):
-        warnings.warn(
-            f"The last line of {path} is half written and does not count: give that verdict again.", stacklevel=2
-        )
-    return pd.DataFrame(rows, columns=COLUMNS).astype({"slices": int})
+    return pd.DataFrame(_rows(path, _content(path)), columns=COLUMNS).astype({"slices": int})
 
 
-def append_verdict(path: Path, disc: Any, verdict: str, level: str, who: str, why: str = "") -> None:
+def append_verdict(path: Path, disc: Any, verdict: str, level: str, who: str, *, why: str = "") -> None:
     """Add a verdict to the table; it is on the disk when this returns.
 
     Parameters
     ----------
-    path : Path
-        The table; made when absent.
     disc : row of `discs.group_discs`
         The slab.
     verdict : str
@@ -85,43 +78,47 @@ def append_verdict(path: Path, disc: Any, verdict: str, level: str, who: str, wh
     problem = _problem(row)
     if problem:
         raise UserError(f"The verdict was not kept because {problem}.")
-    _, content, whole = _parse(path)
-    text = io.StringIO("" if whole.endswith(b"\n") or not whole else "\n")
-    text.seek(0, io.SEEK_END)
-    csv.writer(text, lineterminator="\n").writerows([row] if whole else [COLUMNS, row])
     try:
-        with path.open("ab") as file:
-            if len(whole) < len(content):  # else another reviewer may have written since
-                file.truncate(len(whole))
-            file.write(text.getvalue().encode())
-            file.flush()
-            os.fsync(file.fileno())
+        with filelock.FileLock(path.with_name(f".{path.name}.lock")), files.replacing(path) as temporary:
+            content = _content(path)
+            _rows(path, content)  # a damaged table is refused, not written again
+            lines = _csv_lines(*([] if content else [COLUMNS]), row)
+            with temporary.open("wb") as file:
+                file.write(content + b"\n" * (not content.endswith(b"\n") and content != b"") + lines)
+                file.flush()
+                os.fsync(file.fileno())
     except OSError as error:
         raise UserError(
             f"The verdict was not kept because {path} cannot be written ({error.strerror}): allow writing there."
         ) from error
 
 
-def _parse(path: Path) -> tuple[list[list[str]], bytes, bytes]:
-    """Rows of the table, the file's bytes, and these without a half-written last line."""
+def _csv_lines(*rows: Sequence[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _content(path: Path) -> bytes:
+    """Bytes of the table; none when there is no file."""
     try:
         with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        return [], b"", b""
+        return b""
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): allow reading it.") from error
+
+
+def _rows(path: Path, content: bytes) -> list[list[str]]:
+    """Rows of the table without its head."""
     mend = "restore an earlier version of it, or move it away to begin a new one"
     if len(content) > MAX_BYTES:
         raise UserError(f"{path} has more than {MAX_BYTES >> 20} MiB, too many for a table of verdicts: {mend}.")
-    head, newline, last = content.rpartition(b"\n")
-    if not newline and ",".join(COLUMNS).encode().startswith(last):
-        return [], content, b""  # the crash came with the first line
-    whole = content if _is_whole(last) else head + newline
-    lines = csv.reader(io.StringIO(whole.decode("utf-8-sig", "replace"), newline=""), strict=True)
-    rows = []
+    lines = csv.reader(io.StringIO(content.decode("utf-8-sig", "replace"), newline=""), strict=True)
+    rows: list[list[str]] = []
     try:
-        if next(lines, None) != COLUMNS:
+        if next(lines, COLUMNS) != COLUMNS:
             raise UserError(f"{path} is no table of verdicts, for its first line is not {','.join(COLUMNS)!r}: {mend}.")
         for row in lines:
             problem = _problem(row) if row else ""
@@ -130,19 +127,11 @@ def _parse(path: Path) -> tuple[list[list[str]], bytes, bytes]:
             rows += [row] * bool(row)
     except csv.Error as error:
         raise UserError(f"Line {lines.line_num} of {path} cannot be read ({error}): mend or delete it.") from error
-    return rows, content, whole
-
-
-def _is_whole(line: bytes) -> bool:
-    """Whether a line has all its fields: another program may have left out its end of line."""
-    try:
-        return len(next(csv.reader([line.decode("utf-8-sig", "replace")], strict=True), [])) >= len(COLUMNS)
-    except csv.Error:
-        return False
+    return rows
 
 
 def _problem(row: list[str]) -> str:
-    """What is wrong with a row; empty when it is a verdict."""
+    """The fault of a row; empty when it is a verdict."""
     if len(row) != len(COLUMNS):
         return f"it has {len(row)} fields instead of {len(COLUMNS)}"
     fields = dict(zip(COLUMNS, row, strict=True))
@@ -178,9 +167,9 @@ def apply_overrides(found: pd.DataFrame, verdicts: pd.DataFrame) -> tuple[pd.Dat
     Parameters
     ----------
     found : pd.DataFrame
-        Of `discs.group_discs`.
+        The table of `discs.group_discs`.
     verdicts : pd.DataFrame
-        Of `read_overrides`.
+        The table of `read_overrides`.
 
     Returns
     -------

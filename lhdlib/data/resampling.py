@@ -5,6 +5,7 @@ Apart from the tables, so that the processes which do it start without pandas.
 
 import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -33,7 +34,7 @@ def area_weights(length: int, start: float, stop: float, size: int) -> np.ndarra
 
 
 def preprocess(
-    pixels: np.ndarray, spacing: tuple[float, float], size: int, field_of_view_mm: float, scaling: str = "percentile"
+    pixels: np.ndarray, spacing: tuple[float, float], size: int, field_of_view_mm: float, *, scaling: str = "percentile"
 ) -> np.ndarray:
     """Square about the centre, area-resampled, scaled so that the 99.5th percentile is 1.
 
@@ -75,8 +76,8 @@ def _percentile(image: np.ndarray) -> np.float32:
 def resample(pixels: np.ndarray, spacing: tuple[float, float], size: int, field_of_view_mm: float) -> np.ndarray:
     """The geometry of `preprocess` without its scaling: what is drawn on a slice goes the same way as the slice.
 
-    Parameters and result as of `preprocess`; a mask becomes the share of each new pixel that it covers. No matrix
-    product: its order of summation differs between processors, and so would the last digit of the store.
+    A mask becomes the share of each new pixel that it covers. No matrix product: its order of summation differs between
+    processors, and so would the last digit of the store.
     """
     extents = np.array(pixels.shape) * spacing
     side = field_of_view_mm or extents.max()
@@ -84,22 +85,22 @@ def resample(pixels: np.ndarray, spacing: tuple[float, float], size: int, field_
     centers = np.array(pixels.shape) / 2
     rows, columns = (_band(n, c - h, c + h, size) for n, c, h in zip(pixels.shape, centers, halves, strict=True))
     pixels = pixels.astype(np.float32)
-    pixels = sum(weights[:, None] * pixels[places] for places, weights in rows)
-    return sum(weights * pixels[:, places] for places, weights in columns)
+    narrowed: np.ndarray = sum(weights[:, None] * pixels[places] for places, weights in rows)
+    return sum(weights * narrowed[:, places] for places, weights in columns)
 
 
 @functools.lru_cache(maxsize=64)
 def _band(length: int, start: float, stop: float, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """What `area_weights` has besides zeros: for each new pixel an old one and its weight, as often as needed."""
+    """Weights of `area_weights` without the zeros: for each new pixel an old one and its weight, as often as needed."""
     weights = area_weights(length, start, stop, size)
     first, count = (weights > 0).argmax(axis=1), (weights > 0).sum(axis=1)
     places = [np.minimum(first + k, length - 1) for k in range(max(count.max(), 1))]
     return [(place, weights[np.arange(size), place] * (k < count)) for k, place in enumerate(places)]
 
 
-def one_thread() -> None:
-    """What a process that reads slices does first."""
-    threadpool_limits(1)  # workers already use all cores: threads of small matrix products would fight over them
+def limit_to_one_thread() -> None:
+    """Start of a process that reads slices: the others use all cores, and threads of small products would fight."""
+    threadpool_limits(1)
 
 
 def load_slice(task: tuple[Path, tuple[float, float], profiles.Data]) -> np.ndarray | str:
@@ -108,15 +109,15 @@ def load_slice(task: tuple[Path, tuple[float, float], profiles.Data]) -> np.ndar
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             image = preprocess(
-                read_pixels(path), spacing, settings.image_size, settings.field_of_view_mm, settings.scaling
+                read_pixels(path), spacing, settings.image_size, settings.field_of_view_mm, scaling=settings.scaling
             ).astype(np.float16)
         return image if np.isfinite(image).all() else "pixels unusable: not finite at the scale of the others"
     except ValueError as error:  # says why and quotes nothing of the header; the slice is listed, not lost
         return f"pixels unreadable: {error}"
 
 
-def write_slice(task: tuple) -> str:
-    """Write one slice into its place in the store; says why where it cannot be read."""
+def store_slice(task: tuple[Any, ...]) -> str:
+    """Write one slice into its place in the store; the reason where it cannot be read, else an empty text."""
     store, offset, *slice_task = task
     image = load_slice(tuple(slice_task))
     if isinstance(image, str):

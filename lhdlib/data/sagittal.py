@@ -38,7 +38,7 @@ class SagittalView:
 
 
 def slice_plane(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Plane of a slice, as of `dicom.read_plane`, from its row of `dicom.index_tree`'s table."""
+    """The plane that `dicom.read_plane` reads, from a slice's row in the table of `dicom.index_tree`."""
     return {
         "row": np.array([row[f"row_{axis}"] for axis in "xyz"], float),
         "column": np.array([row[f"column_{axis}"] for axis in "xyz"], float),
@@ -54,7 +54,7 @@ def cut(plane: Mapping[str, Any], image: Mapping[str, Any]) -> np.ndarray | None
     Parameters
     ----------
     plane, image : mapping
-        Two planes, as of `dicom.read_plane`.
+        Planes as `dicom.read_plane` gives them.
 
     Returns
     -------
@@ -101,11 +101,10 @@ def sagittal_view(archive: Path, slabs: pd.DataFrame, slices: pd.DataFrame, reje
 
     Parameters
     ----------
-    archive : Path
     slabs : pd.DataFrame
-        T2 slabs of one study, of `discs.group_discs`.
+        T2 slabs of one study, from `discs.group_discs`.
     slices, rejected : pd.DataFrame
-        Of `dicom.index_tree`.
+        Both tables of `dicom.index_tree`.
 
     Raises
     ------

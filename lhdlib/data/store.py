@@ -36,7 +36,7 @@ def fingerprint(store: np.ndarray, table: pd.DataFrame) -> str:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Raise `UserError` where `folder` has no room for `needed` bytes."""
+    """Refuse to begin where the disk has less room than the store needs."""
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < needed + SPARE:
@@ -47,18 +47,16 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 def write_store(
-    archive: Path, slices: pd.DataFrame, path: Path, settings: profiles.Data, workers: int | None = None
+    archive: Path, slices: pd.DataFrame, path: Path, settings: profiles.Data, *, workers: int | None = None
 ) -> pd.DataFrame:
     """Write the slice store: each process writes what it reads, and holds one slice at a time.
 
     Parameters
     ----------
-    archive : Path
     slices : pd.DataFrame
-        Of `dicom.index_tree`.
+        The table of `dicom.index_tree`.
     path : Path
         Becomes an ``.npy`` file of shape (N, W, W), float16; unreadable slices are zero.
-    settings : profiles.Data
     workers : int, optional
         Processes; this one alone when 1, and the number of cores when None, unless there are too few slices.
 
@@ -74,17 +72,17 @@ def write_store(
     columns = zip(slices.path, slices.row_spacing, slices.column_spacing, strict=True)
     tasks = ((path, start + row * step, archive / p, spacing, settings) for row, (p, *spacing) in enumerate(columns))
 
-    def unread(results: Iterator[str]) -> dict[int, str]:
+    def unreadable(results: Iterator[str]) -> dict[int, str]:
         bar = progress_bar(results, total=len(slices), desc="slice store")
         return {row: reason for row, reason in enumerate(bar) if reason}
 
     if workers == 1 or (workers is None and len(slices) < PARALLEL_FROM):
         with threadpool_limits(1):
-            reasons = unread(map(resampling.write_slice, tasks))
+            reasons = unreadable(map(resampling.store_slice, tasks))
     else:
         with ProcessPoolExecutor(
-            workers or os.cpu_count(), get_context("spawn"), initializer=resampling.one_thread
+            workers or os.cpu_count(), get_context("spawn"), initializer=resampling.limit_to_one_thread
         ) as pool:
-            reasons = unread(in_order(pool, resampling.write_slice, tasks))
+            reasons = unreadable(in_order(pool, resampling.store_slice, tasks))
     failed = slices.iloc[list(reasons)][["path", "patient"]]
     return failed.assign(reason=list(reasons.values())).reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""What the test samples of a split share with training: slices, discs, patients, pixels.
+"""Leakage audit: the test samples of a split that share slices, discs, patients or pixels with training.
 
 The published split draws samples at random, so both samples of a four-slice disc, or two discs of one patient, may fall
 on both sides; the split by patient forbids it. How much a classifier profits is another question
@@ -22,12 +22,11 @@ KINDS = {
 }
 
 
-def leaks(data: Dataset, split: str, part: str = "test") -> pd.DataFrame:
-    """What each sample of a part shares with the training samples.
+def leaks(data: Dataset, split: str, *, part: str = "test") -> pd.DataFrame:
+    """Kinds of leak between each sample of a part and the training samples.
 
     Parameters
     ----------
-    data : Dataset
     split : {"paper", "patient"}
     part : {"test", "validation"}
 
@@ -43,30 +42,15 @@ def leaks(data: Dataset, split: str, part: str = "test") -> pd.DataFrame:
     digests = pd.Series([_digest(data.images[row]) for row in used], used)
     same_pixels = np.isin(digests[rows.ravel()].to_numpy().reshape(rows.shape), digests[known].unique())
     disc = ["patient", "study", "level"]
-    found = {
+    kinds = {
         "slice": same_row.any(axis=1),
         "disc": pd.MultiIndex.from_frame(held_out[disc]).isin(pd.MultiIndex.from_frame(train[disc])),
         "patient": held_out.patient.isin(train.patient).to_numpy(),
         "pixels": (same_pixels & ~same_row).any(axis=1),
         "pretrained": np.isin(rows, data.pretrain_rows("train")).any(axis=1),
     }
-    return pd.DataFrame({kind: found[kind] for kind in KINDS})
+    return pd.DataFrame({kind: kinds[kind] for kind in KINDS})
 
 
 def _digest(image: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
-
-
-def leakage_table(found: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """Counts of test samples for each kind of leak, a column per split.
-
-    Parameters
-    ----------
-    found : mapping of split -> table of `leaks`
-    """
-    rows = [
-        {"a test sample is counted when": text}
-        | {f"split {split!r}": f"{table[kind].sum():,} of {len(table):,}" for split, table in found.items()}
-        for kind, text in KINDS.items()
-    ]
-    return pd.DataFrame(rows)

@@ -18,15 +18,13 @@ SHARES = np.linspace(0, 1, 9)  #: of pixels deleted or inserted
 DISCS = 30  #: whose deletion and insertion curves are drawn
 
 
-# Without truth: deletion, insertion, sanity checks
-
-
 def perturb(
     extractor: keras.Model,
     slices: np.ndarray,
     heat: np.ndarray,
     weights: np.ndarray,
     bias: float,
+    *,
     shares: np.ndarray = SHARES,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -65,12 +63,12 @@ def perturb(
 def _probability(
     extractor: keras.Model, slices: np.ndarray, weights: np.ndarray, bias: float, batch: int = 32
 ) -> np.ndarray:
-    found, compute = [], inference.forward(extractor)
+    logits, compute = [], inference.forward(extractor)
     for start in range(0, len(slices), batch):
         part = slices[start : start + batch]
         features = compute(tf.constant(part.reshape(-1, *part.shape[2:], 1)))[0].numpy()
-        found.append((features.reshape(len(part), *weights.shape) * weights).sum(axis=(1, 2)) + bias)
-    return special.expit(np.concatenate(found))
+        logits.append((features.reshape(len(part), *weights.shape) * weights).sum(axis=(1, 2)) + bias)
+    return special.expit(np.concatenate(logits))
 
 
 def faithfulness(
@@ -80,6 +78,7 @@ def faithfulness(
     weights: np.ndarray,
     bias: float,
     patients: np.ndarray,
+    *,
     seed: int = 0,
 ) -> dict:
     """Deletion and insertion of several kinds of maps and of random ones, with paired differences.
@@ -113,7 +112,8 @@ def faithfulness(
         result[name] = {
             "curve": {kind: curve.mean(axis=0).tolist() for kind, curve in curves.items()},
             "area": {
-                kind: patient_mean(area, patients, (0.0, 1.0), seed=seed)._asdict() for kind, area in areas.items()
+                kind: patient_mean(area, patients, reach=(0.0, 1.0), seed=seed)._asdict()
+                for kind, area in areas.items()
             },
             "difference": {
                 kind: patient_mean(areas[kind] - areas["random"], patients, seed=seed)._asdict() for kind in maps
@@ -130,16 +130,20 @@ def similarity(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def sanity(
-    maps: Mapping[str, np.ndarray], changed: Mapping[str, Mapping[str, np.ndarray]], patients: np.ndarray, seed: int = 0
+    maps: Mapping[str, np.ndarray],
+    changed: Mapping[str, Mapping[str, np.ndarray]],
+    patients: np.ndarray,
+    *,
+    seed: int = 0,
 ) -> dict:
-    """How alike maps stay when what they explain is randomised (Adebayo et al. 2018, arXiv:1810.03292).
+    """Rank correlation of maps with those of a randomised model (Adebayo et al. 2018, arXiv:1810.03292).
 
     Parameters
     ----------
     maps : mapping of kind -> np.ndarray, shape (n, 3, u, v)
-        Of the trained model.
+        With the trained model.
     changed : mapping of check -> mapping of kind -> np.ndarray, shape (n, 3, u, v)
-        Of the same discs after a change; a check that leaves no map of a kind any heat is left out there.
+        The same discs after a change; a check that leaves no map of a kind any heat is left out there.
     patients : np.ndarray, shape (n,)
 
     Returns
@@ -147,29 +151,29 @@ def sanity(
     dict
         kind -> check -> ``value, low, high`` of the rank correlation, and ``verdict``: "passes" when the interval
         lies below `CHANGED`, "fails" when it lies above, else "undecided". ``another disc`` (without a verdict) is the
-        likeness of two different patients' maps.
+        rank correlation of two different patients' maps.
     """
     other = _other_patient(patients, seed)
     result: dict = {}
     for kind, before in maps.items():
         result[kind] = {"another disc": patient_mean(similarity(before, before[other]), patients, seed=seed)._asdict()}
         for check, after in changed.items():
-            likeness = similarity(before, after[kind])
-            if np.isfinite(likeness).any():
-                found = patient_mean(likeness, patients, seed=seed)
-                result[kind][check] = found._asdict() | {"verdict": _verdict(found)}
+            correlation = similarity(before, after[kind])
+            if np.isfinite(correlation).any():
+                estimate = patient_mean(correlation, patients, seed=seed)
+                result[kind][check] = estimate._asdict() | {"verdict": _verdict(estimate)}
     return result
 
 
-def certificate(
-    trained: gradcam.Explained, opposite: gradcam.Explained, plain: np.ndarray, patients: np.ndarray, seed: int = 0
+def class_dependence(
+    trained: gradcam.Explained, opposite: gradcam.Explained, plain: np.ndarray, patients: np.ndarray, *, seed: int = 0
 ) -> dict:
-    """What the maps are made of, beside what `sanity` says of them.
+    """Class dependence of the maps, and what they are made of.
 
     Parameters
     ----------
     trained, opposite : gradcam.Explained
-        Of the classifier, and of the one with the signs of its weights and bias turned: its "abnormal" is "normal".
+        With the classifier, and with the signs of its weights and bias turned: its "abnormal" is "normal".
     plain : np.ndarray, shape (n, 3, u, v)
         The plain mean of the channels: the map of a classifier without weights (Eq. 18 is uniform then).
     patients : np.ndarray, shape (n,)
@@ -177,34 +181,34 @@ def certificate(
     Returns
     -------
     dict
-        ``channels``: how many there are, 3n of Eq. 18; ``effective``: the exponential of the entropy of their weights
-        w, as many channels as share the weight equally; ``classic``: the rank correlation, as in `sanity`, of the
-        paper's map with classic Grad-CAM; and for the maps ``paper`` and ``classic``: ``plain``, the same with the
-        plain mean; ``opposite``, its mean over the discs between a disc's two maps for the two classes, and
+        ``channels``: the 3n of Eq. 18; ``effective``: how many share the weight w (exponential of its entropy);
+        ``classic``: rank correlation (`similarity`) of the paper's map with classic Grad-CAM; for ``paper`` and
+        ``classic``: ``plain``, that with the plain mean, ``opposite``, that of a disc's maps for the two classes, and
         ``most_changed``, the largest difference between these two anywhere.
     """
     weights = trained.weights.reshape(len(trained.weights), -1)
     channels = weights.shape[1]
-    effective = patient_mean(np.exp(stats.entropy(weights, axis=1)), patients, (1.0, float(channels)), seed=seed)
+    reach = 1.0, float(channels)
+    effective = patient_mean(np.exp(stats.entropy(weights, axis=1)), patients, reach=reach, seed=seed)
 
-    def likeness(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
+    def correlation(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
         return patient_mean(similarity(one, other), patients, seed=seed)._asdict()
 
     both = {"paper": (trained.maps, opposite.maps), "classic": (trained.classic, opposite.classic)}
     return {
         "channels": channels,
         "effective": effective._asdict(),
-        "classic": likeness(trained.maps, trained.classic),
-        "plain": {kind: likeness(own, plain) for kind, (own, _) in both.items()},
+        "classic": correlation(trained.maps, trained.classic),
+        "plain": {kind: correlation(own, plain) for kind, (own, _) in both.items()},
         "opposite": {kind: float(np.nanmean(similarity(own, other))) for kind, (own, other) in both.items()},
         "most_changed": {kind: float(np.abs(own - other).max()) for kind, (own, other) in both.items()},
     }
 
 
-def _verdict(found: Estimate) -> str:
-    if found.high < CHANGED:
+def _verdict(correlation: Estimate) -> str:
+    if correlation.high < CHANGED:
         return "passes"
-    return "fails" if found.low >= CHANGED else "undecided"
+    return "fails" if correlation.low >= CHANGED else "undecided"
 
 
 def _other_patient(patients: np.ndarray, seed: int) -> np.ndarray:

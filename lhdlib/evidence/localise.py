@@ -5,6 +5,7 @@ what lies within `TOLERANCE_MM` of its mask; a slice "shows" a lesion when the m
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def lesion_cover(
     masks : mapping of SOPInstanceUID -> np.ndarray of bool
         In the grid of the DICOM slice.
     slices : pd.DataFrame
-        Of `dataset.Dataset`.
+        Those of a `dataset.Dataset`.
     rows : np.ndarray of int, shape (n, 3)
     settings : profiles.Data
 
@@ -98,11 +99,11 @@ def distance_mm(cover: np.ndarray, pixel: np.ndarray) -> np.ndarray:
     return distance
 
 
-# Scores of single slices: all broadcast over the leading axes
+# Scores of single slices; all broadcast over the leading axes
 
 
 def hottest(heat: np.ndarray) -> np.ndarray:
-    """Where the hottest point of each map lies: adds up to 1 over (W, W), equally hot pixels share it."""
+    """Place of each map's hottest point as a distribution over (W, W); equally hot pixels share it."""
     peak = heat >= SAME * heat.max(axis=(-2, -1), keepdims=True)
     return peak / peak.sum(axis=(-2, -1), keepdims=True, dtype=np.float32)
 
@@ -119,7 +120,7 @@ def inside(distribution: np.ndarray, near: np.ndarray) -> np.ndarray:
     return np.einsum("...ij,...ij->...", distribution, near.astype(np.float32))
 
 
-def overlap(heat: np.ndarray, near: np.ndarray, hot: float = HOT) -> np.ndarray:
+def overlap(heat: np.ndarray, near: np.ndarray, *, hot: float = HOT) -> np.ndarray:
     """Intersection over union of a mask and the hottest share `hot` of the pixels (more where they are equally hot)."""
     flat = heat.reshape(*heat.shape[:-2], -1)
     hottest_pixels = heat >= SAME * np.quantile(flat, 1 - hot, axis=-1)[..., None, None]
@@ -139,9 +140,9 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def compared_maps(
-    maps: np.ndarray, classic: np.ndarray, normal: np.ndarray, cover: np.ndarray, draws: int = 1000, seed: int = 0
+    maps: np.ndarray, classic: np.ndarray, normal: np.ndarray, cover: np.ndarray, *, draws: int = 1000, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """The heat that is scored, each ``(k, n or 1, 3 or 1, W, W)`` with k equally likely maps for a slice.
+    """Maps that are scored, each ``(k, n or 1, 3 or 1, W, W)`` with k equally likely ones for a slice.
 
     Parameters
     ----------
@@ -151,12 +152,12 @@ def compared_maps(
         The paper's maps of normal discs.
     cover : np.ndarray, shape (n, 3, W, W)
     draws, seed : int
-        Of the random maps.
+        For the random maps.
 
     Returns
     -------
     dict
-        ``paper``; ``aligned``: the same maps drawn where their cells look (`aligned`); ``classic``; ``random``:
+        ``paper``; ``aligned``: the same maps, each cell at the centre of its receptive field; ``classic``; ``random``:
         independent uniform values in every cell; ``centre``: a round hill; ``fixed``: the mean map of normal discs, one
         for all discs; ``ceiling``: the lesion itself seen through the cells of the map.
     """
@@ -179,8 +180,9 @@ def compared_maps(
 def aligned(maps: np.ndarray, size: int) -> np.ndarray:
     """Upsample maps so that each cell lies on the pixel at the centre of its receptive field.
 
-    Every stride of the network keeps the first of two positions and every convolution is padded evenly, so cell i
-    looks at pixel ``stride * i``; enlarging the map as a picture puts it half a cell further to the right and down.
+    Every stride of the network keeps the first of two positions and every convolution is padded evenly, so the
+    receptive field of cell i is centred on pixel ``stride * i``; enlarging the map as a picture draws it half a cell
+    further to the right and down.
 
     Parameters
     ----------
@@ -201,7 +203,7 @@ def aligned(maps: np.ndarray, size: int) -> np.ndarray:
 
 
 def compared_weights(
-    slice_weight: np.ndarray, normal: np.ndarray, draws: int = 1000, seed: int = 0
+    slice_weight: np.ndarray, normal: np.ndarray, *, draws: int = 1000, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """Slice weights that are scored, by kind as in `compared_maps`: (n, 3) and (m, 3) -> each ``(k, n or 1, 3)``."""
     random = np.random.default_rng([seed, 55]).dirichlet(np.ones(3), (draws, len(slice_weight)))
@@ -213,21 +215,45 @@ def upsampled(maps: np.ndarray, size: int) -> np.ndarray:
     return gradcam.upsample(maps.reshape(-1, *maps.shape[-2:]), size).reshape(*maps.shape[:-2], size, size)
 
 
+Scores = dict[str, dict[str, float]]  # kind of map -> value, low, high
+
+
+@dataclass(frozen=True)
+class Localisation:
+    """Scores of every kind of map against the lesions, with intervals that resample patients.
+
+    Per sample: *pointing* is the share of the slices showing the lesion whose hottest point is near it; *weighted
+    pointing* adds up the slices' weights where it is, over all three; *heat share* is the share of the heat that is
+    near, *overlap* the intersection over union of near and hottest pixels, both means over the slices showing the
+    lesion; *slice rank* is Spearman's correlation of slice weight and lesion area.
+    """
+
+    pointing: Scores
+    weighted_pointing: Scores  #: a third each where a kind of map has no slice weights
+    heat_share: Scores
+    overlap: Scores
+    slice_rank: Scores  #: of the kinds with slice weights
+    #: measure -> kind: the paper's map minus that kind; pointing has ``aligned_random`` too, aligned minus random
+    differences: dict[str, Scores]
+    tolerance: dict[str, list[float]]  #: kind -> pointing at each of `tolerances_mm`
+    discs: int  #: that show a lesion
+    patients: int
+    tolerances_mm: tuple[float, ...] = TOLERANCES_MM
+    tolerance_mm: float = TOLERANCE_MM
+    hot: float = HOT
+    margin: float = MARGIN
+
+
 def measure(
     heat: Mapping[str, np.ndarray],
     slice_weight: Mapping[str, np.ndarray],
     cover: np.ndarray,
     distance: np.ndarray,
     patients: np.ndarray,
+    *,
     seed: int = 0,
-) -> dict:
-    """Scores of every kind of map, with intervals that resample patients.
-
-    Of a sample: *pointing* is the share of the slices showing the lesion whose hottest point is near it; *weighted
-    pointing* the sum of the slices' weights (a third each where a kind has none) over the slices, out of all three,
-    whose hottest point is near the lesion; *heat share* the share of the heat that is near, and *overlap* the
-    intersection over union of the near pixels with the hottest ones, both averaged over the slices showing it; *slice
-    rank* is Spearman's correlation of the three slice weights with the lesion's area in the three slices.
+) -> Localisation:
+    """Score every kind of map against the lesions.
 
     Parameters
     ----------
@@ -235,21 +261,13 @@ def measure(
         With ``paper`` (`compared_maps`).
     slice_weight : mapping of kind -> np.ndarray, shape (k, n or 1, 3)
     cover, distance : np.ndarray, shape (n, 3, W, W)
-        `lesion_cover`, `distance_mm`.
+        From `lesion_cover` and `distance_mm`.
     patients : np.ndarray, shape (n,)
-
-    Returns
-    -------
-    dict
-        Each measure (``pointing``, ``heat_share``, ...) -> kind -> ``value, low, high``; ``difference_<kind>``: the
-        paper's pointing minus that kind's; ``differences``: the same for every measure, and ``aligned_random``, the
-        pointing of the aligned maps minus that of random ones; ``tolerance``: the pointing
-        of each kind at each of ``tolerances_mm``; ``discs``, ``patients``, ``tolerance_mm``, ``hot``, ``margin``.
     """
-    near, shown = distance <= TOLERANCE_MM, np.isfinite(distance).any(axis=(2, 3))
-    area = cover.sum(axis=(2, 3))
+    shown = np.isfinite(distance).any(axis=(2, 3))
+    near, area = distance <= TOLERANCE_MM, cover.sum(axis=(2, 3))
     scores: dict[str, dict[str, np.ndarray]] = {name: {} for name in MEASURES}
-    curves = {}
+    tolerance = {}
     for kind, values in heat.items():
         place = hottest(values).mean(axis=0)
         hits, weight = inside(place, near), slice_weight.get(kind, np.full((1, 1, 3), 1 / 3))
@@ -259,37 +277,31 @@ def measure(
         scores["overlap"][kind] = over_slices(overlap(values, near).mean(axis=0), shown)
         if kind in slice_weight:
             scores["slice rank"][kind] = rank_correlation(weight, area).mean(axis=0)
-        curves[kind] = [float(np.nanmean(over_slices(inside(place, distance <= t), shown))) for t in TOLERANCES_MM]
+        tolerance[kind] = [float(np.nanmean(over_slices(inside(place, distance <= t), shown))) for t in TOLERANCES_MM]
 
     def estimate(values: np.ndarray, least: float = -1.0) -> dict[str, float]:
-        return patient_mean(values, patients, (least, 1.0), seed=seed)._asdict()
+        return patient_mean(values, patients, reach=(least, 1.0), seed=seed)._asdict()
 
-    summaries = {
-        name: {kind: estimate(found, -1.0 if name == "slice rank" else 0.0) for kind, found in kinds.items()}
-        for name, kinds in scores.items()
-    }
+    def estimates(name: str, least: float = 0.0) -> Scores:
+        return {kind: estimate(values, least) for kind, values in scores[name].items()}
+
     differences = {
-        _key(name): {kind: estimate(kinds["paper"] - values) for kind, values in kinds.items() if kind != "paper"}
+        name.replace(" ", "_"): {kind: estimate(kinds["paper"] - kinds[kind]) for kind in kinds if kind != "paper"}
         for name, kinds in scores.items()
     }
-    pointing = scores["pointing"]
-    differences["pointing"]["aligned_random"] = estimate(pointing["aligned"] - pointing["random"])
-    return {
-        **{_key(name): kinds for name, kinds in summaries.items()},
-        **{f"difference_{kind}": value for kind, value in differences["pointing"].items()},
-        "differences": differences,
-        "tolerance": curves,
-        "tolerances_mm": TOLERANCES_MM,
-        "discs": int(shown.any(axis=1).sum()),
-        "patients": len(np.unique(patients)),
-        "tolerance_mm": TOLERANCE_MM,
-        "hot": HOT,
-        "margin": MARGIN,
-    }
-
-
-def _key(name: str) -> str:
-    return name.replace(" ", "_")
+    aligned_random = scores["pointing"]["aligned"] - scores["pointing"]["random"]
+    differences["pointing"]["aligned_random"] = estimate(aligned_random)
+    return Localisation(
+        pointing=estimates("pointing"),
+        weighted_pointing=estimates("weighted pointing"),
+        heat_share=estimates("heat share"),
+        overlap=estimates("overlap"),
+        slice_rank=estimates("slice rank", -1.0),
+        differences=differences,
+        tolerance=tolerance,
+        discs=int(shown.any(axis=1).sum()),
+        patients=len(np.unique(patients)),
+    )
 
 
 def over_slices(values: np.ndarray, shown: np.ndarray) -> np.ndarray:

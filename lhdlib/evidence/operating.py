@@ -16,11 +16,8 @@ POINTS = {"TPR": "sensitivity", "TNR": "specificity"}  #: what the operating poi
 GRID = np.linspace(0, 1, 201)  #: of 1 - specificity, for the band around an ROC curve
 
 
-# ROC curve, operating points, calibration
-
-
 def roc_band(
-    labels: np.ndarray, logits: np.ndarray, patients: np.ndarray, draws: int = DRAWS, seed: int = 0
+    labels: np.ndarray, logits: np.ndarray, patients: np.ndarray, *, draws: int = DRAWS, seed: int = 0
 ) -> pd.DataFrame:
     """Mean ROC curve of the seeds, with the band that resampling patients gives at each specificity.
 
@@ -31,7 +28,7 @@ def roc_band(
     """
     curves = [
         np.mean([_weighted_roc(labels, row, weights) for row in logits], axis=0)
-        for weights in (np.ones((1, len(labels))), patient_weights(patients, draws, seed))
+        for weights in (np.ones((1, len(labels))), patient_weights(patients, draws=draws, seed=seed))
     ]
     low, high = np.nanquantile(curves[1], TAILS, axis=0)
     return pd.DataFrame({"fpr": GRID, "tpr": curves[0][0], "low": low, "high": high})
@@ -56,7 +53,7 @@ def thresholds(labels: np.ndarray, logits: np.ndarray, aim: str) -> np.ndarray:
     Parameters
     ----------
     labels : np.ndarray, shape (n,)
-        Of the validation discs: on the test discs the choice would flatter itself.
+        Those of the validation discs: on the test discs the choice would flatter itself.
     logits : np.ndarray, shape (seeds, n)
     aim : {"TPR", "TNR"}
 
@@ -80,9 +77,9 @@ def operating_points(result: dict[str, np.ndarray], patients: np.ndarray) -> dic
     Parameters
     ----------
     result : dict
-        Of `finetune.classify`.
+        As from `finetune.classify`.
     patients : np.ndarray, shape (n,)
-        Of the test discs.
+        Those of the test discs.
 
     Returns
     -------
@@ -105,7 +102,7 @@ def operating_points(result: dict[str, np.ndarray], patients: np.ndarray) -> dic
 
 
 class Calibration(NamedTuple):
-    """What the probabilities are worth."""
+    """How well probabilities agree with the share of positives."""
 
     curve: pd.DataFrame  #: a row per bin: ``predicted``, ``observed``, ``low``, ``high``, ``discs`` (of all seeds)
     brier: Estimate  #: mean squared error of the probabilities
@@ -113,7 +110,7 @@ class Calibration(NamedTuple):
     ece_by_chance: float  #: mean expected calibration error of labels drawn from the probabilities themselves
 
 
-def calibration(labels: np.ndarray, logits: np.ndarray, patients: np.ndarray) -> Calibration:
+def measure_calibration(labels: np.ndarray, logits: np.ndarray, patients: np.ndarray) -> Calibration:
     """Predicted against observed, Brier score and expected calibration error, the seeds pooled.
 
     The bins hold equal numbers of probabilities. A finite number of discs leaves a perfect classifier an error too,

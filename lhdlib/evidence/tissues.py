@@ -25,11 +25,11 @@ MAX_LABEL_BYTES, MAX_LABEL_SIDE = 4_000_000, 1024
 
 def label_files(folder: Path) -> dict[tuple[str, str], Path]:
     """Label masks in a data folder, by patient and disc level: ``.../Label_Images/L1_0001_D3.png``."""
-    found = {}
+    masks = {}
     for path in sorted(folder.glob("**/Label_Images/*.png")):
         if match := LABEL_NAME.fullmatch(path.name):
-            found[match[1], LABEL_LEVELS[match[2]]] = path
-    return found
+            masks[match[1], LABEL_LEVELS[match[2]]] = path
+    return masks
 
 
 def read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:
@@ -71,7 +71,7 @@ def read_labels(path: Path, shape: tuple[int, int]) -> np.ndarray:
 
 
 def labelled_slice(samples: pd.DataFrame) -> np.ndarray:
-    """Which of a sample's slices (0 to 2) the publishers labelled: the disc's third, where it has four or five.
+    """Place in a sample (0 to 2) of the slice that the publishers labelled: the disc's third of four or five.
 
     Parameters
     ----------
@@ -89,6 +89,7 @@ def tissue_heat(
     files: list[Path],
     settings: profiles.Data,
     patients: np.ndarray,
+    *,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Share of the heat, and of the area, in each tissue of labelled slices.
@@ -96,7 +97,7 @@ def tissue_heat(
     Parameters
     ----------
     heat : np.ndarray, shape (n, W, W)
-        Of one slice each.
+        One slice each.
     rows : np.ndarray of int, shape (n,)
         Rows of `slices`.
     slices : pd.DataFrame
@@ -130,6 +131,6 @@ def tissue_heat(
     warm = inside(share_of_heat(heat[kept])[:, None], cover)
     table = []
     for name, values, area in zip(TISSUES.values(), warm.T, cover.mean(axis=(0, 2, 3)), strict=True):
-        found = patient_mean(values, np.asarray(patients)[kept], (0.0, 1.0), seed=seed)
-        table.append((name, *found, float(area), len(kept)))
+        share = patient_mean(values, np.asarray(patients)[kept], reach=(0.0, 1.0), seed=seed)
+        table.append((name, *share, float(area), len(kept)))
     return pd.DataFrame(table, columns=["tissue", "heat", "low", "high", "area", "discs"])[columns], unusable

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from lhdlib.evaluate import Estimate
+from lhdlib.evidence import audit
 from lhdlib.evidence.operating import AIM, POINTS, Calibration
 from lhdlib.figures.style import BLUE, COLUMN, GREEN, MIDDLE, MM, ORANGE, described, span, styled
 from lhdlib.figures.words import METRICS, Interval, Summary, difference_text, interval_text
@@ -187,4 +188,19 @@ def splits_table(metrics: Mapping[str, Mapping[str, Summary]], gap: Mapping[str,
     for metric, label in METRICS.items():
         values = {f"split {name!r}": interval_text(found[metric]) for name, found in metrics.items()}
         rows.append({"test metric": label} | values | {"difference": difference_text(gap[metric])})
+    return pd.DataFrame(rows)
+
+
+def leakage_table(leaks: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Number of test samples with each kind of leak, a column per split.
+
+    Parameters
+    ----------
+    leaks : mapping of split -> table of `audit.leaks`
+    """
+    rows = [
+        {"a test sample is counted when": text}
+        | {f"split {split!r}": f"{table[kind].sum():,} of {len(table):,}" for split, table in leaks.items()}
+        for kind, text in audit.KINDS.items()
+    ]
     return pd.DataFrame(rows)

@@ -8,6 +8,7 @@ import tensorflow as tf
 from keras import layers
 
 from lhdlib import cache
+from lhdlib.data.dataset import Dataset
 from lhdlib.profile import Profile
 from lhdlib.progress import progress_bar
 
@@ -35,45 +36,37 @@ def build_autoencoder(size: int, dim: int, seed: int) -> keras.Model:
     return keras.Model(image, x, name="autoencoder")
 
 
-def train_autoencoder(
-    images: np.ndarray, rows: np.ndarray, profile: Profile, seed: int, path: Path, data_key: str
-) -> keras.Model:
+def train_autoencoder(data: Dataset, profile: Profile, seed: int, path: Path) -> keras.Model:
     """Fit the autoencoder to the pre-training slices by mean squared error, or load it when nothing has changed.
+
+    Labels do not touch it: neither a note nor a reviewer's verdict trains it again.
 
     Parameters
     ----------
-    images : np.ndarray, shape (N, W, W)
-        The slice store.
-    rows : np.ndarray of int
-        Slices to train on.
-    profile : Profile
-    seed : int
     path : Path
         The ``.keras`` file written; its key lies beside it.
-    data_key : str
-        Fingerprint of the slices and of what is held out.
     """
-    settings = profile.autoencoder
-    code = cache.code_key(__name__)
-    key = cache.content_key(settings, profile.encoder.dim, images.shape[1], seed, data_key, code)
-    stored = cache.load_model(path, key)
+    settings, size = profile.autoencoder, data.images.shape[1]
+    inputs = settings, profile.encoder.dim, size, seed, data.info["pretrain_fingerprint"]
+    key = cache.content_key(*inputs, cache.code_key(__name__))
+    stored = cache.load_model(path, key=key)
     if stored is not None:
         return stored
-    model = build_autoencoder(images.shape[1], profile.encoder.dim, seed)
+    model = build_autoencoder(size, profile.encoder.dim, seed)
     optimizer = keras.optimizers.Adam(settings.lr)
 
     @tf.function
-    def step(batch):
+    def step(batch: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean((model(batch, training=True) - batch) ** 2)
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         return loss
 
-    rng = np.random.default_rng([seed, 2])
+    rng, rows = np.random.default_rng([seed, 2]), data.pretrain_rows("train")
     bar = progress_bar(range(settings.steps), desc="autoencoder")
     for _ in bar:
         chosen = np.sort(rng.choice(rows, settings.batch, replace=False))
-        loss = step(tf.cast(images[chosen][..., None], tf.float32))
+        loss = step(tf.cast(data.images[chosen][..., None], tf.float32))
         bar.set_postfix(loss=f"{float(loss):.4f}", refresh=False)
     cache.save_model(path, model, key)
     return model

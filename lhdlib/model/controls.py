@@ -1,11 +1,12 @@
-"""Features that a classifier should not need the contrastive extractor for: pixels, nuisance, an autoencoder's code.
+"""Control features: how far a classifier gets without the contrastive encoder.
 
-Each is a model in the extractor's place, (batch, W, W, 1) -> [features, slice], so that crops, linear unit, seeds and
-test are the same code; nobody reads the second output, which stands where the extractor has its feature map.
+Each is a model in the extractor's place, (batch, W, W, 1) -> [features, slice], so that crops, linear classifier, seeds
+and test are the same code; nobody reads the second output, which stands where the extractor has its feature map.
 """
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -37,7 +38,7 @@ class _Nuisance(keras.layers.Layer):
 
 
 def nuisance(size: int) -> keras.Model:
-    """What tells patients and scanners apart, not discs: six numbers for each slice.
+    """Six numbers for each slice that tell patients and scanners apart, not discs.
 
     Mean and standard deviation of the intensity, width and height of the body, area of the body and of what is bright.
     """
@@ -58,7 +59,7 @@ def control_features(
     Returns
     -------
     dict
-        "autoencoder", "raw pixels", "patient nuisance" -> as of `finetune.dataset_features`.
+        "autoencoder", "raw pixels", "patient nuisance" -> features as `finetune.dataset_features` gives them.
     """
     size = profile.data.image_size
     models = {
@@ -66,40 +67,40 @@ def control_features(
         "raw pixels": pixels(size, profile.encoder.dim),
         "patient nuisance": nuisance(size),
     }
-    found = {}
+    features = {}
     for name, model in models.items():
         weights = hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights())).hexdigest()
         key = cache.content_key(name, weights, size, profile.encoder.dim, cache.code_key(__name__))
         path = folder / f"features_{name.replace(' ', '_')}.npz"
-        found[name] = finetune.dataset_features(model, data, split, profile.finetune, seed, path, key)
-    return found
+        features[name] = finetune.dataset_features(model, data, split, profile.finetune, seed, path, key)
+    return features
 
 
 class _Standardised:
-    """What `finetune.train_linear` asks of an array; only the draw that is read lies in memory."""
+    """As much of an array as `finetune.train_linear` asks for; only the crop that is read lies in memory."""
 
     def __init__(self, features: np.ndarray, mean: np.ndarray, scale: np.ndarray):
         self.features, self.mean, self.scale = features, mean, scale
         self.shape, self.itemsize = features.shape, features.itemsize
 
-    def __getitem__(self, draw: int) -> np.ndarray:
-        return (self.features[draw] - self.mean) * self.scale
+    def __getitem__(self, crop: int) -> np.ndarray:
+        return (self.features[crop] - self.mean) * self.scale
 
 
-def standardised(features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def standardised(features: dict[str, np.ndarray]) -> dict[str, Any]:
     """Features of `finetune.dataset_features` with mean 0 and standard deviation 1 on the training samples.
 
-    A linear unit trained for a fixed number of small steps would otherwise judge the scale of features more than the
-    features. Constant features become 0. The training features may be a map of a file larger than the memory.
+    A linear classifier trained for a fixed number of small steps would otherwise judge the scale of features more than
+    the features. Constant features become 0. The training features may be a map of a file larger than the memory.
 
     Returns
     -------
     dict
-        As `features`, for `finetune.classify`; ``train`` is indexed by the draw alone.
+        As `features`, for `finetune.classify`; ``train`` is indexed by the crop alone.
     """
     train = features["train"]
-    mean = np.mean([draw.mean(0, dtype=float) for draw in train], 0)
-    spread = np.sqrt(np.mean([((draw - mean) ** 2).mean(0) for draw in train], 0))
+    mean = np.mean([crop.mean(0, dtype=float) for crop in train], 0)
+    spread = np.sqrt(np.mean([((crop - mean) ** 2).mean(0) for crop in train], 0))
     scale = np.divide(1, spread, out=np.zeros_like(spread), where=spread > 1e-6 * np.abs(mean))
     mean, scale = mean.astype(train.dtype), scale.astype(train.dtype)
     others = {part: (features[part] - mean) * scale for part in ("validation", "test")}

@@ -78,11 +78,10 @@ def build_encoder(size: int, settings: Encoder, drop_rate: float, seed: int) -> 
     ----------
     size : int
         W = H, pixels.
-    settings : Encoder
     drop_rate : float
         In [0, 1).
     seed : int
-        Of the initial weights and of dropout.
+        For the initial weights and dropout.
 
     Returns
     -------
@@ -124,7 +123,7 @@ def extractor(encoder: keras.Model) -> keras.Model:
 
 
 def build_supervised(size: int, settings: Encoder, seed: int) -> keras.Model:
-    """The supervised baseline: the same ResNet on three slices as channels, pooled, one linear unit (logit).
+    """The supervised baseline: the same ResNet on three slices as channels, pooled, and one logit.
 
     Returns
     -------
@@ -138,7 +137,7 @@ def build_supervised(size: int, settings: Encoder, seed: int) -> keras.Model:
 
 
 def stages(encoder: keras.Model) -> dict[str, list[tuple[str, tuple[int, ...], int]]]:
-    """What Fig. 4 shows of the models as built: name, output shape and parameters of each stage.
+    """Stages of the networks as built, for Fig. 4: name, output shape and number of parameters.
 
     Returns
     -------

@@ -1,10 +1,11 @@
-"""Stage 2: features of random crops from the frozen extractor -> one linear unit (section "Supervised fine-tuning").
+"""Stage 2: a linear classifier on the frozen extractor's features of random crops (section "Supervised fine-tuning").
 
 The extractor is frozen: the features of every crop are computed once, whatever is trained on them.
 """
 
 import functools
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -17,10 +18,12 @@ from lhdlib.model.inference import forward
 from lhdlib.profile import Finetune
 from lhdlib.progress import progress_bar
 
-MEMORY_LIMIT = 2 * 2**30  # bytes; more training features than this stay on disk, and training reads a draw at a time
+MEMORY_LIMIT = (
+    2 * 2**30
+)  #: bytes; training features beyond it stay on disk, and training reads one crop of all samples at a time
 
 
-def extract(extractor: keras.Model, images: np.ndarray, rows: np.ndarray, batch: int = 64) -> np.ndarray:
+def extract(extractor: keras.Model, images: np.ndarray, rows: np.ndarray, *, batch: int = 64) -> np.ndarray:
     """Features of each sample's three whole slices; batch normalisation and dropout in inference mode.
 
     Parameters
@@ -39,69 +42,67 @@ def extract(extractor: keras.Model, images: np.ndarray, rows: np.ndarray, batch:
     return _features(forward(extractor), images, rows, None, batch)
 
 
-def extract_draws(
+def extract_crops(
     extractor: keras.Model,
     images: np.ndarray,
     rows: np.ndarray,
-    draws: int,
+    crops: int,
     seed: int,
+    *,
     batch: int = 64,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Features of `draws` random crops of each sample; the extractor is frozen, so each is computed once.
+    """Features of random crops of each sample, in the manner of `extract`.
 
     Parameters
     ----------
-    extractor, images, rows, batch
-        As of `extract`.
-    draws : int
-    seed : int
-        Draw k has a generator of its own: the first draws do not depend on how many follow.
-    out : np.ndarray, shape (draws, n, 3, d), float32, optional
+    crops : int
+        Crops of each sample. Crop k has a generator of its own: the first ones do not depend on how many follow.
+    out : np.ndarray, shape (crops, n, 3, d), float32, optional
         Written to and returned, e.g. a map of a file.
 
     Returns
     -------
-    np.ndarray, shape (draws, n, 3, d), float32
+    np.ndarray, shape (crops, n, 3, d), float32
     """
-    out = np.empty(_shape(extractor, rows, draws), np.float32) if out is None else out
-    for k in progress_bar(range(draws), desc="features of crops"):
+    out = np.empty(_shape(extractor, rows, crops), np.float32) if out is None else out
+    for k in progress_bar(range(crops), desc="features of crops"):
         boxes = augment.finetune_crops(np.random.default_rng([seed, 3, k]), len(rows), images.shape[1])
         out[k] = _features(forward(extractor), images, rows, boxes, batch)
     return out
 
 
-def _shape(extractor, rows, draws):
-    return draws, *rows.shape, extractor.output_shape[0][-1]
+def _shape(extractor: keras.Model, rows: np.ndarray, crops: int) -> tuple[int, ...]:
+    return crops, *rows.shape, extractor.output_shape[0][-1]
 
 
-def _features(compute, images, rows, boxes, batch):
-    def flat(start):
+def _features(
+    compute: Callable, images: np.ndarray, rows: np.ndarray, boxes: np.ndarray | None, batch: int
+) -> np.ndarray:
+    def flat(start: int) -> tf.Tensor:
         part = slice(start, start + batch)
         slices = images[rows[part]]
         views = slices if boxes is None else augment.finetune_views(slices, boxes[part])
         return tf.reshape(tf.cast(views, tf.float32), (-1, *images.shape[1:], 1))
 
-    found = [compute(slices)[0].numpy() for slices in augment.ahead(flat, range(0, len(rows), batch))]
-    return np.concatenate(found).reshape(*rows.shape, -1)
+    parts = [compute(slices)[0].numpy() for slices in augment.ahead(flat, range(0, len(rows), batch))]
+    return np.concatenate(parts).reshape(*rows.shape, -1)
 
 
 def train_linear(
-    features: np.ndarray, labels: np.ndarray, settings: Finetune, seeds: list[int], rows: np.ndarray | None = None
+    features: np.ndarray, labels: np.ndarray, settings: Finetune, seeds: list[int], *, rows: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Train one linear unit per seed with Adam on the sigmoid cross-entropy; all seeds run side by side.
+    """Train one linear classifier per seed with Adam on the sigmoid cross-entropy; all seeds run side by side.
 
-    Epoch e sees draw ``e % draws``; each seed has its own order of samples. With as many draws as epochs this is the
-    training on fresh crops in every epoch, computed once.
+    Epoch e sees crop ``e % crops`` of every sample; each seed has its own order of samples. With as many crops as
+    epochs this is the training on fresh crops in every epoch, computed once.
 
     Parameters
     ----------
-    features : np.ndarray, shape (draws, m, 3, d)
-        Beyond `MEMORY_LIMIT` (then best a map of a file) an epoch reads its own draw alone.
+    features : np.ndarray, shape (crops, m, 3, d)
+        Beyond `MEMORY_LIMIT` (then best a map of a file) an epoch reads its own crop alone.
     labels : np.ndarray, shape (n,) or (seeds, n)
         0 or 1; a row per seed where they differ (shuffled labels).
-    settings : Finetune
-    seeds : list of int
     rows : np.ndarray of int, shape (n,), optional
         The samples to train on, all m when None.
 
@@ -113,7 +114,7 @@ def train_linear(
         Mean training cross-entropy of each epoch.
     """
     rows = np.arange(features.shape[1]) if rows is None else rows
-    (draws, _, slices, dim), n = features.shape, len(rows)
+    (crops, _, slices, dim), n = features.shape, len(rows)
     batch = min(settings.batch, n)
     per_epoch = n // batch
     labels = np.broadcast_to(labels, (len(seeds), n)).astype(np.float32)
@@ -138,12 +139,12 @@ def train_linear(
             total += losses
         return total / per_epoch
 
-    def flat(draw):
-        return tf.constant(features[draw][rows].reshape(n, slices * dim))
+    def flat(crop):
+        return tf.constant(features[crop][rows].reshape(n, slices * dim))
 
-    if draws * n * slices * dim * features.itemsize <= MEMORY_LIMIT:
+    if crops * n * slices * dim * features.itemsize <= MEMORY_LIMIT:
         flat = functools.cache(flat)
-    history = [epoch(flat(e % draws), labels, tf.constant(order[e], tf.int32)).numpy() for e in range(settings.epochs)]
+    history = [epoch(flat(e % crops), labels, tf.constant(order[e], tf.int32)).numpy() for e in range(settings.epochs)]
     return weights.numpy().reshape(-1, slices, dim), bias.numpy(), np.stack(history)
 
 
@@ -152,60 +153,76 @@ def logits(features: np.ndarray, weights: np.ndarray, bias: np.ndarray) -> np.nd
     return np.einsum("nsd,ksd->kn", features, weights) + bias[:, None]
 
 
+class CropStore:
+    """Training features: kept with those of the other parts, or, beyond `MEMORY_LIMIT`, in a file that is mapped.
+
+    Parameters
+    ----------
+    path : Path
+        The ``.npz`` of the other parts; the file of its own lies beside it.
+    shape : (int, int, int, int)
+        (crops, n, 3, d).
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...]):
+        self.path, self.shape, self.file = path, shape, path.with_suffix(".npy")
+        self.apart = math.prod(shape) * np.dtype(np.float32).itemsize > MEMORY_LIMIT
+        if self.apart and self.read() is None:
+            path.unlink(missing_ok=True)  # the other parts alone are of no use
+
+    def write(self, compute: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
+        """What `compute` fills in: ``train``, for the ``.npz``, or nothing where the file of its own has it."""
+        if not self.apart:
+            return {"train": compute(np.empty(self.shape, np.float32))}
+        self.path.unlink(missing_ok=True)  # its key must not vouch for other features
+        with files.replacing(self.file) as temporary:
+            compute(files.mapped(temporary, np.float32, self.shape)).flush()
+        return {}
+
+    def read(self) -> np.ndarray | None:
+        """The file mapped; None when it is absent or damaged."""
+        try:
+            return np.load(self.file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+
+
 def dataset_features(
     extractor: keras.Model, data: Dataset, split: str, settings: Finetune, seed: int, path: Path, extractor_key: str
 ) -> dict[str, np.ndarray]:
-    """Features and labels of the three parts of a split, computed once and kept in `path`.
-
-    Training features of more than `MEMORY_LIMIT` lie in a file of their own beside it and are mapped, not read.
+    """Features and labels of the three parts of a split, computed once and kept in `path` (`CropStore`).
 
     Returns
     -------
     dict
-        ``train`` (draws, n, 3, d), ``validation`` and ``test`` (n, 3, d), and ``<part>_labels`` (n,).
+        ``train`` (crops, n, 3, d), ``validation`` and ``test`` (n, 3, d), and ``<part>_labels`` (n,).
     """
-    apart = path.with_suffix(".npy")
-    shape = _shape(extractor, data.part("train", split).rows, settings.draws)
-    large = math.prod(shape) * np.dtype(np.float32).itemsize > MEMORY_LIMIT
+    parts = {name: data.part(name, split) for name in ("train", "validation", "test")}
+    crops, rows = settings.draws, parts["train"].rows
+    store = CropStore(path, _shape(extractor, rows, crops))
 
-    def draw(rows: np.ndarray) -> dict[str, np.ndarray]:
-        if not large:
-            return {"train": extract_draws(extractor, data.images, rows, settings.draws, seed)}
-        path.unlink(missing_ok=True)  # its key must not vouch for another draw's features
-        with files.replacing(apart) as temporary:
-            out = files.mapped(temporary, np.float32, shape)
-            extract_draws(extractor, data.images, rows, settings.draws, seed, out=out).flush()
-        return {}
+    def crops_of_train(out: np.ndarray) -> np.ndarray:
+        return extract_crops(extractor, data.images, rows, crops, seed, out=out)
 
     def compute() -> dict[str, np.ndarray]:
-        found = {}
-        for part in ("train", "validation", "test"):
-            samples = data.part(part, split)
-            found[f"{part}_labels"] = samples.labels
-            found |= draw(samples.rows) if part == "train" else {part: extract(extractor, data.images, samples.rows)}
-        return found
+        arrays = {}
+        for name, part in parts.items():
+            arrays[f"{name}_labels"] = part.labels
+            arrays |= (
+                store.write(crops_of_train) if name == "train" else {name: extract(extractor, data.images, part.rows)}
+            )
+        return arrays
 
-    code = cache.code_key(__name__)
-    key = cache.content_key(
-        extractor_key, data.info["fingerprint"], data.info["splits"], split, settings.draws, seed, code
-    )
-    if large and _mapped(apart) is None:
-        path.unlink(missing_ok=True)
-    found = cache.cached(path, key, compute)
-    return found | {"train": _mapped(apart)} if large else found
-
-
-def _mapped(path):
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # absent or damaged
-        return None
+    inputs = extractor_key, data.info["fingerprint"], data.info["splits"], split, crops, seed
+    features = cache.cached(path, cache.content_key(*inputs, cache.code_key(__name__)), compute)
+    return features | {"train": store.read()} if store.apart else features
 
 
 def classify(
     features: dict[str, np.ndarray],
     settings: Finetune,
     seed: int,
+    *,
     rows: np.ndarray | None = None,
     labels: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
@@ -216,8 +233,7 @@ def classify(
     Parameters
     ----------
     features : dict
-        Of `dataset_features`.
-    settings : Finetune
+        As from `dataset_features`.
     seed : int
         The repetitions have the seeds ``seed .. seed + settings.seeds - 1``.
     rows : np.ndarray of int, optional
@@ -234,7 +250,7 @@ def classify(
     rows = np.arange(features["train"].shape[1]) if rows is None else rows
     labels = features["train_labels"] if labels is None else labels
     seeds = list(range(seed, seed + settings.seeds))
-    weights, bias, losses = train_linear(features["train"], labels[..., rows], settings, seeds, rows)
+    weights, bias, losses = train_linear(features["train"], labels[..., rows], settings, seeds, rows=rows)
     result = {"weights": weights, "bias": bias, "losses": losses}
     for part in ("validation", "test"):
         result[f"{part}_logits"] = logits(features[part], weights, bias)

@@ -1,4 +1,4 @@
-"""The forward pass of a network in forward mode: one graph, and no batch normalisation left in it."""
+"""Inference: a network's forward pass as one graph, with no batch normalisation left in it."""
 
 import contextlib
 import functools
@@ -13,7 +13,7 @@ from lhdlib.model.layers import BatchNormalization
 
 @functools.lru_cache(maxsize=1)  # of the last model: a second call need not trace it again
 def forward(model: keras.Model) -> Callable[[tf.Tensor], Any]:
-    """A model as one graph for batches of any size; batch normalisation and dropout in forward mode.
+    """A model as one graph for batches of any size; batch normalisation and dropout in inference mode.
 
     Several times as fast as calling a Keras 3 model: its operations are no longer dispatched one by one, the
     elementwise ones are fused, and batch normalisation is `folded`.
@@ -29,7 +29,7 @@ def forward(model: keras.Model) -> Callable[[tf.Tensor], Any]:
 
 @contextlib.contextmanager
 def folded(model: keras.Model) -> Iterator[None]:
-    """While the body traces forward, each convolution normalises its own output: no pass over a map is left for it.
+    """While the body traces a forward pass, let each convolution normalise its own output.
 
     With fixed statistics normalisation is linear, y -> scale * y + shift, and so a matter of the kernel and the bias
     before it. They are computed in the traced graph: weights that change later are followed.

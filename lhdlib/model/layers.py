@@ -18,9 +18,9 @@ class BatchNormalization(keras.layers.BatchNormalization):
     Statistics that several replicas share (`synchronized`) have no fused kernel: Keras computes those.
     """
 
-    skipped = False  # while the convolution before does it (`forward.folded`)
+    skipped = False  # while the convolution before does it (`inference.folded`)
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None, mask: None = None) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, *, training: bool | None = None, mask: None = None) -> tf.Tensor:
         """Normalise by the batch's statistics in training, else by the running ones; same shape and dtype."""
         if self.skipped:
             return inputs
@@ -45,7 +45,7 @@ _fused = tf.compat.v1.nn.fused_batch_norm
 class Dropout(keras.layers.Dropout):
     """``keras.layers.Dropout`` of (batch, d); several replicas draw the whole batch's mask and each takes its rows."""
 
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+    def call(self, inputs: tf.Tensor, *, training: bool = False) -> tf.Tensor:
         """Drop in training; same shape and dtype."""
         context = tf.distribute.get_replica_context()
         if not training or self.rate == 0 or context.num_replicas_in_sync == 1:

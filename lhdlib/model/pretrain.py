@@ -4,6 +4,7 @@ import json
 import math
 import os
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from lhdlib import augment, cache, files
 from lhdlib.data.dataset import Dataset
 from lhdlib.errors import UserError
 from lhdlib.model import distribute, inference, losses
-from lhdlib.model import encoder as networks
+from lhdlib.model.encoder import build_encoder, computed_in
 from lhdlib.profile import Pretrain, Profile, setting_key
 from lhdlib.progress import progress_bar
 
@@ -90,6 +91,67 @@ def validation_accuracy(model: keras.Model, images: np.ndarray, rows: np.ndarray
     return float(losses.contrastive_accuracy(tf.concat(features, 0)))
 
 
+def same_patient_pairs(patients: np.ndarray) -> int:
+    """Pairs of different slices of one patient in a batch: negatives in Eq. 5 that resemble each other."""
+    counts = np.unique(patients, return_counts=True)[1]
+    return int((counts * (counts - 1) // 2).sum())
+
+
+class Batches:
+    """The batches of every epoch: two views of each slice, and the slices' patients."""
+
+    def __init__(self, images: np.ndarray, rows: np.ndarray, patients: np.ndarray, profile: Profile, seed: int):
+        self.images, self.rows, self.patients, self.profile, self.seed = images, rows, patients, profile, seed
+        self.steps = profile.pretrain.steps_per_epoch or len(rows) // profile.pretrain.batch  #: of an epoch
+
+    def epoch(self, number: int) -> Iterator[tuple[tf.Tensor | augment.Drawn, np.ndarray]]:
+        """Batches of an epoch (from 0); a thread makes the next one while the device trains on the last."""
+        return augment.ahead(self._make, range(number * self.steps, (number + 1) * self.steps))
+
+    def _make(self, step: int) -> tuple[tf.Tensor | augment.Drawn, np.ndarray]:
+        rows = batch_rows(self.rows, self.profile.pretrain.batch, self.seed, step)
+        arguments = self.images[rows][..., None], (self.seed, 0, step), self.profile
+        views = augment.draw(*arguments)[0] if distribute.accelerated() else augment.contrastive_views(*arguments)
+        return views, self.patients[rows]
+
+
+def train(state: "State", batches: Batches, check: Callable[[keras.Model], float]) -> None:
+    """Minimise Eq. 6 with the L2 term until the validation accuracy improves no more, or for ``max_epochs``.
+
+    Parameters
+    ----------
+    state : State
+        Goes on from its last epoch.
+    batches : Batches
+    check : callable
+        Network -> validation accuracy; called once an epoch.
+
+    Raises
+    ------
+    UserError
+        When the loss is not finite.
+    """
+    settings, steps = batches.profile.pretrain, batches.steps
+    step = make_step(state.model, state.optimizer, batches.profile)
+    name = f"pre-training w={settings.w:g} dr={settings.drop_rate:g}"
+    total, quiet = settings.max_epochs * steps, not distribute.is_chief()
+    with progress_bar(total=total, initial=state.epochs * steps, desc=name, disable=quiet) as bar:
+        while state.epochs < settings.max_epochs and state.epochs_without_gain() < settings.patience:
+            reports = []
+            for views, patients in batches.epoch(state.epochs):
+                report = step(views, tf.constant(np.repeat(patients, 2)))
+                reports.append({name: float(value) for name, value in report.items()})
+                reports[-1]["same_patient_pairs"] = same_patient_pairs(patients)
+                bar.update()
+            means = pd.DataFrame(reports).mean().to_dict()
+            epoch = state.epochs + 1
+            if not math.isfinite(means["loss"]):
+                raise UserError(f"{name}: the loss is not finite in epoch {epoch}: lower 'lr' in [pretrain].")
+            accuracy = distribute.from_chief(check(state.model))
+            state.end_epoch({"epoch": epoch, "steps": epoch * steps, **means, "validation_accuracy": accuracy})
+            bar.set_postfix(loss=f"{means['loss']:.3f}", accuracy=f"{accuracy:.3f}")
+
+
 @distribute.watched()
 def pretrain(
     images: np.ndarray,
@@ -101,11 +163,10 @@ def pretrain(
     folder: Path,
     data_key: str,
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Train the encoder, go on from a checkpoint, or load the finished one when nothing has changed.
+    """Pre-trained encoder: read when it was finished with the same inputs, else trained, from a checkpoint if possible.
 
-    Training ends when the validation accuracy has not improved for `patience` looks, or after `max_epochs`; the
-    weights of the best look are kept. The environment decides which devices take part (`distribute`); the result is
-    the same up to rounding, so its key does not name them, and a checkpoint goes on wherever it is found.
+    The weights of the best validation check are kept. The environment decides which devices take part (`distribute`);
+    the result is the same up to rounding, so its key does not name them, and any of them goes on from a checkpoint.
 
     Parameters
     ----------
@@ -115,8 +176,6 @@ def pretrain(
         Slices to train on and slices held out.
     patients : np.ndarray of int, shape (N,)
         Patient of each slice, to count (or mask) negatives of the same patient.
-    profile : Profile
-    seed : int
     folder : Path
         Gets ``encoder.keras``, ``history.csv`` and, while training, ``checkpoint.npz``.
     data_key : str
@@ -126,78 +185,111 @@ def pretrain(
     -------
     encoder : keras.Model
     history : pd.DataFrame
-        A row per look: mean loss per row above log(2n - 1), training and validation accuracy, feature norm and its
-        spread, pairs of one patient per batch.
+        A row per validation check: mean loss per row above log(2n - 1), training and validation accuracy, feature norm
+        and its spread, pairs of one patient per batch.
 
     Raises
     ------
     UserError
-        For fewer slices than a batch, a batch that the devices cannot share equally, a checkpoint that is damaged or
-        belongs to another training, or a worker that was lost.
+        For fewer slices than a batch, a batch that the devices cannot share equally, a loss that is not finite, a
+        checkpoint that is damaged or belongs to another training, or a worker that was lost.
     """
-    settings = profile.pretrain
-    strategy = distribute.strategy()  # must be chosen before anything is computed
+    settings, size = profile.pretrain, images.shape[1]
+    distribute.strategy()  # must be chosen before anything is computed
     if len(train_rows) < settings.batch:
         raise UserError(
             f"Pre-training needs at least {settings.batch} slices, {len(train_rows)} were found: add studies, or lower "
             f"'batch' in [pretrain] of profile {profile.name!r}."
         )
-    code = cache.code_key(__name__)
-    key = cache.content_key(
-        profile.views, profile.encoder, settings, images.shape[1], seed, data_key, [len(train_rows)], code
-    )
-    finished = cache.load_model(folder / "encoder.keras", key)
+    inputs = profile.views, profile.encoder, settings, size, seed, data_key, [len(train_rows)]
+    key = cache.content_key(*inputs, cache.code_key(__name__))
+    finished = cache.load_model(folder / "encoder.keras", key=key)
     distribute.same(finished is None, folder)
-    if finished is not None:
-        return finished, files.read_table(folder / "history.csv")
+    if finished is None:
+        state = State(*_untrained(size, profile, seed), folder / "checkpoint.npz", key)
+        state.restore()
+        distribute.same(state.epochs, folder)
+        batches = Batches(images, train_rows, patients, profile, seed)
+        train(state, batches, lambda model: validation_accuracy(model, images, validation_rows, profile))
+        # The encoder computes in float32 whatever trained it: features and heatmaps need not know.
+        finished = build_encoder(size, profile.encoder, settings.drop_rate, seed)
+        finished.set_weights(state.best)
+        if distribute.is_chief():
+            files.write_table(folder / "history.csv", pd.DataFrame(state.history))
+            cache.save_model(folder / "encoder.keras", finished, key)
+            state.path.unlink(missing_ok=True)
+        distribute.from_chief(0)  # the others wait until all is written
+    return finished, files.read_table(folder / "history.csv")
 
-    with strategy.scope():
-        with networks.computed_in(settings.precision):
-            model = networks.build_encoder(images.shape[1], profile.encoder, settings.drop_rate, seed)
+
+def _untrained(size: int, profile: Profile, seed: int) -> tuple[keras.Model, keras.optimizers.Optimizer]:
+    settings = profile.pretrain
+    with distribute.strategy().scope():
+        with computed_in(settings.precision):
+            model = build_encoder(size, profile.encoder, settings.drop_rate, seed)
         optimizer = keras.optimizers.Adam(settings.lr)
         optimizer.build(model.trainable_variables)
-    state = _State(model, optimizer, folder / "checkpoint.npz", key)
-    state.restore()
-    distribute.same(len(state.history), folder)
-    train = make_step(model, optimizer, profile)
-    steps = settings.steps_per_epoch or len(train_rows) // settings.batch
-    name = f"pre-training w={settings.w:g} dr={settings.drop_rate:g}"
+    return model, optimizer
 
-    make = augment.draw if distribute.accelerated() else augment.contrastive_views
 
-    def next_batch(number: int) -> tuple[np.ndarray, augment.Drawn | tf.Tensor]:
-        rows = batch_rows(train_rows, settings.batch, seed, number)
-        return rows, make(images[rows][..., None], (seed, 0, number), profile)
+class State:
+    """Everything that a resumed training needs: weights, optimiser, history, and the best epoch's weights."""
 
-    total, done = settings.max_epochs * steps, len(state.history) * steps
-    bar = progress_bar(total=total, initial=done, desc=name, disable=not distribute.is_chief())
-    while len(state.history) < settings.max_epochs and state.epochs_without_gain() < settings.patience:
-        epoch = len(state.history)
-        records = []
-        for rows, batch in augment.ahead(next_batch, range(epoch * steps, (epoch + 1) * steps)):
-            groups = np.repeat(patients[rows], 2)
-            record = {k: float(v) for k, v in train(batch, tf.constant(groups)).items()}
-            record["same_patient_pairs"] = same_patient_pairs(patients[rows])
-            records.append(record)
-            bar.update()
-        means = pd.DataFrame(records).mean().to_dict()
-        if not math.isfinite(means["loss"]):
-            raise UserError(f"{name}: the loss is not finite in epoch {epoch + 1}: lower 'lr' in [pretrain].")
-        accuracy = validation_accuracy(model, images, validation_rows, profile)
-        means["validation_accuracy"] = distribute.from_chief(accuracy)
-        state.end_epoch({"epoch": epoch + 1, "steps": (epoch + 1) * steps, **means})
-        bar.set_postfix(loss=f"{means['loss']:.3f}", accuracy=f"{means['validation_accuracy']:.3f}")
-    bar.close()
-    # The encoder computes in float32 whatever trained it: features and heatmaps need not know.
-    model = networks.build_encoder(images.shape[1], profile.encoder, settings.drop_rate, seed)
-    model.set_weights(state.best)
-    history = pd.DataFrame(state.history)
-    if distribute.is_chief():
-        files.write_table(folder / "history.csv", history)
-        cache.save_model(folder / "encoder.keras", model, key)
-        state.path.unlink(missing_ok=True)
-    distribute.from_chief(0)  # the others wait until all is written
-    return model, files.read_table(folder / "history.csv")
+    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, path: Path, key: str):
+        self.model, self.optimizer, self.path, self.key = model, optimizer, path, key
+        self.history: list[dict] = []
+        self.best: list[np.ndarray] = []
+
+    @property
+    def epochs(self) -> int:
+        """Number of finished epochs."""
+        return len(self.history)
+
+    def epochs_without_gain(self) -> int:
+        """Number of epochs since the best validation accuracy."""
+        scores = [epoch["validation_accuracy"] for epoch in self.history]
+        return len(scores) - 1 - scores.index(max(scores)) if scores else 0
+
+    def end_epoch(self, record: dict) -> None:
+        """Add an epoch to the history, keep its weights when they are the best, and write the checkpoint."""
+        self.history.append(record)
+        if self.epochs_without_gain() == 0:
+            self.best = self.model.get_weights()
+        if not distribute.is_chief():
+            return
+        current = [np.asarray(v) for v in self._variables()]
+        with files.replacing(self.path) as temporary, open(temporary, "wb") as file:
+            arrays = {f"v{i}": v for i, v in enumerate(current)} | {f"b{i}": v for i, v in enumerate(self.best)}
+            np.savez(file, key=np.array(self.key), history=np.array(json.dumps(self.history)), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def restore(self) -> None:
+        """Go on from the checkpoint, if there is one.
+
+        Raises
+        ------
+        UserError
+            For a checkpoint of another training, or a damaged one.
+        """
+        if not self.path.is_file():
+            return
+        try:
+            with np.load(self.path, allow_pickle=False) as stored:
+                if str(stored["key"]) != self.key:  # days of training may lie in it: not ours to overwrite
+                    raise UserError(
+                        f"Checkpoint {self.path} belongs to other settings, data, seed or code: delete it to train "
+                        "afresh, or return to what it was made with to go on."
+                    )
+                self.history = json.loads(str(stored["history"]))
+                for i, variable in enumerate(self._variables()):
+                    variable.assign(stored[f"v{i}"])
+                self.best = [stored[f"b{i}"] for i in range(len(self.model.weights))]
+        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
+            raise UserError(f"Checkpoint {self.path} is damaged: delete it to start this training afresh.") from error
+
+    def _variables(self) -> list:
+        return [*self.model.variables, *self.optimizer.variables]
 
 
 def training_folder(root: Path, settings: Pretrain) -> Path:
@@ -221,7 +313,9 @@ def pretrained(data: Dataset, profile: Profile, seed: int, root: Path) -> tuple[
     return encoder, history, (folder / "encoder.key").read_text(encoding="utf-8")
 
 
-def calibrate(model: keras.Model, images: np.ndarray, rows: np.ndarray, batches: int = 20, batch: int = 64) -> None:
+def set_statistics(
+    model: keras.Model, images: np.ndarray, rows: np.ndarray, *, batches: int = 20, batch: int = 64
+) -> None:
     """Set batch normalisation's statistics to averages over some slices, leaving all weights as they are.
 
     For the untrained control: with its initial statistics (mean 0, variance 1) a random network's features are so
@@ -229,7 +323,6 @@ def calibrate(model: keras.Model, images: np.ndarray, rows: np.ndarray, batches:
 
     Parameters
     ----------
-    model : keras.Model
     images : np.ndarray, shape (N, W, W)
         The slice store.
     rows : np.ndarray of int
@@ -244,55 +337,3 @@ def calibrate(model: keras.Model, images: np.ndarray, rows: np.ndarray, batches:
         model(images[chosen][..., None].astype(np.float32), training=True)
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
-
-
-def same_patient_pairs(patients: np.ndarray) -> int:
-    """Pairs of different slices of one patient in a batch: negatives in Eq. 5 that resemble each other."""
-    counts = np.unique(patients, return_counts=True)[1]
-    return int((counts * (counts - 1) // 2).sum())
-
-
-class _State:
-    """Everything that a resumed run needs: weights, optimiser, history, and the best look's weights."""
-
-    def __init__(self, model: keras.Model, optimizer: keras.optimizers.Optimizer, path: Path, key: str):
-        self.model, self.optimizer, self.path, self.key = model, optimizer, path, key
-        self.history: list[dict] = []
-        self.best: list[np.ndarray] = []
-
-    def epochs_without_gain(self) -> int:
-        scores = [epoch["validation_accuracy"] for epoch in self.history]
-        return len(scores) - 1 - scores.index(max(scores)) if scores else 0
-
-    def end_epoch(self, record: dict) -> None:
-        self.history.append(record)
-        if self.epochs_without_gain() == 0:
-            self.best = self.model.get_weights()
-        if not distribute.is_chief():
-            return
-        current = [np.asarray(v) for v in self._variables()]
-        with files.replacing(self.path) as temporary, open(temporary, "wb") as file:
-            arrays = {f"v{i}": v for i, v in enumerate(current)} | {f"b{i}": v for i, v in enumerate(self.best)}
-            np.savez(file, key=np.array(self.key), history=np.array(json.dumps(self.history)), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-
-    def restore(self) -> None:
-        if not self.path.is_file():
-            return
-        try:
-            with np.load(self.path, allow_pickle=False) as stored:
-                if str(stored["key"]) != self.key:  # days of training may lie in it: not ours to overwrite
-                    raise UserError(
-                        f"Checkpoint {self.path} belongs to other settings, data, seed or code: delete it to train "
-                        "afresh, or return to what it was made with to go on."
-                    )
-                self.history = json.loads(str(stored["history"]))
-                for i, variable in enumerate(self._variables()):
-                    variable.assign(stored[f"v{i}"])
-                self.best = [stored[f"b{i}"] for i in range(len(self.model.weights))]
-        except (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
-            raise UserError(f"Checkpoint {self.path} is damaged: delete it to start this training afresh.") from error
-
-    def _variables(self) -> list:
-        return [*self.model.variables, *self.optimizer.variables]

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from lhdlib import augment, cache
 from lhdlib.data.dataset import Dataset
-from lhdlib.model import encoder as networks
 from lhdlib.model import inference
+from lhdlib.model.encoder import build_supervised
 from lhdlib.profile import Profile
 from lhdlib.progress import progress_bar
 
@@ -21,7 +21,7 @@ def train_supervised(
     profile: Profile,
     seed: int,
 ) -> keras.Model:
-    """Train ResNet and linear unit end to end on the three slices as channels, with the fine-tuning crops.
+    """Train ResNet and linear classifier end to end on the three slices as channels, with the fine-tuning crops.
 
     The weights of the epoch with the lowest validation cross-entropy are kept, in inference mode: after a short
     training batch normalisation's running statistics lag behind the weights, in some epochs badly, and the baseline
@@ -33,8 +33,6 @@ def train_supervised(
         The slice store.
     train, validation : (rows, labels)
         Of int, shape (n, 3), and of 0 or 1, shape (n,).
-    profile : Profile
-    seed : int
 
     Returns
     -------
@@ -44,7 +42,7 @@ def train_supervised(
     settings = profile.supervised
     rows, labels = train
     size = images.shape[1]
-    model = networks.build_supervised(size, profile.encoder, seed)
+    model = build_supervised(size, profile.encoder, seed)
     optimizer = keras.optimizers.Adam(settings.lr)
     batch = min(settings.batch, len(rows))
 
@@ -80,7 +78,7 @@ def cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
     return float(np.mean(np.logaddexp(0, np.where(np.asarray(labels) == 1, -logits, logits))))
 
 
-def supervised_logits(model: keras.Model, images: np.ndarray, rows: np.ndarray, batch: int = 64) -> np.ndarray:
+def supervised_logits(model: keras.Model, images: np.ndarray, rows: np.ndarray, *, batch: int = 64) -> np.ndarray:
     """Logits of whole slices, shape (n,), in inference mode."""
     compute = inference.forward(model)
     parts = []
@@ -103,11 +101,11 @@ def baseline(data: Dataset, split: str, profile: Profile, seed: int, path: Path)
         parts = {part: data.part(part, split) for part in ("train", "validation", "test")}
         known = [(parts[part].rows, parts[part].labels) for part in ("train", "validation")]
         model = train_supervised(data.images, known[0], known[1], profile, seed)
-        found = {}
+        result = {}
         for part in ("validation", "test"):
-            found[f"{part}_labels"] = parts[part].labels
-            found[f"{part}_logits"] = supervised_logits(model, data.images, parts[part].rows)[None]
-        return found
+            result[f"{part}_labels"] = parts[part].labels
+            result[f"{part}_logits"] = supervised_logits(model, data.images, parts[part].rows)[None]
+        return result
 
     settings = profile.supervised, profile.encoder, split, seed, data.info["fingerprint"], data.info["splits"]
     return cache.cached(path, cache.content_key(*settings, cache.code_key(__name__)), compute)

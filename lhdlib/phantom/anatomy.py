@@ -1,22 +1,44 @@
-"""Random patients: vertebral levels, discs with their lesions, and where a scanner would put its slabs."""
+"""Random patients: vertebral levels, discs with their lesions, and where a scanner would put its slabs.
+
+A patient is a chain of discs with local frames (u: left, v: posterior, w: cranial; the origin is the middle of the
+posterior disc margin; millimetres).
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 LEVELS = ("L5-S1", "L4-L5", "L3-L4", "L2-L3", "L1-L2", "T12-L1", "T11-T12", "T10-T11")  #: from below
-PIXEL, SPACING, THICKNESS = 0.6875, 4.4, 4.0  #: millimetres, axial
+PIXEL, SPACING, THICKNESS, ROWS = 0.6875, 4.4, 4.0, 320  #: axial slices; millimetres, and pixels
+
+# Means by level, in the order of LEVELS; lengths in millimetres.
+DEGENERATION = (0.52, 0.53, 0.42, 0.31, 0.24, 0.2, 0.2, 0.2)  # 0 to 1
+TILT = (24, 9, 1, -4, -8, -9, -8, -6)  # degrees
+HEIGHT = (9.5, 11, 10.5, 9.8, 9, 8, 7, 6.5)
+HALF_WIDTH = (25.5, 25.5, 25, 24, 23, 22, 21, 20)
+HALF_DEPTH = (17, 17.5, 17.5, 17, 16.5, 16, 15, 14.5)
+SAC_HALF_WIDTH = (7.6, 8.8, 9.2, 9.4, 9.4, 9.2, 8.6, 8.6)
+SAC_HALF_DEPTH = (5.8, 6.6, 7.0, 7.2, 7.2, 7.2, 7.0, 7.0)
+SAC_GAP = (3.2, 1.4, 1.0, 0.9, 0.8, 0.8, 0.8, 0.8)  # from the disc to the sac
+VERTEBRA = 26.5  # height of a vertebral body
+ORIGIN = (20.0, -75.0)  # y and z of L5-S1
+
+KINDS = {"bulge": 0.42, "protrusion": 0.36, "extrusion": 0.12, "tear": 0.10}  #: of lesions, with their shares
+PLACES = ("central", "left paracentral", "right paracentral", "left foraminal", "right foraminal")
+SLABS = {3: 0.33, 4: 0.37, 5: 0.22, 6: 0.08}  #: discs that are imaged, with their shares of patients
+# Slices of a slab -> slices above its disc's middle. The publishers' central slice is the third of four and of five.
+SLICES_ABOVE = {3: 1, 4: 2, 5: 2, 6: 3}
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """What makes a disc positive; lengths in millimetres, `centre` is u, positive to the patient's left."""
+    """Shape of what makes a disc positive; lengths in millimetres."""
 
     kind: str  #: bulge, protrusion, extrusion or tear
     side: str  #: diffuse, central, left/right paracentral, left/right foraminal
     depth: float
     width: float
-    centre: float
+    centre: float  #: u, positive to the patient's left
     migration: float  #: w of the extruded fragment, negative caudal
     signal: float  #: T2 signal relative to the tissue table
 
@@ -28,109 +50,68 @@ class Disc:
     level: str
     severity: float  #: hidden degeneration, 0 to 1
     lesion: Lesion | None
-    origin: tuple[float, float, float]
-    tilt: float
+    origin: tuple[float, float, float]  #: middle of the posterior margin: x to the left, y backwards, z upwards
+    tilt: float  #: about x
     height: float
     half_width: float
     half_depth: float
-    concavity: float
-    nucleus: float
-    sac: tuple[float, float]
-    gap: float
-    flavum: float
-    facet: float
-    infiltration: float
-    phase: tuple[float, ...]
+    concavity: float  #: of the posterior margin
+    nucleus: float  #: T2 signal, from the annulus' (0) to a healthy nucleus' (1)
+    sac: tuple[float, float]  #: half width and half depth
+    gap: float  #: between disc and sac
+    flavum: float  #: thickness of the ligament
+    facet: float  #: size of the facet joints, 1 is usual
+    infiltration: float  #: share of the back muscles that is fat
+    phase: tuple[float, float]  #: of the pattern of nerve roots
 
 
 @dataclass(frozen=True)
 class Slab:
-    """The axial slices of one disc: tilt about x and y, offsets of the slices along the normal, from the top."""
+    """The axial slices of one disc: offsets in millimetres along the normal, from the top; angles in radians."""
 
-    disc: int
-    tilt: float
-    roll: float
+    disc: int  #: number in `Patient.discs`
+    tilt: float  #: about x
+    roll: float  #: about y
     offsets: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Patient:
-    """Everything random about one patient, except texture and noise."""
+    """Everything random about one patient, except texture and noise; millimetres, radians."""
 
     number: int
-    discs: tuple[Disc, ...]
+    discs: tuple[Disc, ...]  #: in the order of LEVELS
     slabs: tuple[Slab, ...]  #: from the top
-    fat_thickness: float
+    fat_thickness: float  #: under the skin
     muscle_scale: float
-    rotation: float
-    centre: tuple[float, float]
-    saturation: float
-    coil: float
-    noise: float
-    gain: float
-    marrow: float
+    rotation: float  #: about w
+    centre: tuple[float, float]  #: of an axial image, from the disc
+    saturation: float  #: from the front of the vertebrae to the saturation band
+    coil: float  #: depth at which the coil's sensitivity has fallen to 1/e
+    noise: float  #: relative to fat's signal
+    gain: float  #: grey value of fat's signal
+    marrow: float  #: signal relative to the tissue table
     columns: int
+
+    @property
+    def imaged(self) -> list[Disc]:
+        """Discs that have a slab, from the top."""
+        return [self.discs[slab.disc] for slab in self.slabs]
 
 
 def sample_patient(seed: int, number: int) -> Patient:
-    """Draw the anatomy of one patient, without rendering.
-
-    Parameters
-    ----------
-    seed, number : int
-        Seed of the phantom and number of the patient (from 1); the pair decides everything.
-    """
-    return draw_patient(np.random.default_rng([seed, number]), number)
+    """Anatomy of the patient with a number (from 1) in the phantom with a seed, without rendering."""
+    return random_patient(np.random.default_rng([seed, number]), number)
 
 
-def draw_patient(rng: np.random.Generator, number: int) -> Patient:
-    """Draw the anatomy of a patient."""
-    count = int(rng.choice([3, 4, 5, 6], p=[0.33, 0.37, 0.22, 0.08]))
-    trend = np.array([0.52, 0.53, 0.42, 0.31, 0.24, 0.2, 0.2, 0.2])
-    severity = np.clip(trend + rng.normal(0, 0.13) + rng.normal(0, 0.13, len(LEVELS)), 0.02, 0.98)
-    size = rng.normal(1, 0.04)
-    tilts = np.radians(np.array([24, 9, 1, -4, -8, -9, -8, -6]) + rng.normal(0, 2.5, 8) + rng.normal(0, 2))
-    heights = np.array([9.5, 11, 10.5, 9.8, 9, 8, 7, 6.5]) * size * (1 - 0.28 * severity) * rng.normal(1, 0.06, 8)
-    heights = np.clip(heights, 6, 13)
-    sideways = np.cumsum(rng.normal(0, 0.8, 8))
-    y, z = 20.0, -75.0
-    discs = []
-    for k, level in enumerate(LEVELS):
-        if k:
-            middle = (tilts[k] + tilts[k - 1]) / 2
-            step = size * 26.5 + (heights[k] + heights[k - 1]) / 2
-            y, z = y - step * np.sin(middle), z + step * np.cos(middle)
-        s = severity[k]
-        positive = k < count and rng.random() < 1 / (1 + np.exp(-(-0.02 + 3.2 * (s - 0.45))))
-        half_width = np.array([25.5, 25.5, 25, 24, 23, 22, 21, 20])[k] * size * rng.normal(1, 0.03)
-        narrow = 1 - 0.16 * np.clip(s - 0.3 + rng.normal(0, 0.15), 0, 1)
-        discs.append(
-            Disc(
-                level=level,
-                severity=float(s),
-                lesion=_draw_lesion(rng, half_width) if positive else None,
-                origin=(float(sideways[k]), float(y), float(z)),
-                tilt=float(tilts[k]),
-                height=float(heights[k]),
-                half_width=float(half_width),
-                half_depth=float(np.array([17, 17.5, 17.5, 17, 16.5, 16, 15, 14.5])[k] * size * rng.normal(1, 0.03)),
-                concavity=float(np.clip(rng.normal(0.8 if k == 0 else 1.5, 0.6), 0, 3)),
-                nucleus=float(np.clip(1.05 - 1.15 * s + rng.normal(0, 0.16), 0.03, 1)),
-                sac=(
-                    float(np.array([7.6, 8.8, 9.2, 9.4, 9.4, 9.2, 8.6, 8.6])[k] * narrow * rng.normal(1, 0.07)),
-                    float(np.array([5.8, 6.6, 7.0, 7.2, 7.2, 7.2, 7.0, 7.0])[k] * narrow * rng.normal(1, 0.07)),
-                ),
-                gap=float(np.array([3.2, 1.4, 1.0, 0.9, 0.8, 0.8, 0.8, 0.8])[k] * rng.uniform(0.7, 1.3)),
-                flavum=float(np.clip(2.2 + 2.4 * s + rng.normal(0, 0.6), 1.5, 5.5)),
-                facet=float(np.clip(0.88 + 0.34 * s + rng.normal(0, 0.07), 0.75, 1.35)),
-                infiltration=float(np.clip(0.1 + 0.5 * s + rng.normal(0, 0.12) + 0.08 * (k < 2), 0, 0.9)),
-                phase=tuple(float(p) for p in rng.uniform(0, 2 * np.pi, 2)),
-            )
-        )
+def random_patient(rng: np.random.Generator, number: int) -> Patient:
+    """Draw a patient; `rng` goes on from there to the patient's texture and noise."""
+    count = int(rng.choice(list(SLABS), p=list(SLABS.values())))
+    discs = _random_discs(rng, count)
     return Patient(
         number=number,
-        discs=tuple(discs),
-        slabs=_draw_slabs(rng, tilts, count),
+        discs=discs,
+        slabs=_random_slabs(rng, np.array([disc.tilt for disc in discs]), count),
         fat_thickness=float(np.clip(rng.gamma(3.5, 4), 3, 40)),
         muscle_scale=float(rng.normal(1, 0.05)),
         rotation=float(np.radians(rng.normal(0, 1.2))),
@@ -144,10 +125,69 @@ def draw_patient(rng: np.random.Generator, number: int) -> Patient:
     )
 
 
-def _draw_lesion(rng: np.random.Generator, half_width: float) -> Lesion:
-    kind = str(rng.choice(["bulge", "protrusion", "extrusion", "tear"], p=[0.42, 0.36, 0.12, 0.10]))
-    places = ["central", "left paracentral", "right paracentral", "left foraminal", "right foraminal"]
-    side = "diffuse" if kind == "bulge" else str(rng.choice(places[:3] if kind != "protrusion" else places))
+def _random_discs(rng: np.random.Generator, count: int) -> tuple[Disc, ...]:
+    """All discs of a patient from below; only the lowest `count`, which are imaged, may have a lesion."""
+    n = len(LEVELS)
+    severity = np.clip(np.array(DEGENERATION) + rng.normal(0, 0.13) + rng.normal(0, 0.13, n), 0.02, 0.98)
+    size = rng.normal(1, 0.04)
+    tilts = np.radians(np.array(TILT) + rng.normal(0, 2.5, n) + rng.normal(0, 2))
+    heights = np.clip(np.array(HEIGHT) * size * (1 - 0.28 * severity) * rng.normal(1, 0.06, n), 6, 13)
+    sideways = np.cumsum(rng.normal(0, 0.8, n))
+    y, z = ORIGIN
+    discs = []
+    for k in range(n):
+        if k:
+            middle = (tilts[k] + tilts[k - 1]) / 2
+            step = size * VERTEBRA + (heights[k] + heights[k - 1]) / 2
+            y, z = y - step * np.sin(middle), z + step * np.cos(middle)
+        frame = (float(sideways[k]), float(y), float(z)), float(tilts[k])
+        discs.append(_random_disc(rng, k, severity[k], size, float(heights[k]), frame, imaged=k < count))
+    return tuple(discs)
+
+
+def _random_disc(
+    rng: np.random.Generator,
+    k: int,
+    severity: float,
+    size: float,
+    height: float,
+    frame: tuple[tuple[float, float, float], float],
+    *,
+    imaged: bool,
+) -> Disc:
+    """One disc; the hidden severity moves what one sees of it only on average."""
+    positive = imaged and rng.random() < 1 / (1 + np.exp(-(-0.02 + 3.2 * (severity - 0.45))))
+    half_width = HALF_WIDTH[k] * size * rng.normal(1, 0.03)
+    narrow = 1 - 0.16 * np.clip(severity - 0.3 + rng.normal(0, 0.15), 0, 1)
+    return Disc(
+        level=LEVELS[k],
+        severity=float(severity),
+        lesion=_random_lesion(rng, half_width) if positive else None,
+        origin=frame[0],
+        tilt=frame[1],
+        height=height,
+        half_width=float(half_width),
+        half_depth=float(HALF_DEPTH[k] * size * rng.normal(1, 0.03)),
+        concavity=float(np.clip(rng.normal(0.8 if k == 0 else 1.5, 0.6), 0, 3)),
+        nucleus=float(np.clip(1.05 - 1.15 * severity + rng.normal(0, 0.16), 0.03, 1)),
+        sac=(
+            float(SAC_HALF_WIDTH[k] * narrow * rng.normal(1, 0.07)),
+            float(SAC_HALF_DEPTH[k] * narrow * rng.normal(1, 0.07)),
+        ),
+        gap=float(SAC_GAP[k] * rng.uniform(0.7, 1.3)),
+        flavum=float(np.clip(2.2 + 2.4 * severity + rng.normal(0, 0.6), 1.5, 5.5)),
+        facet=float(np.clip(0.88 + 0.34 * severity + rng.normal(0, 0.07), 0.75, 1.35)),
+        infiltration=float(np.clip(0.1 + 0.5 * severity + rng.normal(0, 0.12) + 0.08 * (k < 2), 0, 0.9)),
+        phase=(float(rng.uniform(0, 2 * np.pi)), float(rng.uniform(0, 2 * np.pi))),
+    )
+
+
+def _random_lesion(rng: np.random.Generator, half_width: float) -> Lesion:
+    """A lesion of a disc so wide."""
+    kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
+    places = PLACES if kind == "protrusion" else PLACES[:3]
+    side = "diffuse" if kind == "bulge" else str(rng.choice(places))
+    # All ranges are drawn from, whichever is used.
     centre = {"diffuse": 0.0, "central": rng.normal(0, 1)}.get(side, rng.uniform(5, 9))
     if "foraminal" in side:
         centre = rng.uniform(0.62, 0.74) * half_width
@@ -162,7 +202,8 @@ def _draw_lesion(rng: np.random.Generator, half_width: float) -> Lesion:
     return Lesion(kind, side, float(depth), float(width), float(signed), float(migration), float(rng.uniform(0.6, 1.4)))
 
 
-def _draw_slabs(rng: np.random.Generator, tilts: np.ndarray, count: int) -> tuple[Slab, ...]:
+def _random_slabs(rng: np.random.Generator, tilts: np.ndarray, count: int) -> tuple[Slab, ...]:
+    """Slabs of the lowest discs, from the top: the lowest follows its disc, the others are nearly parallel."""
     usual = int(rng.choice([4, 5], p=[0.45, 0.55]))
     blocks = rng.random() < 0.45  # all slabs above the lowest exactly parallel, apart only by a gap
     share, common = rng.uniform(0.5, 0.9), tilts[1:count].mean() + np.radians(rng.normal(0, 1))
@@ -171,8 +212,7 @@ def _draw_slabs(rng: np.random.Generator, tilts: np.ndarray, count: int) -> tupl
     for k in reversed(range(count)):
         tilt = tilts[0] * rng.uniform(0.85, 1.0) if k == 0 else common + share * (tilts[k] - common) * (not blocks)
         slices = int(rng.choice([3, 6])) if rng.random() < 0.03 else usual
-        # The publishers' central slice is the third of four as well as of five.
-        first = {3: 1, 4: 2, 5: 2, 6: 3}[slices] * SPACING + rng.uniform(-1.2, 1.2)
+        first = SLICES_ABOVE[slices] * SPACING + rng.uniform(-1.2, 1.2)
         turned = roll if blocks and k else roll + np.radians(rng.normal(0, 0.6))
         slabs.append(Slab(k, float(tilt), float(turned), tuple(float(first - SPACING * i) for i in range(slices))))
     return tuple(slabs)

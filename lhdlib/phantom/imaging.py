@@ -1,19 +1,30 @@
-"""From tissues to grey values: planes, texture, coil, noise, sagittal and locator images."""
+"""From tissues to grey values: planes, texture, coil, noise, and the images of a study."""
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from scipy import ndimage
 
-from lhdlib.phantom.anatomy import PIXEL, Patient, Slab
-from lhdlib.phantom.painting import periphery, spine
+from lhdlib.phantom.anatomy import PIXEL, ROWS, Disc, Patient, Slab
+from lhdlib.phantom.painting import Grain
+from lhdlib.phantom.spine import paint_spine
+from lhdlib.phantom.trunk import paint_trunk
+
+LEVEL_HEIGHT = 36.0  #: millimetres from disc to disc, for the texture and for what changes by level
+SLICE_PROFILE = (-1.4, 0.0, 1.4)  #: millimetres about the slice's middle, where the spine is sampled
+LESION_SHARE = 0.4  #: a pixel belongs to the lesion's mask from this share on
+WEIGHTINGS = ("T1", "T2")  #: order of the maps
 
 
 class Texture:
-    """Smooth unit-variance noise of three scales (about 8, 3 and 1.2 mm) that changes slowly along w."""
+    """Smooth unit-variance noise on three scales (about 8, 3 and 1.2 mm) that changes slowly along one axis."""
+
+    SIGMAS = ((12, 12), (6, 3), (1.7, 1.7))  #: pixels along rows and columns, before the field is thinned out
+    LENGTHS = (40, 14, 6)  #: millimetres along the axis for one radian of change
 
     def __init__(self, rng: np.random.Generator, shape: tuple[int, int]):
-        self.fields = [[self._field(rng, shape, sigma) for _ in range(2)] for sigma in ((12, 12), (6, 3), (1.7, 1.7))]
+        self.fields = [[self._field(rng, shape, sigma) for _ in range(2)] for sigma in self.SIGMAS]
 
     @staticmethod
     def _field(rng: np.random.Generator, shape: tuple[int, int], sigma: tuple[float, float]) -> np.ndarray:
@@ -22,15 +33,18 @@ class Texture:
         coarse = ndimage.gaussian_filter(coarse, [s / step for s in sigma], mode="wrap")
         return ndimage.zoom(coarse / coarse.std(), step, order=1)[: shape[0], : shape[1]]
 
-    def at(self, w: float) -> list[np.ndarray]:
-        """Three fields for a plane at height `w` (mm)."""
-        waves = [w / length for length in (40, 14, 6)]
-        return [
-            a * np.float32(np.cos(t)) + b * np.float32(np.sin(t)) for (a, b), t in zip(self.fields, waves, strict=True)
-        ]
+    def at(self, height: float) -> Grain:
+        """Grain of a plane at a height in millimetres."""
+        turns = [height / length for length in self.LENGTHS]
+        return Grain(
+            *(
+                a * np.float32(np.cos(turn)) + b * np.float32(np.sin(turn))
+                for (a, b), turn in zip(self.fields, turns, strict=True)
+            )
+        )
 
 
-# --- slices ---------------------------------------------------------------------------------------------------------
+# --- planes ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,9 @@ class Plane:
     columns: int
 
 
+Image: TypeAlias = tuple[Plane, np.ndarray]  #: where, and 12-bit grey values
+
+
 def axial_planes(patient: Patient, slab: Slab) -> list[Plane]:
     """Planes of a slab's slices, from the top."""
     c, s = np.cos(slab.tilt), np.sin(slab.tilt)
@@ -53,92 +70,117 @@ def axial_planes(patient: Patient, slab: Slab) -> list[Plane]:
     normal /= np.linalg.norm(normal)
     down = np.cross(normal, right)
     disc = patient.discs[slab.disc]
-    middle = np.array(disc.origin) - 0.7 * disc.half_depth * np.array([0, np.cos(disc.tilt), np.sin(disc.tilt)])
-    middle = middle + (0.7 * disc.half_depth + patient.centre[1]) * down + patient.centre[0] * right
-    rows = 320
-    corner = middle - PIXEL * ((patient.columns - 1) / 2 * right + (rows - 1) / 2 * down)
-    return [Plane(corner + offset * normal, right, down, PIXEL, rows, patient.columns) for offset in slab.offsets]
+    ahead = 0.7 * disc.half_depth  # the slab turns about a point in the disc's posterior half
+    middle = np.array(disc.origin) - ahead * np.array([0, np.cos(disc.tilt), np.sin(disc.tilt)])
+    middle = middle + (ahead + patient.centre[1]) * down + patient.centre[0] * right
+    corner = middle - PIXEL * ((patient.columns - 1) / 2 * right + (ROWS - 1) / 2 * down)
+    return [Plane(corner + offset * normal, right, down, PIXEL, ROWS, patient.columns) for offset in slab.offsets]
 
 
-def axial_image(patient: Patient, texture: Texture, slab: Slab, plane: Plane) -> tuple[np.ndarray, np.ndarray]:
-    """Render one slice position: T1 and T2 signal ``(2, rows, columns)`` and the lesion mask."""
+def sagittal_planes(patient: Patient, offsets: np.ndarray, pixel: float, size: int) -> list[Plane]:
+    """Square sagittal planes at offsets in millimetres from L3-L4, from right to left."""
+    origin = np.array(patient.discs[2].origin)
+    right, down = np.array([0.0, 1, 0]), np.array([0.0, 0, -1])
+    corner = origin + [0, 25, 0] - pixel * (size - 1) / 2 * (right + down)
+    return [Plane(corner + [x, 0, 0], right, down, pixel, size, size) for x in offsets]
+
+
+# --- signal ---------------------------------------------------------------------------------------------------------
+
+
+def axial_signal(patient: Patient, texture: Texture, slab: Slab, plane: Plane) -> tuple[np.ndarray, np.ndarray]:
+    """T1 and T2 signal ``(2, rows, columns)`` of an axial slice, and the lesion's mask."""
     disc = patient.discs[slab.disc]
+    u, v, w = _in_frame(plane, disc, patient.rotation)
+    height = float(w[plane.rows // 2 + 18, plane.columns // 2])  # in the canal
+    grain = texture.at(height + LEVEL_HEIGHT * slab.disc)
+    image, depth = paint_trunk(u, v, slab.disc + height / LEVEL_HEIGHT, patient, disc.infiltration, grain, PIXEL)
+    # The spine alone is averaged over the slice thickness; around it one plane stands for the slice.
+    rows, columns = box = _spine_box(u, v)
+    heights = w[box] + np.array(SLICE_PROFILE, np.float32)[:, None, None]
+    deep = np.stack([image[:, rows, columns]] * len(SLICE_PROFILE), axis=1)
+    boxed = Grain(*(field[box] for field in grain))
+    share = paint_spine(deep, u[box][None], v[box][None], heights, disc, patient, boxed, PIXEL)
+    image[:, rows, columns] = deep.mean(axis=1)
+    mask = np.zeros(u.shape, bool)
+    mask[box] = share.mean(axis=0) >= LESION_SHARE
+    return _received(image, v, depth, patient), mask
+
+
+def _in_frame(plane: Plane, disc: Disc, rotation: float) -> tuple[np.ndarray, ...]:
+    """u, v and w of a plane's pixels in a disc's frame, turned about w by the patient's rotation."""
     c, s = np.cos(disc.tilt), np.sin(disc.tilt)
-    frame = np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
-    turn = np.array([[np.cos(patient.rotation), np.sin(patient.rotation), 0], [0, 0, 0], [0, 0, 1]])
-    turn[1] = [-turn[0, 1], turn[0, 0], 0]
-    frame = turn @ frame
+    tilted = np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
+    c, s = np.cos(rotation), np.sin(rotation)
+    frame = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) @ tilted
     start = frame @ (plane.position - disc.origin)
     across, along = PIXEL * (frame @ plane.right), PIXEL * (frame @ plane.down)
     i, j = np.arange(plane.rows, dtype=np.float32)[:, None], np.arange(plane.columns, dtype=np.float32)
-    u, v, w = ((start[n] + across[n] * j + along[n] * i).astype(np.float32) for n in range(3))
-    height = float(w[plane.rows // 2 + 18, plane.columns // 2])
-    position = slab.disc + height / 36
-    fields = texture.at(height + 36 * slab.disc)
-    image, depth = periphery(u, v, position, patient, disc.infiltration, fields, PIXEL)
-    # The spine alone is averaged over the slice thickness; around it one plane stands for the slice.
-    inside_u, inside_v = (
-        np.abs(u[plane.rows // 2]) < 62,
-        (v[:, plane.columns // 2] > -40) & (v[:, plane.columns // 2] < 52),
-    )
-    box = np.s_[
-        np.flatnonzero(inside_v)[0] : np.flatnonzero(inside_v)[-1],
-        np.flatnonzero(inside_u)[0] : np.flatnonzero(inside_u)[-1],
-    ]
-    planes = np.array([-1.4, 0, 1.4], np.float32)
-    deep = np.stack([image[(slice(None), *box)]] * len(planes), axis=1)
-    boxed = [f[box] for f in fields]
-    share = spine(deep, u[box][None], v[box][None], w[box][None] + planes[:, None, None], disc, patient, boxed, PIXEL)
-    image[(slice(None), *box)] = deep.mean(axis=1)
-    mask = np.zeros(u.shape, bool)
-    mask[box] = share.mean(axis=0) >= 0.4
-    return _receive(image, v, depth, patient), mask
+    return tuple((start[n] + across[n] * j + along[n] * i).astype(np.float32) for n in range(3))
 
 
-def _receive(image: np.ndarray, v: np.ndarray, depth: np.ndarray, patient: Patient) -> np.ndarray:
-    """Coil sensitivity, which falls with the depth below the skin, and the anterior saturation band."""
-    edge = -2 * patient.discs[1].half_depth - patient.saturation
-    coil = 0.25 + 0.75 * np.exp(-np.clip(depth, 0, None) / patient.coil)
-    return image * (coil * (0.04 + 0.96 / (1 + np.exp(-np.clip((v - edge) / 2.2, -30, 30)))))
+def _spine_box(u: np.ndarray, v: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of an axial slice that may show the spine."""
+    rows = np.flatnonzero((v[:, v.shape[1] // 2] > -40) & (v[:, v.shape[1] // 2] < 52))
+    columns = np.flatnonzero(np.abs(u[u.shape[0] // 2]) < 62)
+    return slice(rows[0], rows[-1]), slice(columns[0], columns[-1])
 
 
-def coarse_image(patient: Patient, texture: Texture, plane: Plane, factor: int, channel: int) -> np.ndarray:
-    """Render T1 (0) or T2 (1) of a sagittal, coronal or axial plane on a grid coarser by `factor`, then enlarge it."""
+def overview_signal(patient: Patient, texture: Texture, plane: Plane, factor: int, weighting: str) -> np.ndarray:
+    """Signal of a plane across all levels, painted on a grid coarser by `factor` and enlarged.
+
+    Along a row of the plane, which may be sagittal, coronal or axial, the height has to be the same.
+    """
     rows, columns = plane.rows // factor, plane.columns // factor
     step = plane.pixel * factor
     i, j = (np.arange(n) * step + (step - plane.pixel) / 2 for n in (rows, columns))
     points = plane.position + i[:, None, None] * plane.down + j[:, None] * plane.right
     x, y, z = np.moveaxis(points, -1, 0).astype(np.float32)
+    grain = Grain(*(field[:rows, :columns] for field in texture.at(float(x.mean()))))
+
     origins = np.array([disc.origin for disc in patient.discs])
-    # A point belongs to the disc between whose neighbouring mid-vertebral planes it lies.
-    owner = np.zeros(x.shape, int)
-    for lower, upper in zip(patient.discs[:-1], patient.discs[1:], strict=True):
-        middle = (np.array(lower.origin) + upper.origin) / 2
-        tilt = (lower.tilt + upper.tilt) / 2
-        owner += (z - middle[2]) * np.cos(tilt) - (y - middle[1]) * np.sin(tilt) > 0
-    below = origins[:1] + [[0, 22, -60]]
-    known = np.concatenate([below, origins])
-    behind = y - np.interp(z, known[:, 2], known[:, 1]).astype(np.float32)
-    # Height, hence the level, is the same along a row of every plane that is rendered this way.
+    curve = np.concatenate([origins[:1] + [[0, 22, -60]], origins])  # the sacrum leads backwards below L5-S1
+    behind = y - np.interp(z, curve[:, 2], curve[:, 1]).astype(np.float32)
     position = np.interp(z[:, :1], origins[:, 2], np.arange(len(origins)))
-    fields = [field[:rows, :columns] for field in texture.at(float(x.mean()))]
-    infiltration = patient.discs[1].infiltration
-    image, depth = periphery(x, behind, position, patient, infiltration, fields, step)
+    image, depth = paint_trunk(x, behind, position, patient, patient.discs[1].infiltration, grain, step)
+
+    flat, owner = image.reshape(2, -1), _nearest_disc(patient, y, z).ravel()
     for k in np.unique(owner):
         disc, here = patient.discs[k], np.flatnonzero(owner == k)
         u, dy, dz = (axis.ravel()[here] - np.float32(o) for axis, o in zip((x, y, z), disc.origin, strict=True))
         c, s = np.float32(np.cos(disc.tilt)), np.float32(np.sin(disc.tilt))
         v, w = c * dy + s * dz, c * dz - s * dy
         near = (np.abs(u) < 62) & (np.abs(v) < 60) & (w > -45)
-        here, part = here[near], image.reshape(2, -1)[:, here[near]]
-        spine(part, u[near], v[near], w[near], disc, patient, [f.ravel()[here] for f in fields], step)
-        image.reshape(2, -1)[:, here] = part
-    signal = _receive(image[channel], behind, depth, patient)
+        here = here[near]
+        part, fields = flat[:, here], Grain(*(field.ravel()[here] for field in grain))
+        paint_spine(part, u[near], v[near], w[near], disc, patient, fields, step)
+        flat[:, here] = part
+    signal = _received(image[WEIGHTINGS.index(weighting)], behind, depth, patient)
     return ndimage.zoom(signal, factor, order=1, grid_mode=True, mode="nearest")
 
 
+def _nearest_disc(patient: Patient, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Number of the disc between whose neighbouring mid-vertebral planes a point lies."""
+    nearest = np.zeros(y.shape, int)
+    for lower, upper in zip(patient.discs[:-1], patient.discs[1:], strict=True):
+        middle = (np.array(lower.origin) + upper.origin) / 2
+        tilt = (lower.tilt + upper.tilt) / 2
+        nearest += (z - middle[2]) * np.cos(tilt) - (y - middle[1]) * np.sin(tilt) > 0
+    return nearest
+
+
+def _received(signal: np.ndarray, v: np.ndarray, depth: np.ndarray, patient: Patient) -> np.ndarray:
+    """What the coil receives: less from deeper below the skin, and little before the edge of the saturation band."""
+    edge = -2 * patient.discs[1].half_depth - patient.saturation
+    coil = 0.25 + 0.75 * np.exp(-np.clip(depth, 0, None) / patient.coil)
+    return signal * (coil * (0.04 + 0.96 / (1 + np.exp(-np.clip((v - edge) / 2.2, -30, 30)))))
+
+
+# --- grey values ----------------------------------------------------------------------------------------------------
+
+
 def digitise(rng: np.random.Generator, signal: np.ndarray, patient: Patient) -> np.ndarray:
-    """Edge enhancement, as scanners' filters do it, Rician noise, and 12-bit integers."""
+    """12-bit grey values: edges enhanced, as scanners' filters do it, and Rician noise."""
     real, imaginary = np.float32(patient.noise) * rng.standard_normal((2, *signal.shape), dtype=np.float32)
     real += signal
     inner = signal[1:-1, 1:-1]
@@ -148,16 +190,14 @@ def digitise(rng: np.random.Generator, signal: np.ndarray, patient: Patient) -> 
     return np.minimum(magnitude, 4095).astype("<u2")
 
 
-def sagittal_planes(patient: Patient, offsets: np.ndarray, pixel: float, size: int) -> list[Plane]:
-    """Sagittal planes at distances from the middle of the spine."""
-    origin = np.array(patient.discs[2].origin)
-    right, down = np.array([0.0, 1, 0]), np.array([0.0, 0, -1])
-    corner = origin + [0, 25, 0] - pixel * (size - 1) / 2 * (right + down)
-    return [Plane(corner + [x, 0, 0], right, down, pixel, size, size) for x in offsets]
+def sagittal_images(rng: np.random.Generator, patient: Patient, texture: Texture, offsets: np.ndarray) -> list[Image]:
+    """T2 sagittal series, 384×384."""
+    planes = sagittal_planes(patient, offsets, 0.78125, 384)
+    return [(plane, digitise(rng, overview_signal(patient, texture, plane, 2, "T2"), patient)) for plane in planes]
 
 
-def localizer(rng: np.random.Generator, patient: Patient, texture: Texture) -> list[tuple[Plane, np.ndarray]]:
-    """Two sagittal, a coronal and an axial overview."""
+def localizer_images(rng: np.random.Generator, patient: Patient, texture: Texture) -> list[Image]:
+    """Two sagittal, a coronal and an axial T1 overview, 512×512."""
     size, pixel = 512, 0.68359375
     planes = sagittal_planes(patient, np.array([-12.0, 12.0]), pixel, size)
     x, y, z = patient.discs[2].origin
@@ -165,10 +205,10 @@ def localizer(rng: np.random.Generator, patient: Patient, texture: Texture) -> l
     left, down, back = np.array([1.0, 0, 0]), np.array([0.0, 0, -1]), np.array([0.0, 1, 0])
     planes.append(Plane(np.array([x - half, y - 15, z + half]), left, down, pixel, size, size))
     planes.append(Plane(np.array([x - half, y + 15 - half, z]), left, back, pixel, size, size))
-    return [(plane, digitise(rng, coarse_image(patient, texture, plane, 4, 0), patient)) for plane in planes]
+    return [(plane, digitise(rng, overview_signal(patient, texture, plane, 4, "T1"), patient)) for plane in planes]
 
 
-def position_display(sagittal: tuple[Plane, np.ndarray], planes: list[Plane]) -> tuple[Plane, np.ndarray]:
+def position_display(sagittal: Image, planes: list[Plane]) -> Image:
     """The scanner's screen that shows where the axial slices lie on a sagittal image."""
     view, pixels = sagittal
     pixels = pixels.copy()

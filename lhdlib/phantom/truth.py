@@ -1,8 +1,8 @@
 """What is true of a phantom: its discs, and the mask of each lesion in each slice."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,25 @@ from lhdlib.errors import UserError
 from lhdlib.phantom.anatomy import Patient, Slab
 
 
-def truth_row(patient: Patient, slab: Slab, masks: list[np.ndarray]) -> dict[str, Any]:
-    """Truth of the disc whose slices are the last of `masks`."""
-    disc, count = patient.discs[slab.disc], len(slab.offsets)
+class PackedMask(NamedTuple):
+    """A mask, eight pixels in a byte."""
+
+    shape: tuple[int, ...]
+    bits: np.ndarray
+
+    @classmethod
+    def of(cls, mask: np.ndarray) -> "PackedMask":
+        """Pack a boolean mask."""
+        return cls(mask.shape, np.packbits(mask))
+
+    def unpacked(self) -> np.ndarray:
+        """The boolean mask."""
+        return np.unpackbits(self.bits, count=int(np.prod(self.shape))).reshape(self.shape).astype(bool)
+
+
+def truth_row(patient: Patient, slab: Slab, first_slice: int, masks: list[np.ndarray]) -> dict[str, Any]:
+    """Truth of a disc, from the lesion masks of its slices; `first_slice` counts from 1."""
+    disc = patient.discs[slab.disc]
     lesion = disc.lesion
     return {
         "patient": f"{patient.number:04d}",
@@ -24,42 +40,48 @@ def truth_row(patient: Patient, slab: Slab, masks: list[np.ndarray]) -> dict[str
         "depth_mm": round(lesion.depth, 2) if lesion else 0.0,
         "width_mm": round(lesion.width, 2) if lesion else 0.0,
         "severity": round(disc.severity, 4),
-        "first_slice": len(masks) - count + 1,
-        "central_slice": len(masks) - count + 1 + int(np.argmin(np.abs(slab.offsets))),
-        "slices": count,
-        "lesion_slices": sum(bool(mask.any()) for mask in masks[-count:]),
+        "first_slice": first_slice,
+        "central_slice": first_slice + int(np.argmin(np.abs(slab.offsets))),
+        "slices": len(slab.offsets),
+        "lesion_slices": sum(bool(mask.any()) for mask in masks),
     }
 
 
-class _Masks(Mapping):
+def write_truth(folder: Path, rows: list[dict[str, Any]], masks: Mapping[str, PackedMask]) -> None:
+    """Write discs and masks (by SOPInstanceUID) where `load_truth` finds them."""
+    truth = folder / "truth"
+    truth.mkdir(parents=True)
+    pd.DataFrame(rows).to_csv(truth / "discs.csv", index=False)
+    np.savez_compressed(
+        truth / "masks.npz",
+        uid=np.array(list(masks)),
+        shape=np.array([mask.shape for mask in masks.values()]),
+        stop=np.cumsum([len(mask.bits) for mask in masks.values()]),
+        bits=np.concatenate([mask.bits for mask in masks.values()]),
+    )
+
+
+class _Masks(Mapping[str, np.ndarray]):
     """Lesion masks by SOPInstanceUID, unpacked on access."""
 
     def __init__(self, path: Path):
         with np.load(path, allow_pickle=False) as data:
-            self._shape, self._stop, self._bits = data["shape"], data["stop"], data["bits"]
-            self._row = {str(uid): row for row, uid in enumerate(data["uid"])}
+            parts = np.split(data["bits"], data["stop"][:-1])
+            entries = zip(data["uid"], data["shape"], parts, strict=True)
+            self._packed = {str(uid): PackedMask(tuple(shape), bits) for uid, shape, bits in entries}
 
     def __getitem__(self, uid: str) -> np.ndarray:
-        row = self._row[uid]
-        rows, columns = self._shape[row]
-        size = -(-rows * columns // 8)
-        bits = np.unpackbits(self._bits[self._stop[row] - size : self._stop[row]], count=rows * columns)
-        return bits.reshape(rows, columns).astype(bool)
+        return self._packed[uid].unpacked()
 
-    def __iter__(self):
-        return iter(self._row)
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._packed)
 
     def __len__(self) -> int:
-        return len(self._row)
+        return len(self._packed)
 
 
 def load_truth(folder: str | Path) -> tuple[pd.DataFrame, Mapping[str, np.ndarray]]:
-    """Read a phantom's truth.
-
-    Parameters
-    ----------
-    folder : path
-        What `write_phantom` was given.
+    """Read a phantom's truth from the folder that `write_phantom` was given.
 
     Returns
     -------

@@ -2,6 +2,8 @@
 
 import argparse
 import importlib
+import io
+import resource
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -22,6 +24,7 @@ COMMANDS = {
     "explain": ("lhdlib.run.provenance", "Say where figures or tables came from."),
 }
 MENDABLE, INTERRUPTED = 2, 130
+OPEN_FILES = 256  # at once: sockets of a kernel, libraries, slices
 EXIT_CODES = "Exit code: 0 done, 1 a negative answer or a failure, 2 an error that you can mend, 130 interrupted."
 
 
@@ -40,10 +43,27 @@ def parse(argv: Sequence[str]) -> tuple[ModuleType, argparse.Namespace]:
     return module, args
 
 
+def _allow_open_files() -> None:
+    """Raise the number of files that may be open at once where the system lets us, else say how."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= OPEN_FILES:
+        return
+    if hard != resource.RLIM_INFINITY and hard < OPEN_FILES:
+        raise UserError(
+            f"Only {hard} files may be open at once and {OPEN_FILES} are needed: start again where `ulimit -n` allows "
+            "more."
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, hard))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns its exit code (`EXIT_CODES`)."""
     module, args = parse(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without σ or × shows their codes
     try:
+        _allow_open_files()
         return module.run(args)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)

@@ -2,11 +2,13 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import re
 import resource
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -97,9 +99,14 @@ def _execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:
 
 def _kernel_manager(log: IO[bytes]) -> type:
     """Kernels whose libraries (TensorFlow's start-up lines, for one) write to `log` and not across the progress bar."""
+    from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
 
     class Manager(AsyncKernelManager):
+        def __init__(self, **options: Any) -> None:
+            """Of this interpreter: no kernel of the same name that JUPYTER_PATH or the user's folder has."""
+            super().__init__(**options | {"kernel_spec_manager": KernelSpecManager(kernel_dirs=[])})
+
         def start_kernel(self, **options: Any) -> Awaitable[None]:
             return super().start_kernel(stdout=log, stderr=log, **options)
 
@@ -230,10 +237,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", action="store_true", help="show what is up to date, and why not; run nothing")
     parser.add_argument("--explain", nargs="+", type=Path, metavar="FILE", help="say where figures or tables came from")
     parser.add_argument("--results", default="", metavar="DIR", help="default: results/<profile>")
+    parser.add_argument("--phantom", default="", metavar="DIR", help="where phantoms are kept; default: data")
     parser.add_argument("--figures", default="", metavar="DIR", help="default: figures (smoke: results/smoke/figures)")
 
 
 def _plan(args: argparse.Namespace, notebooks: Path, upstream: Mapping[str, tuple[str, ...]]) -> Plan:
+    if args.phantom:
+        os.environ[workspace.PHANTOMS] = str(Path(args.phantom).expanduser().resolve())  # the kernels inherit it
     archive = Path(args.data).expanduser().resolve() if args.data else None
     if archive and not archive.is_dir():
         raise UserError(f"There is no folder {archive}: name the archive's folder with --data DIR.")
@@ -252,12 +262,35 @@ def _chosen(args: argparse.Namespace, known: Sequence[str]) -> Sequence[str]:
     return [number] if args.only else known[known.index(number) :]
 
 
-def _prepare_environment() -> None:
-    """What kernels inherit: this interpreter's kernel, this checkout, drawing without a display."""
+@contextlib.contextmanager
+def _surroundings() -> Iterator[None]:
+    """While the body runs, kernels inherit this checkout and nothing that a user's other work has set."""
+    for name in ("PYTHONSTARTUP", "MATPLOTLIBRC"):
+        os.environ.pop(name, None)
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
-    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
-    os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
+    with tempfile.TemporaryDirectory(prefix="lhdlib-") as folder:
+        os.environ |= {
+            "PYTHONPATH": os.pathsep.join(paths),
+            "PYTHONHASHSEED": "0",
+            "PYTHONUTF8": "1",
+            "IPYTHONDIR": folder,  # a profile of one's own may run code in every kernel
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        }
+        yield
+
+
+def _check_writable(plan: Plan) -> None:
+    places = {"--results": plan.space.results, "--figures": plan.space.figures}
+    if not plan.archive and not (plan.space.data_dir.parent / "phantom.json").exists():
+        places["--phantom"] = plan.space.data_dir.parents[1]
+    for option, folder in places.items():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+                raise
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise UserError(f"{folder} cannot be written to: name another folder with {option} DIR.")
 
 
 def run(
@@ -276,10 +309,10 @@ def run(
     if args.list:
         print(table(plan))
         return 0
-    _prepare_environment()
+    _check_writable(plan)
     folders = (plan.space.results, plan.space.figures)
     try:
-        with files.disk_space(plan.space.results), locked(*folders):
+        with files.disk_space(plan.space.results), locked(*folders), _surroundings():
             for folder in folders:
                 files.sweep(folder)
             ran = update(plan, chosen, force=args.force)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import platform
 import subprocess
 import time
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from lhdlib.figures.publish import Shown
 
 ROOT = Path(__file__).resolve().parents[2]
+PHANTOMS = "LHDLIB_PHANTOM"  # environment variable: the folder of phantoms, if not data/ of the checkout
 PACKAGES = ("tensorflow", "keras", "numpy", "pydicom", "scikit-learn", "matplotlib", "papermill")
 
 
@@ -100,7 +102,8 @@ def open_workspace(
     settings = profiles.load(profile)
     if not data_dir and not settings.data.phantom_patients:
         raise UserError(f"Profile {profile!r} needs the real archive: name its folder with --data DIR.")
-    default_data = ROOT / "data" / f"phantom-{settings.data.phantom_patients}-seed{seed}" / "archive"
+    phantoms = Path(os.environ.get(PHANTOMS) or ROOT / "data").resolve()
+    default_data = phantoms / f"phantom-{settings.data.phantom_patients}-seed{seed}" / "archive"
     return Workspace(
         profile=settings,
         data_dir=Path(data_dir).expanduser().resolve() if data_dir else default_data,
@@ -130,8 +133,11 @@ def git_commit() -> str:
 
 
 def _git(*arguments: str) -> str:
+    """Answer of git about this checkout alone: no variable names another one, no repository further up counts."""
+    here = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    here["GIT_CEILING_DIRECTORIES"] = str(ROOT.parent)
     command = ["git", "-C", str(ROOT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    return subprocess.run(command, env=here, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
 
 def versions() -> dict[str, str]:

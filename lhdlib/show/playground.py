@@ -250,21 +250,22 @@ class ViewPlayground(panel.Panel):
         self.draw += 1
         self.update()
 
-    def crops(self) -> pd.DataFrame:
-        """Crops of the two views on show."""
-        settings = self.theta.value, self.min_area.value, self.sigma.value
-        rng = np.random.default_rng((self.seed, self.draw))  # as `contrastive_views` begins
-        return turned(augment.sample_crops(rng, 1, self.data.images.shape[1], *settings), self.turn.value)
-
-    def views(self) -> np.ndarray:
-        """Views on show, shape (2, W, W)."""
-        image = self.image()
-        if self.bare.value:
-            return bare_views(image, self.crops())
+    def drawn(self) -> tuple[augment.Drawn, pd.DataFrame]:
+        """Random numbers of training for the slice on show: two views to be computed, and their crops."""
         profile = self.profile.replace(
             views={"theta_deg": self.theta.value, "p_crop": self.min_area.value, "sigma": self.sigma.value}
         )
-        return np.asarray(augment.contrastive_views(image[None, ..., None], (self.seed, self.draw), profile))[..., 0]
+        return augment.draw(self.image()[None, ..., None], (self.seed, self.draw), profile)
+
+    def crops(self) -> pd.DataFrame:
+        """Crops of the two views on show."""
+        return turned(self.drawn()[1], self.turn.value)
+
+    def views(self) -> np.ndarray:
+        """Views on show, shape (2, W, W)."""
+        if self.bare.value:
+            return bare_views(self.image(), self.crops())
+        return np.asarray(augment.transform(self.drawn()[0]))[..., 0]
 
     def image(self) -> np.ndarray:
         """Slice on show, shape (W, W)."""

@@ -82,7 +82,7 @@ class Review(JudgedDiscs):
             if open_label:
                 raise UserError(f"The note does not say it ({open_label}): choose herniated, normal or exclude.")
         level = level if verdict in overrides.KEPT else ""
-        overrides.append_verdict(self.overrides_path, disc, verdict, level, who, why)
+        overrides.append_verdict(self.overrides_path, disc, verdict, level, who, why=why)
         self._judge()
         self._ask(self.built.index[self.built.patient == disc.patient])
 

@@ -1,6 +1,6 @@
-"""Fetching the archive, from a loopback server that serves ranges, drops, lies and sends hostile ZIPs."""
+"""Fetching the archive from a loopback server: whole, some patients, interrupted, and out of hostile ZIPs."""
 
-import contextlib
+import argparse
 import hashlib
 import io
 import re
@@ -10,16 +10,12 @@ import stat
 import struct
 import subprocess
 import sys
-import threading
-import warnings
 import zipfile
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import openpyxl
 import pytest
 
 from lhdlib.data import archive, dataset, remote
@@ -27,137 +23,21 @@ from lhdlib.data.archive import fetch
 from lhdlib.data.remote import Source
 from lhdlib.errors import UserError
 from lhdlib.phantom.archive import write_phantom
-
-STUDY = "L-SPINE_LSS_20160309_091629_240000"
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version, disable_nagle_algorithm = "HTTP/1.1", True
-
-    def do_GET(self):
-        server = self.server
-        with server.lock:
-            status = server.statuses.pop(0) if server.statuses else 200
-            cut = server.cuts.pop(0) if server.cuts else None
-            entry = SimpleNamespace(path=self.path, sent=0)
-            server.log.append(entry)
-            number = len(server.log)
-        if server.hold_from and number >= server.hold_from:
-            server.held.set()
-            server.released.wait(30)
-        if self.path.startswith("/moved"):
-            return self._answer(302, b"", {"Location": self.path.removeprefix("/moved")})
-        body = server.files.get(self.path)
-        if body is None or status >= 400:
-            return self._answer(404 if body is None else status, b"", {})
-        first, last, headers = 0, len(body) - 1, {}
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        if asked and server.ranges:
-            first, last = int(asked[1]), min(int(asked[2] or last), last)
-            if first > last:
-                return self._answer(416, b"", {"Content-Range": f"bytes */{len(body)}"})
-            status, headers = 206, {"Content-Range": f"bytes {first}-{last}/{len(body)}"}
-        shift = server.shift if asked else 0
-        data = body[max(first - shift, 0) : last + 1 - shift]
-        self._answer(status, data + server.surplus, headers | server.lies, cut, entry)
-
-    def _answer(self, status, data, headers, cut=None, entry=None):
-        self.send_response(status)
-        for name, value in ({"Content-Length": str(len(data))} | headers).items():
-            if value is not None:
-                self.send_header(name, value)
-        if headers.get("Content-Length", "") is None or cut is not None:
-            self.close_connection = True
-            self.send_header("Connection", "close")
-        self.end_headers()
-        if entry:
-            entry.sent = len(data[:cut])
-        self.wfile.write(data[:cut])
-
-    def handle(self):
-        with contextlib.suppress(ConnectionError):  # the client had enough
-            super().handle()
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def server(monkeypatch):
-    """A server whose faults a test switches on; ``log`` has an entry per request."""
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(remote, "WAITS", (0, 0, 0))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.lock, server.held, server.released = threading.Lock(), threading.Event(), threading.Event()
-    server.files, server.log, server.cuts, server.statuses, server.lies = {}, [], [], [], {}
-    server.ranges, server.surplus, server.shift, server.hold_from = True, b"", 0, 0
-    server.address = f"http://127.0.0.1:{server.server_port}"
-    server.sent = lambda path="/images": sum(entry.sent for entry in server.log if entry.path == path)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield server
-    server.released.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def tree(patients=(1, 2, 3, 5), files=6, size=20_000, seed=0) -> dict[str, bytes]:
-    """Members of an archive in the public one's layout: random bytes, which do not shrink."""
-    rng = np.random.default_rng(seed)
-    return {
-        f"01_MRI_Data/{p:04d}/{STUDY}/T2_TSE_TRA_384_0004/T2_TSE_TRA__{p:04d}_{n:03d}.ima": rng.bytes(size + 7 * n)
-        for p in patients
-        for n in range(files)
-    }
-
-
-def pack(members: dict[str | zipfile.ZipInfo, bytes], method=zipfile.ZIP_DEFLATED, file=None, limit=1000) -> bytes:
-    """A ZIP with ZIP64 records for everything beyond `limit`, as the public archive has them for its size."""
-    limit, zipfile.ZIP64_LIMIT = zipfile.ZIP64_LIMIT, limit
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of duplicate names
-            file = file or io.BytesIO()
-            with zipfile.ZipFile(file, "w", method) as packed:
-                for name, data in members.items():
-                    packed.writestr(name, data)
-    finally:
-        zipfile.ZIP64_LIMIT = limit
-    return file.getvalue()
-
-
-def workbook() -> bytes:
-    book, file = openpyxl.Workbook(), io.BytesIO()
-    book.active.append(["Patient ID", "Clinician's Notes"])
-    book.save(file)
-    return file.getvalue()
-
-
-def serve(server, zipped, **changes) -> dict[str, Source]:
-    """Put a ZIP and a workbook on the server; the sources to fetch them from."""
-    server.files |= {"/images": zipped, "/notes": workbook()}
-    digest = hashlib.sha256(zipped).hexdigest() if isinstance(zipped, bytes) else None
-    images = Source("10.0/images", f"{server.address}/images", "01_MRI_Data.zip", len(zipped), digest, 10**6)
-    return {
-        "source": replace(images, **changes),
-        "notes": Source("10.0/notes", f"{server.address}/notes", "Radiologists Report.xlsx"),
-    }
-
-
-def extracted(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.glob("01_MRI_Data/**/*") if p.is_file()}
-
-
-def expect(reason: str):
-    return pytest.raises(UserError, match=reason)
-
+from tests.data.server import expect, extracted, pack, serve, tree, workbook
 
 # The whole archive
 
 
-def test_the_whole_archive(server, tmp_path, capsys):
+def command(monkeypatch, sources, *arguments) -> int:
+    """``lhdlib fetch`` with these arguments, from these sources."""
+    monkeypatch.setattr(archive, "ARCHIVE", sources["source"])
+    monkeypatch.setattr(archive, "NOTES", sources["notes"])
+    parser = argparse.ArgumentParser()
+    archive.add_arguments(parser)
+    return archive.run(parser.parse_args([str(argument) for argument in arguments]))
+
+
+def test_the_whole_archive(server, tmp_path, capsys, monkeypatch):
     members = tree()
     sources = serve(server, pack(members))
     assert fetch(tmp_path, **sources) == ["0001", "0002", "0003", "0005"]
@@ -168,8 +48,8 @@ def test_the_whole_archive(server, tmp_path, capsys):
     assert "checksum: 100%" in capsys.readouterr().out
 
     server.log.clear()
-    assert archive.main([str(tmp_path), "--patients", "1-3"], **sources) == 0
-    assert archive.main([str(tmp_path)], **sources) == 0
+    assert command(monkeypatch, sources, tmp_path, "--patients", "1-3") == 0
+    assert command(monkeypatch, sources, tmp_path) == 0
     assert not server.log
     out = capsys.readouterr().out
     assert f"{tmp_path} holds 4 patients (1-3, 5)" in out
@@ -183,152 +63,8 @@ def test_a_deleted_or_cut_file_is_fetched_again(server, tmp_path):
     deleted, cut = (tmp_path / name for name in list(members)[:2])
     deleted.unlink()
     cut.write_bytes(cut.read_bytes()[:-1])
-    assert fetch(tmp_path, "2", **sources) == ["0002", "0003", "0005"]
-    assert fetch(tmp_path, "1", **sources) == ["0001", "0002", "0003", "0005"]
-    assert extracted(tmp_path) == members
-
-
-@pytest.mark.parametrize("cuts", [[100_000], [300_000, 7, 0, 50_000], [150_000] * 3])
-def test_a_dropped_connection_is_resumed_where_it_broke(server, tmp_path, cuts):
-    members = tree()
-    sources = serve(server, pack(members))
-    server.cuts = list(cuts)
-    fetch(tmp_path, **sources)
-    assert extracted(tmp_path) == members
-    requests = [entry for entry in server.log if entry.path == "/images"]
-    assert len(requests) == len(cuts) + 1
-    assert server.sent() < len(server.files["/images"]) + len(cuts) * remote.CHUNK
-
-
-def test_a_later_call_goes_on_where_the_first_stopped(server, tmp_path, monkeypatch):
-    members = tree()
-    sources = serve(server, pack(members))
-    size = len(server.files["/images"])
-    server.cuts = [300_000, 0, 0, 0, 0]
-    with expect(r"does not answer .* start again to go on, or download it in a browser from https://doi.org/"):
-        fetch(tmp_path, **sources)
-    part = tmp_path / "01_MRI_Data.zip.part"
-    assert 300_000 - remote.CHUNK < part.stat().st_size <= 300_000
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**6 + size - 100_000 + 2**28))
-    fetch(tmp_path, **sources)  # what is there needs no space again
-    assert extracted(tmp_path) == members and not part.exists()
-    assert server.sent() < size + remote.CHUNK
-
-
-def test_without_ranges_the_download_begins_again(server, tmp_path):
-    members = tree()
-    sources = serve(server, pack(members))
-    server.ranges, server.cuts = False, [200_000]
-    fetch(tmp_path, **sources)
-    assert extracted(tmp_path) == members
-    assert server.sent() == len(server.files["/images"]) + 200_000
-
-
-def test_a_server_without_ranges_that_always_drops_is_given_up(server, tmp_path):
-    sources = serve(server, pack(tree()))
-    server.ranges, server.cuts = False, [200_000] * 50
-    with expect("does not answer"):
-        fetch(tmp_path, **sources)
-    assert len(server.log) < 10
-
-
-def test_passing_errors_and_redirections(server, tmp_path):
-    sources = serve(server, pack(tree()))
-    server.statuses = [503, 429, 500]
-    moved = replace(sources["source"], url=f"{server.address}/moved/images")
-    assert len(fetch(tmp_path, source=moved, notes=sources["notes"])) == 4
-
-
-@pytest.mark.parametrize("patients", [None, "1"])
-def test_a_refusal_is_final(server, tmp_path, patients):
-    sources = serve(server, pack(tree()))
-    server.statuses = [403]
-    with expect(r"refused .* status 403: download it in a browser .* save it as .*01_MRI_Data\.zip\.$"):
-        fetch(tmp_path, patients, **sources)
-    assert len(server.log) == 1
-
-
-@pytest.mark.parametrize("patients", [None, "1"])
-def test_no_network(tmp_path, server, patients):
-    sources = serve(server, pack(tree()))
-    nowhere = replace(sources["source"], url="http://127.0.0.1:9/images")
-    with expect(r"does not answer \(ConnectionError\): check the network"):
-        fetch(tmp_path, patients, source=nowhere)
-
-
-@pytest.mark.parametrize(
-    "lies, reason",
-    [
-        ({"Content-Range": "bytes 0-9/77"}, "has 77 bytes where"),
-        ({"Content-Range": "bytes 0-9/9999999"}, "has 9,999,999 bytes where"),
-        ({"Content-Range": "sometimes"}, "does not serve byte ranges"),
-        ({"Content-Range": None}, "does not serve byte ranges"),
-    ],
-)
-@pytest.mark.parametrize("patients", [None, "2"])
-def test_lies_about_the_size(server, tmp_path, lies, reason, patients):
-    sources = serve(server, pack(tree()))
-    server.lies = lies
-    with expect(reason):
-        fetch(tmp_path, patients, **sources)
-    assert not extracted(tmp_path)
-
-
-def test_another_size_without_ranges_is_noticed_before_the_first_byte(server, tmp_path):
-    sources = serve(server, pack(tree()))
-    server.ranges, server.files["/images"] = False, bytes(10_000_000)
-    with expect("has 10,000,000 bytes where"):
-        fetch(tmp_path, **sources)
-    assert (tmp_path / "01_MRI_Data.zip.part").stat().st_size == 0
-
-
-def test_a_shorter_or_longer_file_than_announced(server, tmp_path):
-    members = tree()
-    sources = serve(server, pack(members))
-    size = len(server.files["/images"])
-    (tmp_path / "longer").mkdir()
-    (tmp_path / "longer" / "Radiologists Report.xlsx").write_bytes(workbook())
-    server.lies, server.surplus = {"Content-Length": None}, bytes(100_000)
-    fetch(tmp_path / "longer", **sources)
-    assert extracted(tmp_path / "longer") == members
-    server.surplus, server.files["/images"] = b"", server.files["/images"][:-1000]
-    server.lies = {"Content-Range": f"bytes 0-{size - 1}/{size}", "Content-Length": str(size)}
-    server.cuts = [10**9] * 20
-    with expect("does not answer|SHA-256"):
-        fetch(tmp_path / "shorter", **sources)
-    assert not extracted(tmp_path / "shorter")
-
-
-def test_a_size_that_the_server_does_not_state(server, tmp_path):
-    members = tree()
-    sources = serve(server, pack(members))
-    server.ranges, server.lies = False, {"Content-Length": None}
-    fetch(tmp_path, **sources)
-    assert extracted(tmp_path) == members
-
-
-def test_a_wrong_checksum(server, tmp_path):
-    members = tree()
-    sources = serve(server, pack(members))
-    right = server.files["/images"]
-    server.files["/images"] = bytes([right[0] ^ 1]) + right[1:]
-    with expect(r"01_MRI_Data\.zip\.part has the SHA-256 .* delete it and start again"):
-        fetch(tmp_path, **sources)
-    server.log.clear()
-    with expect("has the SHA-256"):
-        fetch(tmp_path, **sources)
-    assert not server.log and not extracted(tmp_path)
-    (tmp_path / "01_MRI_Data.zip.part").unlink()
-    server.files["/images"] = right
-    fetch(tmp_path, **sources)
-    assert extracted(tmp_path) == members
-
-
-def test_a_part_that_is_longer_than_the_file_is_replaced(server, tmp_path):
-    members = tree()
-    sources = serve(server, pack(members))
-    (tmp_path / "01_MRI_Data.zip.part").write_bytes(bytes(len(server.files["/images"]) + 1))
-    fetch(tmp_path, **sources)
+    assert fetch(tmp_path, patients="2", **sources) == ["0002", "0003", "0005"]
+    assert fetch(tmp_path, patients="1", **sources) == ["0001", "0002", "0003", "0005"]
     assert extracted(tmp_path) == members
 
 
@@ -338,7 +74,7 @@ def test_files_put_there_by_hand_are_used(server, tmp_path, patients):
     sources = serve(server, pack(members))
     (tmp_path / "01_MRI_Data.zip").write_bytes(server.files["/images"])
     (tmp_path / "Radiologists Report.xlsx").write_bytes(workbook())
-    fetch(tmp_path, patients, **sources)
+    fetch(tmp_path, patients=patients, **sources)
     assert not server.log
     wanted = members if patients is None else {n: d for n, d in members.items() if n[12:16] in ("0002", "0003")}
     assert extracted(tmp_path) == wanted
@@ -361,15 +97,15 @@ def test_only_the_wanted_patients_are_sent(server, tmp_path, monkeypatch, capsys
     members = tree(range(1, 41), files=10)
     sources = serve(server, pack(members))
     size = len(server.files["/images"])
-    assert fetch(tmp_path, "2-3", **sources) == ["0002", "0003"]
+    assert fetch(tmp_path, patients="2-3", **sources) == ["0002", "0003"]
     assert extracted(tmp_path) == {n: d for n, d in members.items() if n[12:16] in ("0002", "0003")}
     assert server.sent() < 0.07 * size  # 5 % is theirs, and there is the directory
     assert not (tmp_path / "01_MRI_Data.zip").exists()
 
-    assert fetch(tmp_path, "3,30-31", **sources) == ["0002", "0003", "0030", "0031"]
+    assert fetch(tmp_path, patients="3,30-31", **sources) == ["0002", "0003", "0030", "0031"]
     assert server.sent() < 0.14 * size
     server.log.clear()
-    assert fetch(tmp_path, "2,3,30", **sources) == ["0002", "0003", "0030", "0031"]
+    assert fetch(tmp_path, patients="2,3,30", **sources) == ["0002", "0003", "0030", "0031"]
     assert not server.log
 
 
@@ -379,33 +115,8 @@ def test_neighbouring_members_share_requests_in_whatever_order_the_directory_is(
         for name, data in tree(range(1, 11), files=20).items():
             packed.writestr(name, data)
         packed.filelist.reverse()
-    fetch(tmp_path, "3-4", **serve(server, file.getvalue()))
+    fetch(tmp_path, patients="3-4", **serve(server, file.getvalue()))
     assert sum(entry.path == "/images" for entry in server.log) <= 6  # for 40 files and the directory
-
-
-@pytest.mark.parametrize("cuts", [[0], [None, 0, None, 3], [None] * 3 + [20_000, 0, 1]])
-def test_dropped_connections_while_some_patients_are_read(server, tmp_path, cuts):
-    members = tree()
-    sources = serve(server, pack(members))
-    server.cuts = list(cuts)
-    fetch(tmp_path, "5", **sources)
-    assert extracted(tmp_path) == {n: d for n, d in members.items() if n[12:16] == "0005"}
-
-
-@pytest.mark.parametrize("fault", [{"ranges": False}, {"shift": 1}, {"shift": 1000}])
-def test_ranges_that_are_not_served_or_shifted(server, tmp_path, fault):
-    sources = serve(server, pack(tree()))
-    vars(server).update(fault)
-    with expect("does not serve byte ranges|no ZIP that can be trusted|does not answer"):
-        fetch(tmp_path, "2-3", **sources)
-    assert not extracted(tmp_path)
-
-
-def test_a_range_that_is_mislabelled(server, tmp_path):
-    sources = serve(server, pack(tree()))
-    server.lies = {"Content-Range": f"bytes 0-9/{len(server.files['/images'])}"}
-    with expect("does not serve byte ranges"):
-        fetch(tmp_path, "2", **sources)
 
 
 def test_an_archive_beyond_4_gib(server, tmp_path):
@@ -432,28 +143,28 @@ def test_an_archive_beyond_4_gib(server, tmp_path):
 
     members = tree()
     sources = serve(server, Virtual(pack(members, file=Shifted())))
-    assert fetch(tmp_path, "2-5", **sources) == ["0002", "0003", "0005"]
+    assert fetch(tmp_path, patients="2-5", **sources) == ["0002", "0003", "0005"]
     assert all(members[name] == data for name, data in extracted(tmp_path).items())
 
 
 def test_a_range_may_have_gaps_but_not_be_empty(server, tmp_path, capsys):
     sources = serve(server, pack(tree()))
-    assert fetch(tmp_path, "2-5", **sources) == ["0002", "0003", "0005"]
+    assert fetch(tmp_path, patients="2-5", **sources) == ["0002", "0003", "0005"]
     assert "The archive has no patients 4." in capsys.readouterr().out
     for wanted, name in [("1,4", "patient 4"), ("6-9", "patient from 6 to 9"), ("4", "patient 4")]:
         with expect(f"The archive has no {name}: choose among its 4 patients, 1-3, 5"):
-            fetch(tmp_path, wanted, **sources)
+            fetch(tmp_path, patients=wanted, **sources)
     with expect("no patient 7"):
-        fetch(tmp_path / "new", "7", **sources)
+        fetch(tmp_path / "new", patients="7", **sources)
 
 
 @pytest.mark.parametrize(
     "text", ["", "x", "3-1", "1-", "-1", "0", "0-3", "1,,2", "1;2", "1.5", "12345", "1-99999", "²"]
 )
-def test_patients_that_cannot_be_read(server, tmp_path, text, capsys):
+def test_patients_that_cannot_be_read(server, tmp_path, text, monkeypatch):
     sources = serve(server, pack(tree()))
-    assert archive.main([str(tmp_path), f"--patients={text}"], **sources) == 2
-    assert re.fullmatch(r"Error: --patients .* write it as 1-20,30\.\n", capsys.readouterr().err)
+    with expect(r"^--patients .* write it as 1-20,30\.$"):
+        command(monkeypatch, sources, tmp_path, f"--patients={text}")
     assert not server.log
 
 
@@ -474,7 +185,7 @@ def test_too_little_disk_is_noticed_before_the_first_byte(server, tmp_path, monk
     usage = shutil.disk_usage(tmp_path)._replace(free=10**9)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with expect(r"has 1\.0 GB of free space and .* GB are needed"):
-        fetch(tmp_path, patients, **sources)
+        fetch(tmp_path, patients=patients, **sources)
     assert not server.log
 
 
@@ -485,7 +196,7 @@ def test_too_little_disk_for_what_the_directory_states(server, tmp_path, monkeyp
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2**28 + 100_000))
     monkeypatch.setattr(archive, "_check_space", flaky_first(archive._check_space))
     with expect("of free space and 0.[67] GB|of free space and 0.3 GB"):
-        fetch(tmp_path, patients, **sources)
+        fetch(tmp_path, patients=patients, **sources)
     assert not extracted(tmp_path)
 
 
@@ -510,7 +221,7 @@ def test_a_killed_extraction_goes_on(server, tmp_path, monkeypatch):
     members = tree(files=40)
     sources = serve(server, pack(members))
     server.hold_from = 40
-    code = "import sys; from lhdlib.data import archive as a; a.BLOCK = 2**14; a.fetch(sys.argv[1], '1-5', "
+    code = "import sys; from lhdlib.data import archive as a; a.BLOCK = 2**14; a.fetch(sys.argv[1], patients='1-5', "
     code += f"a.{sources['source']!r}, a.{sources['notes']!r})"
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.DEVNULL)
     assert server.held.wait(60)
@@ -523,13 +234,13 @@ def test_a_killed_extraction_goes_on(server, tmp_path, monkeypatch):
     server.hold_from = 0
     server.released.set()
     server.log.clear()
-    fetch(tmp_path, "1-5", **sources)
+    fetch(tmp_path, patients="1-5", **sources)
     assert extracted(tmp_path) == members
     assert server.sent() < sum(len(d) for n, d in members.items() if n not in before) * 1.02 + 40_000
 
 
 @pytest.mark.parametrize("patients", [None, "1-5"])
-def test_an_interrupted_extraction_writes_the_rest_only(server, tmp_path, monkeypatch, capsys, patients):
+def test_an_interrupted_extraction_writes_the_rest_only(server, tmp_path, monkeypatch, patients):
     members = tree()
     sources = serve(server, pack(members))
     rename, written = archive.os.replace, []
@@ -542,12 +253,12 @@ def test_an_interrupted_extraction_writes_the_rest_only(server, tmp_path, monkey
         rename(old, new)
 
     monkeypatch.setattr(archive.os, "replace", interrupting)
-    command = [str(tmp_path), *(["--patients", patients] if patients else [])]
-    assert archive.main(command, **sources) == 130
-    assert "goes on where it stopped" in capsys.readouterr().err
+    arguments = [tmp_path, *(["--patients", patients] if patients else [])]
+    with pytest.raises(KeyboardInterrupt):
+        command(monkeypatch, sources, *arguments)
     assert len(extracted(tmp_path)) == 10
     server.log.clear()
-    assert archive.main(command, **sources) == 0
+    assert command(monkeypatch, sources, *arguments) == 0
     assert extracted(tmp_path) == members
     assert len(written) == len(members) + 1  # the eleventh twice
     if patients is None:
@@ -640,7 +351,7 @@ def test_a_hostile_or_damaged_zip_is_refused(server, tmp_path, kind, patients):
     assert zipped != PLAIN
     folder = tmp_path / "a" / "b" / "target"
     with expect("no ZIP that can be trusted"):
-        fetch(folder, patients, **serve(server, zipped))
+        fetch(folder, patients=patients, **serve(server, zipped))
     files = extracted(folder)
     assert all(SMALL.get(name) == data for name, data in files.items())
     assert kind in DAMAGED or not files
@@ -652,14 +363,6 @@ def test_a_hostile_or_damaged_zip_is_refused(server, tmp_path, kind, patients):
 def test_the_undamaged_zip_is_accepted(server, tmp_path):
     fetch(tmp_path, **serve(server, PLAIN))
     assert extracted(tmp_path) == {**SMALL, LAST: BODY}
-
-
-def test_an_absurd_directory_is_not_read(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(remote, "MAX_DIRECTORY", 3000)
-    sources = serve(server, pack(tree(files=20)))
-    with expect("absurdly large"):
-        fetch(tmp_path, "1", **sources)
-    assert server.sent() < 1000
 
 
 def test_other_files_in_the_zip_are_named_and_left_out(server, tmp_path, capsys):
@@ -758,6 +461,6 @@ def test_a_phantom_archive_arrives_byte_for_byte(server, original, tmp_path, pat
     files, book, zipped = original
     sources = serve(server, zipped)
     server.files["/notes"] = book
-    assert len(fetch(tmp_path, patients, **sources)) == 2
+    assert len(fetch(tmp_path, patients=patients, **sources)) == 2
     assert extracted(tmp_path) == files
     assert dataset.find_notes(tmp_path).read_bytes() == book

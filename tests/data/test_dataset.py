@@ -1,15 +1,9 @@
 """The dataset rules on a hand-made tree with hand-made notes, and on tables; each against what a person would say."""
 
-import functools
 import json
-import os
-import platform
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
-from concurrent.futures import Future
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,11 +15,11 @@ from pydicom.uid import JPEG2000Lossless, generate_uid
 
 from lhdlib import files
 from lhdlib import profile as profiles
-from lhdlib.data import dataset, dicom, resampling, splits, store
-from lhdlib.data.labels import label_samples
-from lhdlib.data.store import SPARE, fingerprint, write_store
+from lhdlib.data import dataset, dicom, splits
+from lhdlib.data.store import SPARE
 from lhdlib.errors import UserError
 from tests.data import trees
+from tests.data.test_resampling import by_integration
 
 LEVELS = ["L5-S1", "L4-L5", "L3-L4", "L2-L3", "L1-L2", "T12-L1"]  # from the lowest upwards
 PARTS = {1: 0, 2: 0, 3: 1, 4: 2, 5: 1, 6: 1}  # samples of a disc with so many slices
@@ -98,32 +92,6 @@ def write_archive(folder):
     return discs
 
 
-class InProcess:
-    """Stands for a pool of processes, whose start takes longer than these small builds."""
-
-    def __init__(self, *_, **__):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def map(self, function, tasks, chunksize=1):
-        return map(function, tasks)
-
-    def submit(self, function, *arguments):
-        future = Future()
-        future.set_result(function(*arguments))
-        return future
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-    monkeypatch.setattr(store, "ProcessPoolExecutor", InProcess)
-
-
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
     folder = tmp_path_factory.mktemp("archive")
@@ -132,7 +100,6 @@ def archive(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def built(archive, tmp_path_factory):
-    """Built once, with a pool of processes as users do."""
     folder = tmp_path_factory.mktemp("results") / "01"
     data = dataset.build_dataset(archive.folder, folder, PROFILE, 0)
     text = {"patient": str, "study": str}
@@ -147,9 +114,7 @@ def small(archive, tmp_path_factory):
     shutil.copytree(archive.folder, place / "archive")
     for patient in PATIENTS.keys() - {"0001", "0003", "0004", "0005", "0009"}:
         shutil.rmtree(place / "archive" / "01_MRI_Data" / patient)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "ProcessPoolExecutor", InProcess)
-        data = dataset.build_dataset(place / "archive", place / "01", SMALL, 0)
+    data = dataset.build_dataset(place / "archive", place / "01", SMALL, 0)
     return SimpleNamespace(archive=place / "archive", folder=place / "01", data=data)
 
 
@@ -164,10 +129,6 @@ def copy(small, tmp_path):
 
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def is_sentence(error):
-    return re.fullmatch(r"[A-Z0-9/](?:[^.]|\.(?! ))*\.", str(error.value)) is not None
 
 
 def expected_samples(archive):
@@ -246,19 +207,6 @@ def test_counts_add_up(built, archive):
     assert counts["training samples"] == len(samples) - 6
 
 
-def by_integration(pixels, spacing, size, side):
-    """Area resampling as differences of the integral image: no table of weights."""
-    for axis in (0, 1):
-        pixels = np.moveaxis(pixels, axis, 0)
-        integral = np.vstack([np.zeros_like(pixels[:1]), np.cumsum(pixels, axis=0)]).astype(float)
-        length = pixels.shape[0] * spacing[axis]
-        at = np.linspace((length - side) / 2, (length + side) / 2, size + 1) / spacing[axis]
-        known = np.arange(len(integral))
-        upto = np.stack([np.interp(at, known, column) for column in integral.T], axis=1)
-        pixels = np.moveaxis(np.diff(upto, axis=0) * size * spacing[axis] / side, 0, axis)
-    return pixels
-
-
 def test_the_store_holds_each_slice_resampled_and_scaled(built, archive):
     """320 x 310, 40 x 56 and pixels of 0.5 x 0.8 mm among them."""
     slices = built.data.slices
@@ -285,12 +233,7 @@ def test_rows_for_pretraining(built):
     assert all(len(set(patients[triple])) == 1 for triple in rows)
 
 
-def test_the_pool_changes_nothing(built, archive, in_process, tmp_path):
-    again = dataset.build_dataset(archive.folder, tmp_path / "01", PROFILE, 0)
-    assert again.info == built.data.info and np.array_equal(again.images, built.data.images)
-
-
-def test_another_seed_splits_the_same_slices_otherwise(copy, in_process, small):
+def test_another_seed_splits_the_same_slices_otherwise(copy, small):
     other = dataset.build_dataset(copy.archive, copy.folder, SMALL, 1)
     assert other.info["fingerprint"] != small.data.info["fingerprint"]
     assert np.array_equal(other.images, small.data.images)
@@ -301,7 +244,7 @@ def test_another_seed_splits_the_same_slices_otherwise(copy, in_process, small):
 
 
 @pytest.fixture
-def builds(in_process, monkeypatch):
+def builds(monkeypatch):
     """How often a tree was indexed."""
     calls, index_tree = [], dicom.index_tree
     monkeypatch.setattr(dicom, "index_tree", lambda *a, **k: calls.append(1) or index_tree(*a, **k))
@@ -359,17 +302,11 @@ def test_a_changed_profile_is_built_again(values, copy, builds):
     assert data.info["counts"]["test samples"] == 2 * changed.data.test_per_class
 
 
-def test_one_process_writes_the_store_that_several_write(built, archive, tmp_path):
-    failed = write_store(archive.folder, built.data.slices, tmp_path / "store.npy", PROFILE.data, workers=1)
-    np.testing.assert_array_equal(np.load(tmp_path / "store.npy"), built.data.images)
-    assert len(failed) == 1 and failed.reason[0].startswith("pixels unreadable")
-
-
 # --- what fails leaves the earlier dataset as it was ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("where", ["pretrain_split", "assign_split", "fingerprint"])
-def test_a_build_that_stops_leaves_the_earlier_dataset(where, copy, in_process, monkeypatch):
+def test_a_build_that_stops_leaves_the_earlier_dataset(where, copy, monkeypatch):
     before = contents(copy.folder)
     change_pixels(copy)
 
@@ -384,7 +321,7 @@ def test_a_build_that_stops_leaves_the_earlier_dataset(where, copy, in_process, 
 
 
 @pytest.mark.parametrize("when", range(3))
-def test_a_build_that_stops_while_it_replaces_tables_is_not_taken_for_whole(when, copy, in_process, monkeypatch):
+def test_a_build_that_stops_while_it_replaces_tables_is_not_taken_for_whole(when, copy, monkeypatch):
     """A new store beside old tables, or the other way round, would be wrong without a sign of it."""
     change_pixels(copy)
     written, write_table = [], files.write_table
@@ -406,7 +343,7 @@ def test_a_build_that_stops_while_it_replaces_tables_is_not_taken_for_whole(when
     assert (data.images[row] == 0).all()
 
 
-def test_bad_input_ends_in_one_sentence_and_changes_nothing(copy, in_process, monkeypatch):
+def test_bad_input_ends_in_one_sentence_and_changes_nothing(copy, monkeypatch):
     before = contents(copy.folder)
     (copy.archive.parent / "empty").mkdir()
     scouts = copy.archive.parent / "scouts"
@@ -428,17 +365,17 @@ def test_bad_input_ends_in_one_sentence_and_changes_nothing(copy, in_process, mo
     for folder, settings, words in cases:
         with pytest.raises(UserError, match=re.escape(words)) as error:
             dataset.build_dataset(folder, copy.folder, settings, 0)
-        assert is_sentence(error), str(error.value)
+        assert trees.is_sentence(error), str(error.value)
         assert contents(copy.folder) == before, words
 
 
-def test_too_little_disk(copy, in_process, small, monkeypatch):
+def test_too_little_disk(copy, small, monkeypatch):
     before = contents(copy.folder)
     needed = small.data.images.nbytes + SPARE
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=needed - 1))
     with pytest.raises(UserError, match="make room.*--results") as error:
         dataset.build_dataset(copy.archive, copy.folder, SMALL, 1)
-    assert is_sentence(error) and contents(copy.folder) == before
+    assert trees.is_sentence(error) and contents(copy.folder) == before
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=needed))
     dataset.build_dataset(copy.archive, copy.folder, SMALL, 1)
 
@@ -451,7 +388,7 @@ def test_a_damaged_dataset_is_named(name, damage, copy):
         (copy.folder / name).touch()
     with pytest.raises(UserError, match=re.escape(name)) as error:
         dataset.load_dataset(copy.folder)
-    assert is_sentence(error)
+    assert trees.is_sentence(error)
 
 
 def test_a_truncated_or_pickled_store_is_refused(copy):
@@ -464,200 +401,7 @@ def test_a_truncated_or_pickled_store_is_refused(copy):
         dataset.load_dataset(copy.folder)
 
 
-# --- resampling and scaling -----------------------------------------------------------------------------------------
-
-
-def test_area_weights_share_out_each_pixel_once():
-    rng = np.random.default_rng(0)
-    for _ in range(300):
-        length, size = (int(n) for n in rng.integers(1, 40, 2))
-        start = rng.uniform(-10, length - 0.5)
-        stop = start + rng.uniform(0.5, 2 * length)
-        weights = resampling.area_weights(length, start, stop, size)
-        pixel = (stop - start) / size
-        edges = np.linspace(start, stop, size + 1)
-        inside = np.clip(np.minimum(edges[1:], length) - np.maximum(edges[:-1], 0), 0, None) / pixel
-        assert np.allclose(weights.sum(1), inside, atol=1e-4)
-        covered = np.clip(np.minimum(np.arange(length) + 1, stop) - np.maximum(np.arange(length), start), 0, None)
-        assert np.allclose(weights.sum(0), covered / pixel, atol=1e-4)
-
-
-def test_area_resampling_against_loops():
-    rng = np.random.default_rng(1)
-    for _ in range(10):
-        rows, columns, size = (int(n) for n in rng.integers(2, 9, 3))
-        spacing, side = rng.uniform(0.4, 1.2, 2), rng.uniform(2, 8)
-        pixels = rng.uniform(0, 9, (rows, columns))
-        wanted = np.zeros((size, size))
-        for i, j, k, m in np.ndindex(size, size, rows, columns):
-            overlap = 1.0
-            for new, old, length, step in ((i, k, rows, spacing[0]), (j, m, columns, spacing[1])):
-                low = (length * step - side) / 2 + new * side / size
-                overlap *= max(0, min(low + side / size, (old + 1) * step) - max(low, old * step)) * size / side
-            wanted[i, j] += overlap * pixels[k, m]
-        found = resampling.resample(pixels, tuple(spacing), size, side)
-        assert np.allclose(found, wanted, atol=1e-4)
-        assert np.allclose(by_integration(pixels, spacing, size, side), wanted, atol=1e-9)
-
-
-def test_resampling_is_the_product_with_the_weights():
-    rng = np.random.default_rng(4)
-    for _ in range(100):
-        shape, size, side = rng.integers(2, 60, 2), int(rng.integers(1, 40)), rng.uniform(2, 60)
-        pixels, spacing = rng.uniform(0, 9, shape), rng.uniform(0.4, 1.2, 2)
-        edges = [(n / 2 - side / 2 / step, n / 2 + side / 2 / step) for n, step in zip(shape, spacing, strict=True)]
-        rows, columns = (resampling.area_weights(int(n), *e, size) for n, e in zip(shape, edges, strict=True))
-        found = resampling.resample(pixels, tuple(spacing), size, side)
-        assert found.dtype == np.float32
-        np.testing.assert_allclose(found, rows.astype(float) @ pixels @ columns.T.astype(float), rtol=1e-5, atol=1e-5)
-
-
-def test_another_processor_makes_the_same_store():
-    """OpenBLAS takes other kernels when it is told of another core; matrix products then differ in the last digit."""
-    code = """
-import hashlib
-import numpy as np
-from lhdlib.data import resampling
-pixels = np.random.default_rng(0).gamma(2, 300, (320, 310))
-image = resampling.preprocess(pixels, (0.6875, 0.6875), 64, 110.0)
-print(hashlib.sha256(image.tobytes()).hexdigest(), hashlib.sha256((image @ image).tobytes()).hexdigest())
-"""
-    found = []
-    for core in ({}, {"OPENBLAS_CORETYPE": "Nehalem"}):
-        environment = os.environ | core
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
-        found.append(done.stdout.split())
-    stores, products = (set(column) for column in zip(*found, strict=True))
-    assert len(stores) == 1
-    if platform.machine() == "x86_64":
-        assert len(products) > 1  # the other core was taken
-
-
-def test_a_narrow_slice_is_padded_about_its_centre():
-    """320 x 310 at 0.6875 mm becomes 300 x 300: five columns of zeros on either side, 4.7 new ones."""
-    image = resampling.preprocess(np.full((320, 310), 700), (0.6875, 0.6875), 300, 0)
-    assert image.shape == (300, 300)
-    assert (image[:, :4] == 0).all() and (image[:, -4:] == 0).all()
-    assert np.allclose(image[:, 5:-5], 1, atol=1e-5) and np.allclose(image[:, 4], 0.3125, atol=1e-4)
-    assert np.allclose(image, image[:, ::-1], atol=1e-5)
-
-
-@pytest.mark.parametrize("field_of_view", [0, 110.0])
-def test_constant_and_zero_slices(field_of_view):
-    ones = resampling.preprocess(np.full((320, 320), 1234), (0.6875, 0.6875), 300, field_of_view)
-    assert np.allclose(ones, 1, atol=1e-5)
-    zeros = resampling.preprocess(np.zeros((320, 320)), (0.6875, 0.6875), 300, field_of_view)
-    assert (zeros == 0).all()
-
-
-def test_the_scale_is_the_995th_percentile_of_the_new_image():
-    pixels = np.random.default_rng(2).gamma(2, 300, (320, 320))
-    image = resampling.preprocess(pixels, (0.6875, 0.6875), 64, 110.0)
-    assert np.isclose(np.percentile(image, 99.5), 1, atol=1e-5) and (image > 1).sum() == 21  # 0.5 % of 4096
-    assert np.allclose(image, resampling.preprocess(17 * pixels, (0.6875, 0.6875), 64, 110.0), rtol=1e-4)
-
-
-def test_the_percentile_is_that_of_numpy_to_the_bit():
-    rng = np.random.default_rng(7)
-    draws = (rng.standard_normal, functools.partial(rng.gamma, 2, 300), functools.partial(rng.integers, 0, 9))
-    for number in range(600):
-        image = draws[number % 3](size=rng.integers(2, 320, 2)).astype(np.float32)
-        found, wanted = resampling._percentile(image), np.percentile(image, resampling.SCALE_PERCENTILE)
-        assert found == wanted and found.dtype == wanted.dtype
-    image[0, 0] = np.nan
-    assert np.isnan(resampling._percentile(image))
-
-
-def test_other_scalings():
-    pixels = np.random.default_rng(3).gamma(2, 300, (320, 320))
-    make = functools.partial(resampling.preprocess, pixels, (0.6875, 0.6875), 64, 110.0)
-    assert make("maximum").max() == 1 and make("maximum").min() > 0
-    assert np.allclose([make("standard").mean(), make("standard").std()], [0, 1], atol=1e-5)
-    for one in ("maximum", "standard"):
-        assert np.corrcoef(make(one).ravel(), make().ravel())[0, 1] > 1 - 1e-9
-    assert (resampling.preprocess(np.zeros((320, 320)), (0.6875, 0.6875), 64, 110.0, "standard") == 0).all()
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
-def test_a_slice_without_a_finite_scale_is_listed_not_stored(bad, monkeypatch, tmp_path):
-    pixels = np.zeros((320, 320), np.float32)
-    pixels[100, 100] = bad
-    monkeypatch.setattr(resampling.dicom_file, "read_pixels", lambda _: pixels)
-    assert str(resampling.load_slice(("a.ima", (0.6875, 0.6875), PROFILE.data))).startswith("pixels un")
-
-
-# --- labels, splits, names ------------------------------------------------------------------------------------------
-
-
-def random_samples(rng, patients=60):
-    rows = [
-        (f"{patient:04d}", int(rng.random() < rng.choice([0.1, 0.8])))
-        for patient in range(patients)
-        for _ in range(rng.integers(1, 8))
-    ]
-    return pd.DataFrame(rows, columns=["patient", "label"]).sample(frac=1, random_state=int(rng.integers(99)))
-
-
-@pytest.mark.parametrize("how", splits.SPLITS)
-def test_splits_are_balanced_and_disjoint(how):
-    rng = np.random.default_rng(3)
-    settings = PROFILE.replace(data={"test_per_class": 13, "validation_per_class": 5}).data
-    for seed in range(20):
-        samples = random_samples(rng).reset_index(drop=True)
-        part = splits.assign_split(samples, settings, seed, how)
-        for name, each in (("test", 13), ("validation", 5)):
-            assert [((part == name) & (samples.label == label)).sum() for label in (0, 1)] == [each, each]
-        assert set(part) <= {"train", "test", "validation", "unused"}
-        if how == "patient":
-            homes = {name: set(samples.patient[part == name]) for name in ("train", "test", "validation")}
-            assert (
-                not homes["train"] & (homes["test"] | homes["validation"]) and not homes["test"] & homes["validation"]
-            )
-            assert set(samples.patient[part == "unused"]) <= homes["test"] | homes["validation"]
-        else:
-            assert (part == "train").sum() == len(samples) - 36
-        assert (part == splits.assign_split(samples, settings, seed, how)).all()
-        assert (part != splits.assign_split(samples, settings, seed + 1, how)).any()
-
-
-def test_the_published_split_draws_every_sample_alike():
-    """Each positive sample lands in the test set with the same chance, whatever its place in the table."""
-    settings = PROFILE.replace(data={"test_per_class": 4, "validation_per_class": 2}).data
-    samples = pd.DataFrame({"patient": [f"{n // 3:04d}" for n in range(30)], "label": [n % 2 for n in range(30)]})
-    tests = sum((splits.assign_split(samples, settings, seed, "paper") == "test").astype(int) for seed in range(300))
-    assert tests.sum() == 300 * 8 and np.abs(tests - 300 * 4 / 15).max() < 5 * np.sqrt(300 * 4 / 15)
-
-
-@pytest.mark.parametrize("how", splits.SPLITS)
-def test_too_few_samples_of_a_class(how):
-    settings = PROFILE.replace(data={"test_per_class": 2, "validation_per_class": 1}).data
-    for labels in ([0] * 20, [1] * 20, [0] * 20 + [1] * 2, [0] * 20 + [1] * 3, []):
-        samples = pd.DataFrame({"patient": [f"{n:04d}" for n in range(len(labels))], "label": labels})
-        with pytest.raises(UserError, match=f"{sum(labels)} positive and {labels.count(0)} negative") as error:
-            splits.assign_split(samples, settings, 0, how)
-        assert is_sentence(error)
-
-
-def test_held_out_slices():
-    slices = pd.DataFrame({"path": [f"{n}.ima" for n in range(200)]})
-    failed = {"3.ima", "77.ima"}
-    part = splits.pretrain_split(slices, failed, 50, 0)
-    assert Counter(part) == {"train": 148, "validation": 50, "": 2} and part[3] == part[77] == ""
-    assert (part == splits.pretrain_split(slices, failed, 50, 0)).all()
-    assert (part != splits.pretrain_split(slices, failed, 50, 1)).any()
-    with pytest.raises(UserError) as error:
-        splits.pretrain_split(slices, failed, 198, 0)
-    assert is_sentence(error)
-
-
-def test_repeated_notes_of_one_patient_do_not_multiply_samples():
-    samples = pd.DataFrame({"patient": ["0001", "0002"], "study": "s", "level": "L4-L5", "part": 0, "paths": [(), ()]})
-    note = "Disc bulge at L4-L5."
-    notes = pd.DataFrame([("0001", note), ("0001", note), ("0001", ""), ("0002", note), ("0002", "Normal.")])
-    notes.columns = ["patient", "note"]
-    kept, aside = label_samples(samples, notes)
-    assert kept[["patient", "label"]].values.tolist() == [["0001", 1]]
-    assert aside[["patient", "reason"]].values.tolist() == [["0002", "several notes for this patient"]]
+# --- names ---
 
 
 def test_what_a_dataset_calls_itself():
@@ -669,18 +413,7 @@ def test_what_a_dataset_calls_itself():
     assert synthetic.startswith("phantom") and "no evidence about patients" in synthetic
 
 
-def test_the_fingerprint_sees_pixels_and_labels():
-    store = np.zeros((600, 4, 4), np.float16)
-    samples = pd.DataFrame({"patient": ["0001"], "label": [1]})
-    first = fingerprint(store, samples)
-    assert first == fingerprint(store.copy(), samples.copy())
-    store[599, 3, 3] = 1
-    assert first != fingerprint(store, samples)
-    store[599, 3, 3] = 0
-    assert first != fingerprint(store, samples.assign(label=0))
-
-
-def test_the_fingerprints_see_no_words_and_pre_training_no_labels(copy, in_process, small):
+def test_the_fingerprints_see_no_words_and_pre_training_no_labels(copy, small):
     notes = pd.read_excel(copy.archive / dataset.NOTES_NAME, dtype=str)
     column = "Clinician's Notes"
     changed = notes[column].str.replace("L5-S1", "L5/S1", regex=False) + " "

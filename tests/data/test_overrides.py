@@ -1,22 +1,29 @@
 """Verdicts: no crash loses one, no damage is read as one, and each changes its own slab alone."""
 
+import errno
+import io
+import os
 import re
 import shutil
-import warnings
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Thread
+from typing import ClassVar
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lhdlib import files
-from lhdlib.data import card, dataset, overrides, store
+from lhdlib.data import card, dataset, overrides
 from lhdlib.data.discs import COLUMNS, LEVELS
 from lhdlib.errors import UserError
 from lhdlib.run import stale, workspace
 from tests.data import trees
-from tests.data.test_dataset import PROFILE, InProcess, write_notes
+from tests.data.test_dataset import PROFILE, write_notes
 
 WHY = ["", "plain", 'comma, quote " and ; semicolon', "zwei\nZeilen", "=1+1", "näher am Sakrum 🦴", '"']
 
@@ -36,11 +43,6 @@ def row_of(discs: pd.DataFrame, patient: str, level: str, weighting="T2"):
     return discs[(discs.patient == patient) & (discs.level == level) & (discs.weighting == weighting)].index[0]
 
 
-def is_sentence(error) -> bool:
-    text = str(error.value)
-    return text.endswith(".") and not re.search(r"\.\s+[A-Z]", text) and "\n" not in text
-
-
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / overrides.NAME
@@ -56,7 +58,7 @@ def test_what_is_given_is_read(path):
         verdict = str(rng.choice(overrides.VERDICTS))
         level = str(rng.choice(LEVELS)) if verdict in overrides.KEPT else ""
         why = WHY[number % len(WHY)]
-        overrides.append_verdict(path, disc, verdict, level, " A.\tB. ", why)
+        overrides.append_verdict(path, disc, verdict, level, " A.\tB. ", why=why)
         slab = "/".join(disc.paths[0].rsplit("/", 2)[1:])
         given.append(["A. B.", disc.patient, "study", slab, 4, level, verdict, " ".join(why.split())])
     table = overrides.read_overrides(path)
@@ -73,58 +75,92 @@ def test_no_table_has_no_verdicts(path):
     pd.testing.assert_frame_equal(judged[COLUMNS], make_discs())
 
 
-def test_a_crash_at_any_byte_costs_at_most_the_last_verdict(path):
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+GIVEN = st.tuples(st.integers(0, 11), st.sampled_from(overrides.VERDICTS), st.sampled_from(LEVELS), TEXT)
+
+
+def give(path, disc, verdict, level, who="A", why="") -> None:
+    overrides.append_verdict(path, disc, verdict, level if verdict in overrides.KEPT else "", who, why=why)
+
+
+class FullAfter(io.FileIO):
+    """A file that takes so many bytes and then fails, as on a full disk, or as when the process ends."""
+
+    left: ClassVar[int] = 0
+
+    def write(self, data):
+        super().write(data[: self.left])
+        raise OSError(errno.EIO, "cut")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(GIVEN, max_size=4), GIVEN, st.floats(0, 1))
+def test_a_cut_at_any_byte_of_a_write_loses_at_most_the_last_row(tmp_path_factory, earlier, last, share):
+    path = tmp_path_factory.mktemp("cut") / overrides.NAME
+    discs = make_discs().query("weighting == 'T2'")
+    for row, verdict, level, why in earlier:
+        give(path, discs.iloc[row], verdict, level, why=why)
+    table, content = overrides.read_overrides(path), path.read_bytes() if earlier else None
+    row, verdict, level, why = last
+    FullAfter.left = int(share * (len(content or b"") + 150))
+    opened = Path.open
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UserError, match="was not kept"):
+        patch.setattr(Path, "open", lambda place, mode: FullAfter(place, "w") if "w" in mode else opened(place, mode))
+        give(path, discs.iloc[row], verdict, level, why=why)
+    assert (path.read_bytes() if path.exists() else None) == content
+    pd.testing.assert_frame_equal(overrides.read_overrides(path), table)
+    give(path, discs.iloc[row], verdict, level, why=why)
+    again = overrides.read_overrides(path)
+    pd.testing.assert_frame_equal(again[:-1], table)
+    assert again.verdict.iloc[-1] == verdict and len(list(path.parent.glob(".*overrides.csv"))) == 0
+
+
+def test_a_table_cut_by_another_program_is_read_up_to_its_rows_or_refused(path):
     discs = make_discs()
     for number, why in enumerate(WHY[2:4]):
-        overrides.append_verdict(path, discs.iloc[number], "herniated", "L4-L5", "É. B.", why)
+        give(path, discs.iloc[number], "herniated", "L4-L5", "É. B.", why)
     content, table = path.read_bytes(), overrides.read_overrides(path)
-    ends = [place + 1 for place, byte in enumerate(content) if byte == 10]
-    for size in range(len(content) + 1):
+    outcomes = set()
+    for size in range(len(content)):
         path.write_bytes(content[:size])
-        whole = max(0, sum(end <= size for end in ends) - 1)
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
+        try:
             read = overrides.read_overrides(path)
-        assert whole <= len(read) <= whole + 1
-        pd.testing.assert_frame_equal(read[:whole], table[:whole])
-        pd.testing.assert_frame_equal(read.drop(columns="why"), table[: len(read)].drop(columns="why"))
-        assert len(told) == (size not in (0, *ends) and len(read) == whole and size > 0)  # a cut row is told of
-        if size % 31 == 0 or size in ends:
-            overrides.append_verdict(path, discs.iloc[20], "normal", "L3-L4", "C")
-            again = overrides.read_overrides(path)
-            pd.testing.assert_frame_equal(again[:-1], read)
-            assert again.verdict.iloc[-1] == "normal"
+            pd.testing.assert_frame_equal(read.drop(columns="why"), table[: len(read)].drop(columns="why"))
+            outcomes.add(len(read))
+        except UserError as error:
+            assert "mend" in str(error) or "restore" in str(error)
+            assert path.read_bytes() == content[:size]
+            outcomes.add("refused")
+    assert outcomes == {0, 1, 2, "refused"}
 
 
-def test_the_row_is_on_the_disk_before_anything_else_happens(path, monkeypatch):
-    written = []
-    monkeypatch.setattr(overrides.os, "fsync", lambda file: written.append(path.read_bytes()))
+def test_the_row_is_on_the_disk_before_the_table_is_replaced(path, monkeypatch):
+    fsync, written = os.fsync, []
+    monkeypatch.setattr(overrides.os, "fsync", lambda file: written.append(os.fstat(file).st_size) or fsync(file))
     for count in range(1, 4):
-        overrides.append_verdict(path, make_discs().iloc[1], "exclude", "", "A")
-        assert written[-1] == path.read_bytes() and len(written) == count == len(overrides.read_overrides(path))
+        give(path, make_discs().iloc[1], "exclude", "")
+        assert written[-1] == path.stat().st_size and len(written) == count == len(overrides.read_overrides(path))
 
 
-def test_what_another_reviewer_adds_meanwhile_stays(path, monkeypatch):
-    discs, parse = make_discs(), overrides._parse
-    overrides.append_verdict(path, discs.iloc[1], "exclude", "", "A")
-    row = path.read_bytes().splitlines(keepends=True)[1]
+def test_reviewers_who_write_at_once_lose_nothing(path):
+    discs = make_discs()
 
-    def interrupted(place):
-        found = parse(place)
-        with place.open("ab") as file:
-            file.write(row.replace(b",A,", b",B,"))
-        return found
+    def review(who: str) -> None:
+        for number in range(10):
+            give(path, discs.iloc[number], "exclude", "", who)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(overrides, "_parse", interrupted)
-        overrides.append_verdict(path, discs.iloc[3], "exclude", "", "A")
-    assert overrides.read_overrides(path).who.tolist() == ["A", "B", "A"]
+    threads = [Thread(target=review, args=(who,)) for who in "ABC"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert overrides.read_overrides(path).who.value_counts().to_dict() == dict.fromkeys("ABC", 10)
 
 
 def test_damaged_bytes_are_read_or_refused_but_never_a_traceback(path):
     rng, outcomes = np.random.default_rng(0), set()
     for number in range(4):
-        overrides.append_verdict(path, make_discs().iloc[number], "normal", "L4-L5", "A", WHY[number])
+        overrides.append_verdict(path, make_discs().iloc[number], "normal", "L4-L5", "A", why=WHY[number])
     content = np.frombuffer(path.read_bytes(), np.uint8)
     for _ in range(300):
         damaged = content.copy()
@@ -132,9 +168,7 @@ def test_damaged_bytes_are_read_or_refused_but_never_a_traceback(path):
         damaged[places] = rng.choice(np.frombuffer(b'\0\n\r,";\xff\x80 a1', np.uint8), len(places))
         path.write_bytes(damaged.tobytes())
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                table = overrides.read_overrides(path)
+            table = overrides.read_overrides(path)
             assert set(table.verdict) <= set(overrides.VERDICTS) and len(table) <= 4
             outcomes.add("read")
         except UserError as error:
@@ -144,7 +178,7 @@ def test_damaged_bytes_are_read_or_refused_but_never_a_traceback(path):
 
 
 def test_a_table_saved_by_other_programs_is_read(path):
-    overrides.append_verdict(path, make_discs().iloc[1], "exclude", "", "A", "ä, b")
+    overrides.append_verdict(path, make_discs().iloc[1], "exclude", "", "A", why="ä, b")
     table, content = overrides.read_overrides(path), path.read_bytes()
     for other in (
         b"\xef\xbb\xbf" + content,
@@ -180,7 +214,7 @@ def test_a_damaged_line_is_named(column, value, path):
     path.write_text("\n".join(map(",".join, [overrides.COLUMNS, GOOD, bad, GOOD, ""])))
     with pytest.raises(UserError, match=f"Line 3 of {re.escape(str(path))}") as error:
         overrides.read_overrides(path)
-    assert is_sentence(error) and "mend" in str(error.value) and len(str(error.value)) < 400
+    assert trees.is_sentence(error) and "mend" in str(error.value) and len(str(error.value)) < 400
     before = path.read_bytes()
     with pytest.raises(UserError):
         overrides.append_verdict(path, make_discs().iloc[1], "exclude", "", "A")
@@ -213,7 +247,7 @@ def test_a_foreign_file_is_refused_and_left_alone(content, path):
     ):
         with pytest.raises(UserError, match=re.escape(str(path))) as error:
             action()
-        assert is_sentence(error) and len(str(error.value)) < 500
+        assert trees.is_sentence(error) and len(str(error.value)) < 500
     assert path.read_bytes() == content
 
 
@@ -225,7 +259,7 @@ def test_a_foreign_file_is_refused_and_left_alone(content, path):
 def test_a_verdict_that_could_not_be_read_is_not_written(verdict, level, who, path):
     with pytest.raises(UserError) as error:
         overrides.append_verdict(path, make_discs().iloc[1], verdict, level, who)
-    assert is_sentence(error) and not path.exists()
+    assert trees.is_sentence(error) and not path.exists()
 
 
 def test_a_place_that_cannot_be_written_is_named(path):
@@ -236,7 +270,7 @@ def test_a_place_that_cannot_be_written_is_named(path):
     ):
         with pytest.raises(UserError, match=re.escape(str(path))) as error:
             action()
-        assert is_sentence(error)
+        assert trees.is_sentence(error)
 
 
 # --- applying them ---------------------------------------------------------------------------------------------------
@@ -332,8 +366,7 @@ def archive(tmp_path_factory):
     return folder
 
 
-def test_the_build_applies_verdicts_last_and_counts_them(archive, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(store, "ProcessPoolExecutor", InProcess)
+def test_the_build_applies_verdicts_last_and_counts_them(archive, tmp_path, capsys):
     here, folder = tmp_path / "archive", tmp_path / "01"
     shutil.copytree(archive, here)
     (here / dataset.NOTES_NAME).rename(tmp_path / dataset.NOTES_NAME)  # beside the archive

@@ -1,5 +1,6 @@
 """Hand-made DICOM trees, written without the phantom: an independent view of what an archive may hold."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,11 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 T1 = {"EchoTime": 11.0, "RepetitionTime": 550.0, "SeriesDescription": "t1_tse_tra"}
 T2 = {"EchoTime": 99.0, "RepetitionTime": 3800.0, "SeriesDescription": "t2_tse_tra_384"}
 STUDY = "L-SPINE_LSS_20160309_091629_240000"
+
+
+def is_sentence(error) -> bool:
+    """Whether what `pytest.raises` caught says one sentence."""
+    return re.fullmatch(r"[A-Z0-9/-](?:[^.\n]|\.(?! ))*\.", str(error.value)) is not None
 
 
 def tilted(degrees: float) -> list[float]:

@@ -3,11 +3,12 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from lhdlib import evaluate
-from lhdlib.evidence import operating
+from lhdlib.evidence import audit, operating
 from lhdlib.figures import evidence, words
 
 
@@ -50,7 +51,7 @@ def test_roc_band_states_auc_and_both_operating_points(result, metrics):
 
 
 def test_calibration_is_drawn_with_its_errors(result):
-    found = operating.calibration(result["test_labels"], result["test_logits"], result["patients"])
+    found = operating.measure_calibration(result["test_labels"], result["test_logits"], result["patients"])
     fig = evidence.calibration_curve(found)
     written = texts(fig)
     assert f"Brier score {found.brier.value:.3f}" in written and f"{found.ece_by_chance:.3f}" in written
@@ -102,3 +103,12 @@ def test_splits_stand_beside_each_other(result, metrics):
     table = evidence.splits_table({"paper": metrics, "patient": metrics}, evaluate.compare_sets(one, one))
     assert table["split 'paper'"].tolist() == table["split 'patient'"].tolist()
     assert table.difference[0].startswith("+0.000 [−0.0") and not table.difference.str.contains("p =").any()
+
+
+def test_leaks_are_counted_by_split():
+    """Two test samples; of the second a slice and its patient are known."""
+    none = pd.DataFrame(False, range(2), list(audit.KINDS))
+    table = evidence.leakage_table({"paper": none.assign(slice=[False, True], patient=[True, True]), "patient": none})
+    assert table["split 'paper'"].tolist() == ["1 of 2", "0 of 2", "2 of 2", "0 of 2", "0 of 2"]
+    assert table["split 'patient'"].tolist() == ["0 of 2"] * len(audit.KINDS)
+    assert table.iloc[:, 0].tolist() == list(audit.KINDS.values())

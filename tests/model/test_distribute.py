@@ -25,7 +25,7 @@ LOG = np.log(2 * BATCH - 1)  # the history's loss is per row above it
 
 
 def settings(**pretrain):
-    """A tiny network with dropout, and a look after every step, so that the history is the trajectory.
+    """A tiny network with dropout, and a validation check after every step, so that the history is the trajectory.
 
     At three times this learning rate one device leaves its own trajectory by 3e-3 when its first weights are changed
     in the seventh digit: nothing could be told from a comparison.
@@ -33,9 +33,9 @@ def settings(**pretrain):
     from lhdlib import profile
 
     fixed = {"lr": 1e-3, "batch": BATCH, "drop_rate": 0.25, "w": 1e-3}
-    looks = {"steps_per_epoch": 1, "max_epochs": STEPS, "patience": STEPS}
+    checks = {"steps_per_epoch": 1, "max_epochs": STEPS, "patience": STEPS}
     network = {"blocks": (1,), "width": 8, "dim": 16}
-    return profile.load("smoke").replace(encoder=network, pretrain=fixed | looks | pretrain)
+    return profile.load("smoke").replace(encoder=network, pretrain=fixed | checks | pretrain)
 
 
 def slices() -> np.ndarray:
@@ -62,7 +62,8 @@ GROUPS = np.repeat([0, 1, 2, 3, 0, 1, 2, 2], 2)  # one patient's slices in both 
 def step_views(make: str = "contrastive_views"):
     from lhdlib import augment
 
-    return getattr(augment, make)(slices()[:BATCH][..., None], 1, settings())
+    made = getattr(augment, make)(slices()[:BATCH][..., None], 1, settings())
+    return made[0] if make == "draw" else made
 
 
 def stepped(make: str) -> dict[str, np.ndarray]:

@@ -55,7 +55,7 @@ def boxes_of_draw(seed: int, draw: int, n: int) -> np.ndarray:
 
 
 def adam_loop(features, labels, settings: Finetune, seed: int):
-    """One linear unit trained in NumPy; `features(epoch)` gives (n, 3 d). Order and start as documented per seed."""
+    """A linear classifier trained in NumPy on `features(epoch)`, (n, 3 d). Order and start as documented per seed."""
     rng = np.random.default_rng([seed, 4])
     n, count = features(0).shape
     batch = min(settings.batch, n)
@@ -100,10 +100,10 @@ def test_extract_equals_a_loop_over_single_slices(frozen):
     assert found.std(axis=(0, 1)).max() > 0.01
 
 
-def test_extract_draws_equals_cropping_one_slice_at_a_time(frozen):
+def test_extract_crops_equals_cropping_one_slice_at_a_time(frozen):
     """The three slices of a sample share the draw's box; every draw has its own boxes."""
     _, model, images, rows = frozen
-    found = finetune.extract_draws(model, images, rows, draws=3, seed=5, batch=4)
+    found = finetune.extract_crops(model, images, rows, crops=3, seed=5, batch=4)
     assert found.shape == (3, 11, 3, DIM)
     for draw in range(3):
         for sample, box in enumerate(boxes_of_draw(5, draw, 11)):
@@ -111,15 +111,15 @@ def test_extract_draws_equals_cropping_one_slice_at_a_time(frozen):
                 expected = single(model, crop(images[rows[sample, position]], box))
                 np.testing.assert_allclose(found[draw, sample, position], expected, atol=1e-3)
     assert np.abs(found[0] - found[1]).max() > 0.01
-    np.testing.assert_array_equal(found, finetune.extract_draws(model, images, rows, draws=3, seed=5, batch=4))
-    assert np.abs(found - finetune.extract_draws(model, images, rows, draws=3, seed=6, batch=4)).max() > 0.01
+    np.testing.assert_array_equal(found, finetune.extract_crops(model, images, rows, crops=3, seed=5, batch=4))
+    assert np.abs(found - finetune.extract_crops(model, images, rows, crops=3, seed=6, batch=4)).max() > 0.01
 
 
 def test_features_at_test_time_are_of_whole_slices(frozen):
     """Augmentation is off: no draw gives what `extract` gives."""
     _, model, images, rows = frozen
     whole = finetune.extract(model, images, rows)
-    drawn = finetune.extract_draws(model, images, rows, draws=2, seed=5)
+    drawn = finetune.extract_crops(model, images, rows, crops=2, seed=5)
     assert np.abs(drawn - whole).max(axis=(1, 2, 3)).min() > 0.01
 
 
@@ -127,7 +127,7 @@ def test_every_frozen_tensor_is_bit_identical_after_finetuning(frozen):
     encoder, model, images, rows = frozen
     before = [v.numpy().copy() for v in encoder.variables]
     assert any("moving_mean" in v.path for v in encoder.variables)
-    features = finetune.extract_draws(model, images, rows, draws=2, seed=0)
+    features = finetune.extract_crops(model, images, rows, crops=2, seed=0)
     weights, bias, _ = finetune.train_linear(features, np.arange(11) % 2, SETTINGS, [0, 1])
     finetune.logits(finetune.extract(model, images, rows), weights, bias)
     for variable, value in zip(encoder.variables, before, strict=True):
@@ -153,7 +153,7 @@ def test_as_many_draws_as_epochs_is_training_on_fresh_crops(frozen):
     _, model, images, rows = frozen
     labels = np.arange(11) % 2
     settings = dataclasses.replace(SETTINGS, epochs=3, batch=4)
-    found = finetune.train_linear(finetune.extract_draws(model, images, rows, 3, seed=4), labels, settings, [4])
+    found = finetune.train_linear(finetune.extract_crops(model, images, rows, 3, seed=4), labels, settings, [4])
 
     def fresh(epoch):
         boxes = boxes_of_draw(4, epoch, 11)
@@ -170,7 +170,7 @@ def test_the_exact_mode_gives_the_weights_of_recomputing_in_every_epoch(frozen):
     _, model, images, rows = frozen
     labels = np.arange(11) % 2
     settings = dataclasses.replace(SETTINGS, epochs=8, batch=4, w=1e-3)
-    features = finetune.extract_draws(model, images, rows, settings.epochs, seed=4)
+    features = finetune.extract_crops(model, images, rows, settings.epochs, seed=4)
     found = finetune.train_linear(features, labels, settings, [4])[0][0]
     np.testing.assert_allclose(found, train_recomputing(model, images, rows, labels, settings, 4)[0], rtol=0, atol=1e-5)
     fewer = finetune.train_linear(features[:2], labels, settings, [4])[0][0]
@@ -180,7 +180,7 @@ def test_the_exact_mode_gives_the_weights_of_recomputing_in_every_epoch(frozen):
 def test_rows_choose_samples_as_copying_them_does(toy):
     features, labels = toy
     rows = np.random.default_rng(8).permutation(37)[:20]
-    found = finetune.train_linear(features, labels[rows], SETTINGS, [1, 2], rows)
+    found = finetune.train_linear(features, labels[rows], SETTINGS, [1, 2], rows=rows)
     for mine, other in zip(
         found, finetune.train_linear(features[:, rows], labels[rows], SETTINGS, [1, 2]), strict=True
     ):
@@ -246,7 +246,7 @@ def test_dataset_features_augment_the_training_part_alone_and_are_kept(frozen, d
     arguments = model, dataset, "paper", settings, 0, tmp_path / "features.npz"
     found = finetune.dataset_features(*arguments, "key")
     rows = dataset.samples[["slice_1", "slice_2", "slice_3"]].to_numpy()
-    np.testing.assert_array_equal(found["train"], finetune.extract_draws(model, images, rows[:12], 2, 0))
+    np.testing.assert_array_equal(found["train"], finetune.extract_crops(model, images, rows[:12], 2, 0))
     np.testing.assert_array_equal(found["validation"], finetune.extract(model, images, rows[12:16]))
     np.testing.assert_array_equal(found["test"], finetune.extract(model, images, rows[16:]))
     np.testing.assert_array_equal(found["test_labels"], [0, 1, 0, 1])
@@ -277,7 +277,7 @@ def test_features_beyond_the_memory_limit_lie_in_a_file_and_change_nothing(froze
         np.testing.assert_array_equal(found[name], values)
 
     calls = []
-    monkeypatch.setattr(finetune, "extract_draws", lambda *a, out, **k: calls.append(1) or out)
+    monkeypatch.setattr(finetune, "extract_crops", lambda *a, out, **k: calls.append(1) or out)
     finetune.dataset_features(*arguments, "key")
     assert not calls
     with pytest.raises(ZeroDivisionError):  # ended while the features under another key were being written

@@ -192,16 +192,16 @@ def undisturbed(tmp_path_factory):
 def interrupted(tmp_path_factory):
     """Folder of a run that was broken off in its second epoch."""
     folder = tmp_path_factory.mktemp("interrupted")
-    real, looks = pretrain.validation_accuracy, []
+    real, checks = pretrain.validation_accuracy, []
 
-    def look(*arguments):
-        looks.append(1)
-        if len(looks) == 2:
+    def check(*arguments):
+        checks.append(1)
+        if len(checks) == 2:
             raise KeyboardInterrupt
         return real(*arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrain, "validation_accuracy", look)
+        patch.setattr(pretrain, "validation_accuracy", check)
         with pytest.raises(KeyboardInterrupt):
             run(folder)
     return folder
@@ -305,7 +305,7 @@ def test_flipped_bytes_never_end_in_another_error(tmp_path):
     optimizer = keras.optimizers.Adam()
     optimizer.build(model.trainable_variables)
     path = tmp_path / "checkpoint.npz"
-    pretrain._State(model, optimizer, path, "key").end_epoch({"validation_accuracy": 0.5})
+    pretrain.State(model, optimizer, path, "key").end_epoch({"validation_accuracy": 0.5})
     content, rng, named = path.read_bytes(), np.random.default_rng(6), 0
     entries = [i for i in range(len(content) - 60) if content[i : i + 2] == b"PK"]  # where faults do the most harm
     places = [*rng.integers(0, len(content), 100), *(rng.choice(entries, 200) + rng.integers(0, 60, 200))]
@@ -314,21 +314,21 @@ def test_flipped_bytes_never_end_in_another_error(tmp_path):
         spoilt[min(place, len(content) - 1)] ^= 1 << int(rng.integers(8))
         path.write_bytes(spoilt)
         try:
-            pretrain._State(model, optimizer, path, "key").restore()
+            pretrain.State(model, optimizer, path, "key").restore()
         except UserError:
             named += 1
     assert named > 100
 
 
-def test_training_stops_without_a_gain_and_keeps_the_best_look(tmp_path, monkeypatch):
-    """Patience 2: looks at 0.2, 0.6, 0.6, 0.5 end the training, and the weights are those of the second look."""
+def test_training_stops_without_a_gain_and_keeps_the_best_weights(tmp_path, monkeypatch):
+    """Patience 2: checks of 0.2, 0.6, 0.6, 0.5 end the training, and the weights are those of the second check."""
     scores, seen = iter([0.2, 0.6, 0.6, 0.5, 0.9]), []
 
-    def look(model, *_):
+    def check(model, *_):
         seen.append(model.get_weights())
         return next(scores)
 
-    monkeypatch.setattr(pretrain, "validation_accuracy", look)
+    monkeypatch.setattr(pretrain, "validation_accuracy", check)
     settings = SETTINGS.replace(pretrain={"max_epochs": 9, "steps_per_epoch": 1})
     model, history = run(tmp_path, settings)
     assert list(history.validation_accuracy) == [0.2, 0.6, 0.6, 0.5]

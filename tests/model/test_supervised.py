@@ -48,12 +48,12 @@ def test_the_epoch_with_the_lowest_validation_loss_is_kept(toy, monkeypatch):
     images, rows, labels = toy
     seen, read = [], supervised.supervised_logits
 
-    def look(model, *arguments):
+    def check(model, *arguments):
         logits = read(model, *arguments)
         seen.append((supervised.cross_entropy(labels[:6], logits), model.get_weights()))
         return logits
 
-    monkeypatch.setattr(supervised, "supervised_logits", look)
+    monkeypatch.setattr(supervised, "supervised_logits", check)
     model = supervised.train_supervised(images, (rows, labels), (rows[:6], labels[:6]), SETTINGS, seed=3)
     assert len(seen) == SETTINGS.supervised.epochs
     best = min(seen, key=lambda epoch: epoch[0])[1]

@@ -134,7 +134,7 @@ def test_every_estimate_with_an_interval_is_taken_from_the_result_files(run_fold
     shown = found["04/headline/controls/shuffled labels/AUC"]
     wanted = headline["controls"]["shuffled labels"]["AUC"]
     assert shown == {"value": wanted["mean"], "low": wanted["low"], "high": wanted["high"]}
-    assert "07/localisation/difference_random" in found and "06/comparisons/full/AUC" in found
+    assert "07/localisation/differences/pointing/random" in found and "06/comparisons/full/AUC" in found
     assert found["04/evidence/balance"] == evidence["balance"]
     gap = evidence["controls"]["raw pixels"]["comparison"]["AUC"]
     assert found["04/evidence/controls/raw pixels/comparison/AUC"] == {k: gap[k] for k in ("value", "low", "high")}

@@ -1,6 +1,5 @@
 """The review, driven by clicks and letters on a phantom with an undecided note and a lost slab: labels follow it."""
 
-import argparse
 import os
 import re
 import shutil
@@ -11,14 +10,14 @@ import pytest
 from ipywidgets.widgets import widget
 
 from lhdlib import profile as profiles
-from lhdlib.data import dataset, dicom, overrides, reports, resampling, store
+from lhdlib.data import dataset, dicom, overrides, reports, resampling
 from lhdlib.phantom.anatomy import sample_patient
 from lhdlib.phantom.archive import write_phantom
 from lhdlib.run.workspace import Workspace
 from lhdlib.show import review
 from lhdlib.show.note import MARKS
 from lhdlib.show.slabs import CHOSEN, LINE, PANEL
-from tests.data.test_dataset import InProcess, write_notes
+from tests.data.test_dataset import write_notes
 from tests.show.test_pictures import element
 
 SEED = 5
@@ -44,7 +43,7 @@ def built(tmp_path_factory):
     Thus 0003's three upper slabs lie beyond a gap and are named one level too low.
     """
     folder = tmp_path_factory.mktemp("review")
-    write_phantom(folder / "phantom", 3, SEED, workers=1)
+    write_phantom(folder / "phantom", 3, seed=SEED, workers=1)
     archive = folder / "phantom" / "archive"
     notes = reports.read_notes(archive / dataset.NOTES_NAME).set_index("patient").note
     notes["0002"] = OPEN_NOTE
@@ -52,16 +51,13 @@ def built(tmp_path_factory):
     levels = [sample_patient(SEED, 3).discs[slab.disc].level for slab in sample_patient(SEED, 3).slabs]
     for file in slab_files(archive, "0003", levels.index("L4-L5")):
         file.unlink()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "ProcessPoolExecutor", InProcess)
-        dataset.build_dataset(archive, folder / "results" / "01", SETTINGS, 0)
+    dataset.build_dataset(archive, folder / "results" / "01", SETTINGS, 0)
     return SimpleNamespace(archive=archive, folder=folder / "results" / "01")
 
 
 @pytest.fixture
-def copy(built, tmp_path, monkeypatch):
+def copy(built, tmp_path):
     """The same, to be judged and built again."""
-    monkeypatch.setattr(store, "ProcessPoolExecutor", InProcess)
     place = SimpleNamespace(archive=tmp_path / "archive", folder=tmp_path / "results" / "01")
     shutil.copytree(built.archive, place.archive, copy_function=os.link)  # files are deleted or added, never changed
     shutil.copytree(built.folder, place.folder)
@@ -91,7 +87,7 @@ def rebuilt(place) -> dict[tuple[str, str], int]:
 
 
 def is_sentence(text: str) -> bool:
-    return bool(re.fullmatch(r'<span role="alert">[^<]*\.</span>', text)) and "Traceback" not in text
+    return bool(re.fullmatch(r"[^<]*\.", text)) and "Traceback" not in text
 
 
 ITEMS = [
@@ -300,19 +296,3 @@ def test_a_review_leaves_no_widgets_behind(copy):
     for name in ("skip", "back", "normal", "back", "herniated") * 3:
         click(view, name)
     assert len(widget._instances) == before
-
-
-def test_the_command_lists_what_waits_and_where_verdicts_go(copy, capsys):
-    parser = argparse.ArgumentParser()
-    review.add_arguments(parser)
-    places = ["--profile", "smoke", "--data", str(copy.archive), "--results", str(copy.folder.parent)]
-    assert review.run(parser.parse_args(places)) == 0
-    said = capsys.readouterr().out
-    lines = [line for line in said.splitlines() if line.startswith("patient ")]
-    assert [tuple(re.match(r"patient (\d+), study .*, (.*?): ", line).groups()) for line in lines] == ITEMS
-    assert "6 of 6 discs wait" in said and str(copy.archive / overrides.NAME) in said
-    view = opened(copy)
-    for _ in range(3):
-        click(view, "exclude")
-    assert review.run(parser.parse_args(places)) == 0
-    assert "3 of 6 discs wait" in capsys.readouterr().out

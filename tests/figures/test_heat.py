@@ -1,0 +1,92 @@
+"""Tables, sentences and drawings of the evidence on heatmaps, from measured and made-up results."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lhdlib.evidence import localise
+from lhdlib.figures import heat as drawn
+from lhdlib.figures.heat import KINDS, class_dependence_table, curves_note, localisation, pointing_note, sanity_note
+from tests.evidence.made_up import compared, draw, located
+
+
+def estimate(value: float, half: float = 0.05) -> dict[str, float]:
+    return {"value": value, "low": value - half, "high": value + half}
+
+
+CURVES = {
+    "shares": [0.0, 0.5, 1.0],
+    "discs": 12,
+    "deletion": {
+        "curve": {"paper": [1, 0, 0], "classic": [1, 1, 0], "random": [1, 0.5, 0]},
+        "area": {"paper": estimate(0.25), "classic": estimate(0.75), "random": estimate(0.5)},
+        "difference": {"paper": estimate(-0.25), "classic": estimate(0.25)},
+    },
+    "insertion": {
+        "curve": {"paper": [0, 1, 1], "classic": [0, 0, 1], "random": [0, 0.5, 1]},
+        "area": {"paper": estimate(0.75), "classic": estimate(0.25), "random": estimate(0.5)},
+        "difference": {"paper": estimate(0.25), "classic": estimate(-0.25)},
+    },
+}
+SANITY = {
+    "paper": {
+        "another disc": estimate(0.1),
+        "random labels": estimate(0.9) | {"verdict": "fails"},
+        "no classifier": estimate(0.2) | {"verdict": "passes"},
+    },
+    "classic": {"another disc": estimate(0.0), "random labels": estimate(0.1) | {"verdict": "passes"}},
+}
+
+
+def scores(seed: int) -> tuple[dict, tuple[np.ndarray, ...]]:
+    maps, cover, distance, patients = draw(seed)
+    return dataclasses.asdict(located(maps, cover, distance, patients)), (maps, cover)
+
+
+def test_figure_and_table_show_every_kind():
+    found, (maps, cover) = scores(7)
+    table = localisation(found)
+    kinds = len(KINDS)
+    assert len(table) == 2 * kinds - 1 and table.notna().all(axis=None)
+    assert table.pointing[0].startswith(f"{found['pointing']['paper']['value']:.3f} [")
+    assert (table["slice rank"] == "–").sum() == 2 * (kinds - 3)
+    heat = compared(maps, cover)
+    assert heat.keys() == KINDS.keys()
+    fig = drawn.heatmaps_and_lesions(cover=cover, abnormal=heat["paper"][0], normal=heat["fixed"][0], located=found)
+    curves = [line.get_ydata() for line in fig.axes[3].lines if len(line.get_ydata()) > 2]
+    np.testing.assert_allclose(curves, [found["tolerance"][kind] for kind in KINDS])
+
+
+@pytest.mark.parametrize(
+    "random, said", [(0.3, "is at least 0.2"), (0.1, "is below 0.2"), (0.2, "may or may not be 0.2")]
+)
+def test_the_note_on_pointing_keeps_to_the_interval(random, said):
+    found, _ = scores(8)
+    found["differences"]["pointing"] |= {"random": estimate(random), "classic": estimate(-0.3)}
+    note = pointing_note(found)
+    assert said in note and "(worse)" in note and f"{localise.MARGIN:g}." in note
+
+
+def test_notes_on_curves_and_checks():
+    note = curves_note(CURVES)
+    assert "in both it is better" in note and "in neither is it clearly better" in note
+    note = sanity_note(SANITY)
+    assert note.count("fails;") + note.count("fails.") == 1 and "hardly changes with random labels:" in note
+    assert len(drawn.faithfulness(curves=CURVES, sanity=SANITY).axes) == 3
+
+
+def test_the_table_of_what_maps_are_made_of():
+    made_of = {
+        "channels": 15,
+        "effective": estimate(7.04, 1),
+        "classic": estimate(0.1),
+        "plain": {"paper": estimate(0.9), "classic": estimate(-0.2)},
+        "opposite": {"paper": 1.0, "classic": -1.0},
+        "most_changed": {"paper": 0.0, "classic": 0.75},
+    }
+    rows = class_dependence_table(made_of, {kind: {} for kind in ("paper", "classic")}).set_index("property")
+    assert rows.index[0].endswith("of 15") and rows.paper.iloc[0].startswith("7.0 [6.0, 8.0]")
+    assert rows.paper["largest difference between these two, of 1"] == "0.000"
+    assert rows.classic["likeness to the plain mean of the channels"].startswith("−0.200")
+    assert rows.paper["likeness to another patient's map"] == "–"  # not measured here

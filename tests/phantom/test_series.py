@@ -1,0 +1,70 @@
+"""DICOM files of the series: names, tags, geometry."""
+
+import re
+
+import numpy as np
+import pydicom
+import pytest
+
+from lhdlib.phantom import truth
+from tests.phantom.studies import PATIENTS, axial_headers
+
+
+@pytest.mark.slow
+def test_names_and_tags_are_the_archives(headers):
+    patients = headers.patient.unique()
+    assert len(patients) == PATIENTS
+    for patient in patients:
+        series = headers[headers.patient == patient].series.unique()
+        for pattern in (r"LOCALIZER_0001", r"T2_TSE_SAG_384_0002", r"T2_TSE_TRA_384_000\d", r"T1_TSE_TRA_000\d"):
+            assert sum(bool(re.fullmatch(pattern, name)) for name in series) == 1
+    for path, patient, series, ds in headers.itertuples(index=False):
+        assert re.fullmatch(r"L-SPINE_(LSS|CLINICAL_LIBRARIES)_\d{8}_\d{6}_\d{6}", path.parts[-3])
+        assert re.fullmatch(re.escape(f"{series[:11]}_{patient}_") + r"\d{3}\.ima", path.name)
+        assert ds.SOPClassUID == ds.file_meta.MediaStorageSOPClassUID == pydicom.uid.MRImageStorage
+        assert ds.file_meta.MediaStorageSOPInstanceUID == ds.SOPInstanceUID
+        assert ds.file_meta.TransferSyntaxUID == pydicom.uid.ExplicitVRLittleEndian
+        assert (ds.BitsAllocated, ds.BitsStored, ds.HighBit) == (16, 12, 11)
+        assert ds.pixel_array.max() <= 4095 and ds.pixel_array.std() > 0
+        assert not str(ds.PatientName) and not ds.PatientID and not ds.StudyDate and ds.StudyTime
+        assert "synthetic" in ds.Manufacturer and "not a patient" in ds.ImageComments
+    assert headers.groupby("series").ds.agg(lambda g: len({ds.FrameOfReferenceUID for ds in g})).sum() > 3 * PATIENTS
+
+
+@pytest.mark.slow
+def test_echo_and_repetition_times_tell_the_weighting(headers):
+    for ds in axial_headers(headers, "T1").ds:
+        assert ds.EchoTime < 20 and ds.RepetitionTime < 800
+    for ds in axial_headers(headers, "T2").ds:
+        assert ds.EchoTime > 80 and ds.RepetitionTime > 3000
+
+
+@pytest.mark.slow
+def test_axial_geometry(headers, written):
+    discs, _ = truth.load_truth(written)
+    for patient, group in axial_headers(headers, "T2").groupby("patient"):
+        images = {int(ds.InstanceNumber): ds for ds in group.ds}
+        assert sorted(images) == list(range(1, len(images) + 1))
+        for ds in images.values():
+            right, down = np.reshape(np.array(ds.ImageOrientationPatient, float), (2, 3))
+            np.testing.assert_allclose([right @ right, down @ down, right @ down], [1, 1, 0], atol=1e-6)
+            assert list(ds.PixelSpacing) == [0.6875, 0.6875] and ds.SliceThickness == 4
+            assert ds.Rows == 320 and ds.Columns in (310, 320)
+        for row in discs[discs.patient == patient].itertuples():
+            slab = [images[i] for i in range(row.first_slice, row.first_slice + row.slices)]
+            assert len({str(ds.ImageOrientationPatient) for ds in slab}) == 1
+            right, down = np.reshape(np.array(slab[0].ImageOrientationPatient, float), (2, 3))
+            steps = np.diff([np.array(ds.ImagePositionPatient, float) for ds in slab], axis=0)
+            np.testing.assert_allclose(steps @ np.cross(right, down), -4.4, atol=1e-4)
+            np.testing.assert_allclose(steps @ np.stack([right, down]).T, 0, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_both_weightings_share_positions(headers):
+    for patient in headers.patient.unique():
+        mine = headers[headers.patient == patient]
+        t1, t2 = (
+            {str([ds.ImagePositionPatient, ds.ImageOrientationPatient]) for ds in axial_headers(mine, weighting).ds}
+            for weighting in ("T1", "T2")
+        )
+        assert t1 and t1 <= t2
