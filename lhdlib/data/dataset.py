@@ -2,6 +2,7 @@
 slices for pre-training, and the disc samples, each three indices into the store with a label and a place in the splits.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,13 @@ from lhdlib.errors import UserError
 from lhdlib.files import read_json, read_table, replacing, write_json, write_table
 
 NOTES_NAME = "Radiologists Report.xlsx"
+KINDS = {  #: why discs are set aside, in the words of an error
+    "no note for this patient": "without a note",
+    "several notes for this patient": "with several notes",
+    "note undecided": "with an undecided note",
+    "to be reviewed": "flagged",
+}
+NO_IMAGE = ("not DICOM", "empty file", "no regular file", "DICOMDIR", "folder cannot be read", "folder too deep")
 SLICES = ["slice_1", "slice_2", "slice_3"]  # columns of the samples: places in the store, cranial to caudal
 
 
@@ -114,31 +122,68 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
         return load_dataset(folder)
 
     notes, verdicts = reports.read_notes(notes_path), overrides.read_overrides(verdicts_path)
-    slices, rejected = index_slices(archive, profile.data)
+    slices, rejected = index_slices(archive, folder, profile.data)
     check_space(folder, len(slices) * profile.data.image_size**2 * 2)
     with replacing(folder / "store.npy") as store_path:  # whatever fails leaves the earlier dataset
         failed = write_store(archive, slices, store_path, profile.data)
         judged, unmatched = overrides.apply_overrides(discs.group_discs(_without(slices, failed)), verdicts)
         samples, aside = make_samples(judged, slices, notes, profile.data)
-        add_splits(slices, samples, failed, profile.data, seed)
-        tables = {
-            "slices": slices,
-            "samples": samples,
-            "rejected": pd.concat([rejected, failed], ignore_index=True),
-            "set_aside": aside,
-            "discs": _disc_table(judged, notes),
-        }
+        rejected = pd.concat([rejected, failed], ignore_index=True)
+        tables = {"slices": slices, "rejected": rejected, "set_aside": aside, "discs": _disc_table(judged, notes)}
+        with _explained(folder, tables):
+            add_splits(slices, samples, failed, profile.data, seed)
+        tables["samples"] = samples
         info = {"key": key, **describe(tables, store_path, profile.data), "verdicts": _verdicts(judged, unmatched)}
-        (folder / "dataset.json").unlink(missing_ok=True)  # its presence says that the rest is whole
-        for name, table in tables.items():
-            write_table(folder / f"{name}.csv", table)
+        write_tables(folder, tables)
     write_json(folder / "dataset.json", info)
     if len(verdicts):
         print(verdicts_line(info["verdicts"]))
     return load_dataset(folder)
 
 
-def index_slices(archive: Path, settings: profiles.Data) -> tuple[pd.DataFrame, pd.DataFrame]:
+def write_tables(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write a dataset's tables; the dataset there, if any, counts as incomplete until ``dataset.json`` is written."""
+    (folder / "dataset.json").unlink(missing_ok=True)
+    for name, table in tables.items():
+        write_table(folder / f"{name}.csv", table)
+
+
+@contextlib.contextmanager
+def _explained(folder: Path, tables: Mapping[str, pd.DataFrame]) -> Iterator[None]:
+    """A build that stops for want of slices or samples leaves the tables that explain it, and says what became of all.
+
+    The earlier dataset is given up: beside tables of another build it would be a mixture.
+    """
+    try:
+        yield
+    except UserError as error:
+        write_tables(folder, tables)
+        cause, advice = str(error).removesuffix(".").split(": ", 1)
+        raise UserError(f"{cause} ({_fate(tables)}): see the tables in {folder}, {advice}.") from error
+
+
+def _fate(tables: Mapping[str, pd.DataFrame]) -> str:
+    """What became of the T2 discs or, before there are any, of the files."""
+    if "discs" not in tables:
+        return f"of {len(tables['rejected'])} files {_counted(tables['rejected'].reason, 'no file')}"
+    t2 = tables["discs"][tables["discs"].weighting == "T2"]
+    return f"of {len(t2)} T2 discs {_counted(tables['set_aside'].reason, 'none is set aside')}"
+
+
+def _counted(reasons: pd.Series, none: str) -> str:
+    """``36 without a note, 12 flagged: repeated slab``: the most frequent reasons first, with their usual detail."""
+    table = reasons.str.split(": ", n=1, expand=True).reindex(columns=[0, 1]).fillna("")
+    counts = table[0].value_counts()
+    parts = []
+    for kind, number in counts.head(4).items():
+        details = table[1][table[0] == kind].value_counts()
+        detail = f": {details.index[0]}" if details.index[0] else ""
+        parts.append(f"{number} {KINDS.get(kind, kind)}{detail}{', for example' if len(details) > 1 else ''}")
+    left = counts.iloc[4:].sum()
+    return ", ".join(parts + [f"{left} for other reasons"] * bool(left)) or none
+
+
+def index_slices(archive: Path, folder: Path, settings: profiles.Data) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The usable axial slices of an archive, and its other files with their reasons.
 
     Raises
@@ -147,11 +192,12 @@ def index_slices(archive: Path, settings: profiles.Data) -> tuple[pd.DataFrame, 
         When no slice is axial and T2.
     """
     slices, rejected = dicom.index_tree(archive, progress=True, duplicates=settings.duplicates)
-    if not (slices.weighting == "T2").any():
-        raise UserError(
-            f"No axial T2 slice was found among {len(slices) + len(rejected)} files in {archive}: "
-            "name the folder that holds the patients' studies."
-        )
+    with _explained(folder, {"slices": slices, "rejected": rejected}):
+        if not (slices.weighting == "T2").any():
+            raise UserError(
+                f"No axial T2 slice was found among {len(slices) + len(rejected)} files in {archive}: "
+                "name the folder that holds the patients' studies."
+            )
     return slices.reset_index(drop=True), rejected
 
 
@@ -234,7 +280,9 @@ def _disc_table(judged: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
     """``discs.csv``: all discs, with the note's label of the lumbar T2 ones."""
     noted = note_labels(judged, notes)[["label", "reason"]].where(judged.weighting == "T2", "")
     paths = judged.paths.map("//".join)  # nothing else has two slashes
-    return judged.assign(paths=paths, note_label=noted.label, note_reason=noted.reason)
+    table = judged.assign(paths=paths, note_label=noted.label, note_reason=noted.reason)
+    remark = judged.slices.map(discs.sample_remark)
+    return table.assign(remark=remark) if remark.any() else table  # the paper's slabs need none
 
 
 def load_discs(folder: Path) -> pd.DataFrame:
@@ -312,7 +360,7 @@ def count(slices: pd.DataFrame, samples: pd.DataFrame, rejected: pd.DataFrame, s
     readable = slices.pretrain != ""  # the others are among the rejected
     return {
         "patients": int(slices.patient.nunique()),
-        "images": int(readable.sum()) + len(rejected),
+        "images": int(readable.sum()) + int((~rejected.reason.str.split(":").str[0].isin(NO_IMAGE)).sum()),
         "axial images": int(readable.sum()),
         "pre-training images": int((slices.pretrain == "train").sum()),
         "pre-training validation images": int((slices.pretrain == "validation").sum()),

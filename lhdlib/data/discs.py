@@ -21,7 +21,8 @@ UNKNOWN = "unknown"  # level of a T1 slab where the study has no T2 slab
 SAME_ORIENTATION_DEG = 0.35  # real neighbouring slabs differ by 0.7 degrees and more; rounding noise is far smaller
 GAP_FACTOR = 1.5  # a step of more than so many neighbouring steps begins a new slab
 STEP_MM = (2.5, 7.5)  # a shorter step is one place imaged twice, a longer one a gap; the paper's slabs have 3.3-6.5
-MAX_IN_SLAB, MAX_EXTENT_MM = 7, 35.0  # from the first to the last slice; beyond, a block covers several discs
+MAX_IN_SLAB, MAX_EXTENT_MM = 7, 35.0  # from the first to the last slice; beyond, a slab may cover several discs
+DISC_MM = 26.0  # between the centres of neighbouring discs, the least that was seen
 NEAR_MM = 15.0  # slabs with nearer centres show one disc, and so do, a little farther apart, two of few slices:
 PIECES, PIECES_MM = 5, 20.0  # what is left of a slab without one of its inner slices
 FAR, FAR_MM = 1.6, (50.0, 60.0)  # a disc is missing beyond so many of the study's usual steps, within these bounds
@@ -78,9 +79,9 @@ def _slabs(table: pd.DataFrame) -> list[dict[str, Any]]:
                     "paths": tuple(table.path.to_numpy()[run]),
                     "slices": len(run),
                     "spacing": float(np.median(steps)) if steps.size else np.nan,
+                    "extent": float(steps.sum()),
                     **dict(zip(PLACE, [*centers[run].mean(axis=0), *normal], strict=True)),
-                    "faults": ["slices at one place"] * bool((steps < STEP_MM[0]).any())
-                    + [BLOCK] * bool(len(run) > MAX_IN_SLAB or steps.sum() > MAX_EXTENT_MM),
+                    "faults": ["slices at one place"] * bool((steps < STEP_MM[0]).any()),
                 }
             )
     return sorted(found, key=lambda slab: slab["z"])
@@ -119,6 +120,9 @@ def _name(slabs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     places = _places(slabs)
     steps = _distance(places[1:], places[:-1]).tolist()
     far = np.clip(FAR * median_low(steps), *FAR_MM) if steps else np.inf
+    for number, slab in enumerate(slabs):
+        if _covers_several(slab, steps[max(number - 1, 0) : number + 1]):
+            slab["faults"].append(BLOCK)
     disc = 0
     doubts: list[str] = []
     for number, slab in enumerate(slabs):
@@ -138,6 +142,21 @@ def _name(slabs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for slab in slabs:
             slab["doubts"] = [*slab["doubts"], "level uncertain: more slabs than discs"]
     return slabs
+
+
+def _covers_several(slab: dict[str, Any], steps: list[float]) -> bool:
+    """Whether a long slab may hold several discs; `steps` to its neighbours' centres tell, whatever its slices.
+
+    A slab with two discs in it is at least as long as they are apart, and the next disc is 1.5 times as far from its
+    centre. A neighbour whose centre lies within the slab, or so near that it may be a piece of it, tells nothing;
+    nor does any beside a slab with two slices at one place.
+    """
+    if slab["slices"] <= MAX_IN_SLAB and slab["extent"] <= MAX_EXTENT_MM:
+        return False
+    if slab["faults"]:
+        return True
+    limit = FAR_MM[0] if slab["extent"] < DISC_MM else 1.5 * DISC_MM
+    return not any(max(PIECES_MM, slab["extent"] / 2) < step < limit for step in steps)
 
 
 def _places(slabs: list[dict[str, Any]]) -> np.ndarray:
@@ -203,6 +222,15 @@ def sample_starts(count: int) -> list[int]:
     if count < 3:
         return []
     return [0, 1] if count == 4 else [(count - 2) // 2]
+
+
+def sample_remark(count: int) -> str:
+    """Which of a disc's `count` slices its sample has, where the paper does not say; empty for three to five."""
+    if count <= 5:
+        return ""
+    first = sample_starts(count)[0] + 1
+    as_central = f"; {first - 1} to {first + 1} are as central" if count % 2 == 0 else ""
+    return f"{count} slices, from above: the sample has {first} to {first + 2}{as_central}"
 
 
 def set_aside(discs: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,8 @@ more row. The table is replaced as a whole, so a crash costs at most the row tha
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -121,10 +122,10 @@ def _rows(path: Path, content: bytes) -> list[list[str]]:
         if next(lines, COLUMNS) != COLUMNS:
             raise UserError(f"{path} is no table of verdicts, for its first line is not {','.join(COLUMNS)!r}: {mend}.")
         for row in lines:
-            problem = _problem(row) if row else ""
+            problem = _problem(row) if any(row) else ""
             if problem:
                 raise UserError(f"Line {lines.line_num} of {path} is no verdict because {problem}: mend or delete it.")
-            rows += [row] * bool(row)
+            rows += [row] * any(row)  # spreadsheets leave rows of commas
     except csv.Error as error:
         raise UserError(f"Line {lines.line_num} of {path} cannot be read ({error}): mend or delete it.") from error
     return rows
@@ -180,7 +181,7 @@ def apply_overrides(found: pd.DataFrame, verdicts: pd.DataFrame) -> tuple[pd.Dat
     unmatched : pd.DataFrame
         The verdicts in force whose slab is not there, or has another number of slices than the reviewer saw.
     """
-    last = verdicts.drop_duplicates(KEY, keep="last")
+    last = _with_zeros(verdicts, found).drop_duplicates(KEY, keep="last")
     last = last[last.verdict != OPEN]
     place = [*KEY, "slices"]
     slabs = found.assign(slab=found.paths.map(slab_key))[found.weighting == "T2"]
@@ -194,6 +195,38 @@ def apply_overrides(found: pd.DataFrame, verdicts: pd.DataFrame) -> tuple[pd.Dat
     judged.loc[usable.index[usable.duplicated(["patient", "study", "level"], keep=False)], "flag"] = SAME_LEVEL
     here = pd.MultiIndex.from_frame(last[place]).isin(pd.MultiIndex.from_frame(slabs[place]))
     return judged, last[~here]
+
+
+def _with_zeros(verdicts: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    """Verdicts under the names of patients and studies here: a spreadsheet makes "1" of "0001".
+
+    A name that is not here, but means the number of one patient (or study of the patient), is taken for that one;
+    where it could mean several it stays, and its verdict matches no slab.
+    """
+    known = found[["patient", "study"]].drop_duplicates()
+    patients = _by_number(known.patient)
+    verdicts = verdicts.assign(patient=verdicts.patient.map(lambda name: _meant(name, patients)))
+    studies = {patient: _by_number(group.study) for patient, group in known.groupby("patient")}
+    pairs = zip(verdicts.patient, verdicts.study, strict=True)
+    return verdicts.assign(study=[_meant(study, studies.get(patient, {})) for patient, study in pairs])
+
+
+def _by_number(names: pd.Series) -> dict[str, set[str]]:
+    """Names by themselves and by what a spreadsheet makes of them."""
+    found: dict[str, set[str]] = {}
+    for name in set(names):
+        found.setdefault(_number(name), set()).add(name)
+    return found
+
+
+def _number(name: str) -> str:
+    match = re.fullmatch(r"0*([0-9]+)(?:\.0+)?", name.strip())
+    return match[1] if match else name
+
+
+def _meant(name: str, known: Mapping[str, set[str]]) -> str:
+    same = known.get(_number(name), set())
+    return next(iter(same)) if len(same) == 1 and name not in same else name
 
 
 def judged_labels(judged: pd.DataFrame) -> dict[str, int]:

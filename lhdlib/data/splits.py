@@ -76,5 +76,5 @@ def _too_few(samples: pd.DataFrame, wanted: dict[str, int]) -> UserError:
     return UserError(
         f"{(samples.label == 1).sum()} positive and {(samples.label == 0).sum()} negative samples of "
         f"{samples.patient.nunique()} patients are too few for {sum(wanted.values())} of each outside training: add "
-        "studies, or lower test_per_class in the profile."
+        "studies and notes, or lower test_per_class in the profile."
     )

@@ -196,7 +196,7 @@ def test_counts_add_up(built, archive):
     counts, samples = built.data.info["counts"], expected_samples(archive)
     axial = sum(len(paths) for paths in archive.discs.values()) + 2 * 4 - 1  # with T1, without the unreadable one
     assert counts["patients"] == len(PATIENTS)
-    assert counts["images"] == sum(p.is_file() for p in archive.folder.rglob("*"))
+    assert counts["images"] == sum(p.is_file() for p in archive.folder.rglob("*")) - 2  # a text file and the workbook
     assert counts["axial images"] == axial
     assert counts["pre-training validation images"] == HELD_OUT
     assert counts["pre-training images"] == axial - HELD_OUT
@@ -343,7 +343,7 @@ def test_a_build_that_stops_while_it_replaces_tables_is_not_taken_for_whole(when
     assert (data.images[row] == 0).all()
 
 
-def test_bad_input_ends_in_one_sentence_and_changes_nothing(copy, monkeypatch):
+def test_bad_input_ends_in_one_sentence_and_never_in_a_mixture(copy, small):
     before = contents(copy.folder)
     (copy.archive.parent / "empty").mkdir()
     scouts = copy.archive.parent / "scouts"
@@ -355,18 +355,24 @@ def test_bad_input_ends_in_one_sentence_and_changes_nothing(copy, monkeypatch):
     greedy = SMALL.replace(data={"test_per_class": 100})
     hungry = SMALL.replace(data={"pretrain_validation": 10_000})
     cases = [
-        (copy.archive / "nowhere", SMALL, "--data DIR"),
-        (copy.archive.parent / "empty", SMALL, "10.17632/s6bgczr8s2"),
-        (scouts, SMALL, "No axial T2 slice"),
-        (broken, SMALL, "download"),
-        (copy.archive, greedy, "lower test_per_class"),
-        (copy.archive, hungry, "too few to hold out"),
+        (copy.archive / "nowhere", SMALL, "--data DIR", ""),
+        (copy.archive.parent / "empty", SMALL, "10.17632/s6bgczr8s2", ""),
+        (broken, SMALL, "download", ""),
+        (scouts, SMALL, "No axial T2 slice", "rejected slices"),
+        (copy.archive, greedy, "lower test_per_class", "discs rejected set_aside slices"),
+        (copy.archive, hungry, "too few to hold out", "discs rejected set_aside slices"),
     ]
-    for folder, settings, words in cases:
+    for folder, settings, words, tables in cases:
         with pytest.raises(UserError, match=re.escape(words)) as error:
             dataset.build_dataset(folder, copy.folder, settings, 0)
         assert trees.is_sentence(error), str(error.value)
-        assert contents(copy.folder) == before, words
+        if not tables:
+            assert contents(copy.folder) == before, words
+            continue
+        with pytest.raises(UserError):  # tables of a build that stopped beside an older store are no dataset
+            dataset.load_dataset(copy.folder)
+        assert all((copy.folder / f"{table}.csv").is_file() for table in tables.split())
+    assert dataset.build_dataset(copy.archive, copy.folder, SMALL, 0).info == small.data.info
 
 
 def test_too_little_disk(copy, small, monkeypatch):
@@ -431,3 +437,59 @@ def test_the_description_is_json_with_the_counts(built):
     info = json.loads((built.folder / "dataset.json").read_text())
     assert info == built.data.info and set(info["splits"]) == set(splits.SPLITS)
     assert info["set_aside"]["no note for this patient"] == 3 and info["rejected"]["duplicate"] == 5
+
+
+# --- when no sample is left, or too few -------------------------------------------------------------------------------
+
+GOOD = {f"{n:04d}": ("Disc bulges at L4-L5 and L5-S1." if n % 2 else "Normal discs.") for n in range(1, 7)}
+UNDECIDED = "No change since the previous examination."
+CAUSES = {  # notes, how a study is written, words of the error, reasons in set_aside.csv
+    "other names": ({f"P{n}": note for n, note in GOOD.items()}, {}, "of 18 T2 discs 18 without", {"no note": 18}),
+    "numbers beyond": ({str(int(n) + 500): note for n, note in GOOD.items()}, {}, "18 without a note", {"no note": 18}),
+    "empty notes": (dict.fromkeys(GOOD, ""), {}, "18 without a note", {"no note": 18}),
+    "undecided": (dict.fromkeys(GOOD, UNDECIDED), {}, "18 with an undecided note", {"note undecided": 18}),
+    "half of them": ({n: GOOD[n] for n in list(GOOD)[:3]}, {}, "9 without a note", {"no note": 9}),
+    "some each": ({**dict.fromkeys(list(GOOD)[:2], UNDECIDED), "0003": GOOD["0003"]}, {},
+                  "9 without a note, 6 with an undecided note", {"no note": 9, "note undecided": 6}),
+    "blocks": (GOOD, {"blocks": True}, "6 flagged: contiguous block over several discs", {"to be reviewed": 6}),
+    "repeated": (GOOD, {"twice": True}, "36 flagged: ", {"to be reviewed": 36}),
+    "few slices": (GOOD, {"count": 2}, "18 fewer than three slices", {"fewer than three slices": 18}),
+    "one slice": (GOOD, {"count": 1}, "18 fewer than three slices", {"fewer than three slices": 18}),
+    "one class": (dict.fromkeys(GOOD, "Normal discs."), {}, "0 positive and 18 negative", {}),
+}  # fmt: skip
+
+
+def write_causes(archive, notes, count=3, twice=False, blocks=False):
+    for n in range(1, 7):
+        for level in range(1 if blocks else 3):
+            for series in range(1 + twice):
+                place = archive / f"{n:04d}" / trees.STUDY / f"T2_{level}_{series}"
+                slices, seed = (14 if blocks else count), 100 * n + 10 * level + series
+                tags = {"SeriesInstanceUID": f"1.2.{series}", "StudyInstanceUID": f"1.3.{n}"}
+                trees.write_slab(place, (0, 0, 34 * level + 3 * series), slices, seed=seed, size=(16, 16), **tags)
+    write_notes(archive / dataset.NOTES_NAME, list(notes.items()))
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_too_few_samples_say_what_became_of_the_discs(cause, tmp_path):
+    notes, written, words, reasons = CAUSES[cause]
+    archive, folder = tmp_path / "archive", tmp_path / "01"
+    write_causes(archive, notes, **written)
+    with pytest.raises(UserError, match="too few for") as error:
+        dataset.build_dataset(archive, folder, PROFILE, 0)
+    assert words in str(error.value) and str(folder) in str(error.value) and trees.is_sentence(error)
+    tables = {name: pd.read_csv(folder / f"{name}.csv") for name in ("slices", "discs", "rejected", "set_aside")}
+    kinds = Counter(str(reason).split(":")[0] for reason in tables["set_aside"].reason)
+    assert {kind: sum(n for k, n in kinds.items() if k.startswith(kind)) for kind in reasons} == reasons
+    assert len(tables["rejected"]) == 1 and not (folder / "dataset.json").exists()
+    with pytest.raises(UserError):
+        dataset.load_dataset(folder)
+
+
+def test_files_that_are_no_images_are_not_counted_as_images(copy, small):
+    for name in (".DS_Store", "Thumbs.db", "readme.txt"):
+        (copy.archive / "01_MRI_Data" / "0001" / name).write_bytes(b"\0\1" + name.encode())
+    (copy.archive / "empty.ima").touch()
+    data = dataset.build_dataset(copy.archive, copy.folder, SMALL, 0)
+    assert data.info["counts"]["images"] == small.data.info["counts"]["images"]
+    assert data.info["rejected"]["not DICOM"] == small.data.info["rejected"]["not DICOM"] + 3

@@ -409,6 +409,99 @@ def test_every_t2_disc_gives_samples_or_is_set_aside():
         assert (aside.reason != "").all()
 
 
+# --- slabs of many slices ---------------------------------------------------------------------------------------------
+
+ANGLED = [  # slices, spacing, heights of the centres from the lowest upwards, tilts
+    ([10, 8, 8, 8, 8], 3.5, [0, 26, 52, 83, 114], [-28, -14, -6, 2, 5]),
+    ([8] * 5, 3.5, [0, 30, 60, 90, 120], [25, 12, 4, -2, -6]),
+    ([9] * 5, 3.0, [0, 28, 57, 88, 119], [22, 10, 5, 1, -3]),
+    ([12] * 5, 3.0, [0, 33, 66, 99, 132], [30, 15, 6, 0, -6]),
+    ([11] * 4, 3.3, [0, 32, 64, 96], [28, 14, 4, -4]),
+    ([8, 5, 5, 5], 4.4, [0, 33, 66, 99], [24, 3, 3, 3]),  # the lowest disc alone has many
+    ([5, 8, 5], 4.4, [0, 34, 68], [3, 3, 3]),  # parallel, but a disc apart
+    ([8] * 5, 3.0, [0, 42, 84, 126, 168], [20, 10, 5, 0, -5]),  # a tall person; too short for two discs
+    ([7, 9, 7, 9], 3.5, [0, 31, 62, 93], [26, 13, 5, -2]),
+    ([10] * 3, 4.0, [0, 38, 76], [18, 9, 0]),
+    ([8] * 7, 3.3, [0, 29, 58, 87, 116, 145, 174], [25, 15, 8, 3, 0, -4, -8]),  # up to the thorax
+    ([14] * 3, 2.6, [0, 36, 72], [15, 5, -5]),
+]
+
+
+@pytest.mark.parametrize(("counts", "spacing", "heights", "tilts"), ANGLED)
+def test_a_slab_of_many_slices_a_disc_from_the_next_is_one_disc(counts, spacing, heights, tilts):
+    slabs = zip(counts, heights, tilts, strict=True)
+    table, truth = layout(*(slab(z, count=n, spacing=spacing, tilt=t) for n, z, t in slabs))
+    grouped = assert_grouped(table, truth)
+    samples = discs.disc_samples(grouped)
+    for level, paths in zip(LUMBAR, truth, strict=False):
+        for used in samples.paths[samples.level == level]:
+            assert abs(paths.index(used[1]) - (len(paths) - 1) / 2) <= 1
+    assert samples.level.value_counts().drop_duplicates().tolist() == [1] or 4 in counts
+
+
+SEVERAL = [  # slices, spacing, heights, tilts, and which slab covers several discs
+    ([30], 4.4, [60], [0], 0),
+    ([42], 3.5, [60], [4], 0),
+    ([5, 14], 4.4, [0, 50], [25, 3], 1),  # the block of the upper discs beside an angled L5-S1
+    ([5, 12], 4.0, [0, 49], [20, 0], 1),
+    ([5, 11], 3.5, [0, 42], [25, 5], 1),  # two discs of a small person
+    ([10, 5], 4.4, [0, 50], [3, -3], 0),
+    ([14, 14], 3.5, [0, 70], [12, 0], 0),  # two blocks of two discs
+    ([5, 24, 5], 4.4, [0, 66, 132], [24, 6, -4], 1),
+    ([8], 4.4, [0], [0], 0),  # alone: nothing tells
+    ([25, 5], 4.0, [0, 30], [0, 14], 0),  # a slab within the block is no neighbour
+    ([9], 6.0, [0], [3], 0),
+]
+
+
+@pytest.mark.parametrize(("counts", "spacing", "heights", "tilts", "block"), SEVERAL)
+def test_a_stack_over_several_discs_stays_for_a_person(counts, spacing, heights, tilts, block):
+    slabs = [slab(z, count=n, spacing=spacing, tilt=t) for n, z, t in zip(counts, heights, tilts, strict=True)]
+    table, truth = layout(*slabs)
+    grouped = discs.group_discs(table).set_index("paths")
+    assert discs.BLOCK in grouped.flag[truth[block]]
+    above = [paths for paths in truth[block + 1 :] if paths in grouped.index]
+    assert all(grouped.flag[paths] for paths in above)
+    used = {path for paths in discs.disc_samples(grouped.reset_index()).paths for path in paths}
+    assert not used & set(truth[block])
+
+
+def angled_study(real_dir) -> pd.DataFrame:
+    """Slices of another hospital's study, one series, in the columns of `dicom.index_tree`; with the true slab."""
+    table = pd.read_csv(real_dir / "headers" / "angled_study_axial_T2.csv")
+    row, column = (table[[f"{name}_{axis}" for axis in "xyz"]].to_numpy() for name in ("row", "column"))
+    normal = np.cross(row, column)
+    normal *= np.sign(normal[:, 2:])
+    table[["normal_x", "normal_y", "normal_z"]] = normal / np.linalg.norm(normal, axis=1, keepdims=True)
+    table = table.drop(columns="spacing").assign(row_spacing=table.pixel, column_spacing=table.pixel)
+    return table.assign(
+        path=[f"s/{n:02d}.dcm" for n in table.instance_number], patient="P1", study="s", series="1", weighting="T2"
+    )
+
+
+def test_the_angled_study_of_another_hospital_has_five_discs(real_dir):
+    table = angled_study(real_dir)
+    grouped = discs.group_discs(table.sample(frac=1, random_state=0))
+    assert grouped.level.tolist() == LUMBAR and (grouped.flag == "").all()
+    samples, places = discs.disc_samples(grouped), table.set_index("path")
+    assert samples.level.tolist() == LUMBAR
+    for sample in samples.itertuples():
+        truth = places.loc[list(sample.paths)]
+        assert set(truth.slab_level) == {sample.level}
+        middle = truth.iloc[1]
+        assert abs(middle.place_in_slab - (middle.slices_in_slab + 1) / 2) <= 1
+
+
+def test_the_remark_names_the_slices_that_the_sample_has():
+    assert [discs.sample_remark(count) for count in (1, 2, 3, 4, 5)] == [""] * 5
+    assert discs.sample_remark(7) == "7 slices, from above: the sample has 3 to 5"
+    for count in range(6, 30):
+        (start,) = discs.sample_starts(count)
+        first, last = map(int, re.search(r"has (\d+) to (\d+)", discs.sample_remark(count)).groups())
+        assert (first, last) == (start + 1, start + 3) and abs((first + last) / 2 - (count + 1) / 2) <= 0.5
+        assert ("as central" in discs.sample_remark(count)) == (count % 2 == 0)
+
+
 # --- properties over random layouts ---------------------------------------------------------------------------------
 
 

@@ -342,6 +342,96 @@ def test_two_slabs_called_by_one_level_are_not_both_used(path):
     assert judged.flag[row] == "" and judged.flag[other] == overrides.EXCLUDED
 
 
+# --- tables that went through a spreadsheet --------------------------------------------------------------------------
+
+
+def renamed(discs, patients, study="study") -> pd.DataFrame:
+    names = dict(zip(sorted(set(discs.patient)), patients, strict=True))
+    return discs.assign(patient=discs.patient.map(names), study=study)
+
+
+@pytest.mark.parametrize(
+    ("patients", "study"),
+    [
+        (["0001", "0002", "0010"], "study"),
+        (["0037", "0370", "3700"], "study"),
+        (["00001", "00012", "00123"], "study"),
+        (["007", "070", "700"], "study"),
+        (["0001", "0002", "0003"], "0004"),
+        (["0001", "0002", "0003"], "000240000"),
+        (["01", "1A", "A01"], "study"),
+        (["0000", "0001", "0002"], "study"),
+        (["0001", "P0001", "0002"], "study"),
+        (["0575", "0576", "0099"], "007"),
+    ],
+)
+@pytest.mark.parametrize("end", ["", ".0"])
+def test_lost_zeros_change_no_verdict(patients, study, end, path):
+    discs = renamed(make_discs(), patients, study)
+    for row, verdict in zip((1, 9, 17), ("herniated", "normal", "exclude"), strict=True):
+        give(path, discs.loc[row], verdict, discs.level[row])
+    verdicts = overrides.read_overrides(path)
+    lost = verdicts.copy()
+    for name in ("patient", "study"):
+        lost[name] = [f"{int(value)}{end}" if value.isdigit() else value for value in verdicts[name]]
+    wanted, _ = overrides.apply_overrides(discs, verdicts)
+    judged, unmatched = overrides.apply_overrides(discs, lost)
+    pd.testing.assert_frame_equal(judged, wanted)
+    assert unmatched.empty and (judged.verdict != "").sum() == 3
+
+
+def test_a_later_verdict_replaces_one_that_lost_its_zeros(path):
+    discs = renamed(make_discs(), ["0001", "0002", "0003"])
+    give(path, discs.loc[1], "herniated", "L5-S1")
+    path.write_text(path.read_text().replace(",0001,", ",1,"))
+    give(path, discs.loc[1], "normal", "L5-S1")
+    judged, unmatched = overrides.apply_overrides(discs, overrides.read_overrides(path))
+    assert judged.verdict[1] == "normal" and unmatched.empty
+
+
+def test_a_number_that_may_mean_two_patients_applies_to_neither(path):
+    """An exact name always counts."""
+    discs = renamed(make_discs(), ["0001", "001", "0002"])
+    give(path, discs.loc[1], "herniated", "L5-S1")
+    text = path.read_text()
+    path.write_text(text.replace(",0001,", ",1,"))
+    judged, unmatched = overrides.apply_overrides(discs, overrides.read_overrides(path))
+    assert (judged.verdict == "").all() and unmatched.patient.tolist() == ["1"]
+    path.write_text(text)
+    judged, unmatched = overrides.apply_overrides(discs, overrides.read_overrides(path))
+    assert judged.index[judged.verdict != ""].tolist() == [1] and unmatched.empty
+
+
+@pytest.mark.parametrize("change", [
+    lambda text: text.replace("\n", "\r\n"),
+    lambda text: "\ufeff" + text,
+    lambda text: text + ",,,,,,,,,\n",
+    lambda text: text.rstrip("\n"),
+    lambda text: "\n".join(",".join(f'"{field}"' for field in line.split(",")) for line in text.splitlines()),
+])  # fmt: skip
+def test_what_spreadsheets_do_to_a_table_is_read(change, path):
+    give(path, make_discs().iloc[1], "herniated", "L5-S1")
+    table = overrides.read_overrides(path)
+    path.write_bytes(change(path.read_text()).encode())
+    pd.testing.assert_frame_equal(overrides.read_overrides(path), table)
+
+
+@pytest.mark.parametrize("change", [
+    lambda text: text.replace(",", ";").encode(),
+    lambda text: text.replace(",", "\t").encode("utf-16"),
+    lambda text: re.sub(r"20\d\d-\d\d-\d\dT[0-9:+]+", "31/05/2024 12:00", text).encode(),
+    lambda text: text.replace(",4,L5-S1", ",4.00E+00,L5-S1").encode(),
+    lambda text: text.replace("L5-S1", "05-Jan").encode(),
+    lambda text: ("Table 1\n" + text).encode(),
+])  # fmt: skip
+def test_what_spreadsheets_destroy_is_said(change, path):
+    give(path, make_discs().iloc[1], "herniated", "L5-S1")
+    path.write_bytes(change(path.read_text()))
+    with pytest.raises(UserError, match=re.escape(str(path))) as error:
+        overrides.read_overrides(path)
+    assert trees.is_sentence(error)
+
+
 # --- in the build ----------------------------------------------------------------------------------------------------
 
 NOTES = {
