@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import pandas as pd
 
 from lhdlib.data.dicom_file.pixels import pixel_hash, read_pixels
 from lhdlib.data.dicom_file.rules import COLUMNS, patient_of, read_header, read_plane
-from lhdlib.data.parallel import in_order
+from lhdlib.data.parallel import SPAWN, in_order
 from lhdlib.errors import UserError
 from lhdlib.progress import progress_bar
 
@@ -162,7 +161,7 @@ def _map(function: Callable, tasks: list, workers: int | None, title: str, progr
     if len(tasks) < PARALLEL_FROM or workers == 1:
         yield from progress_bar(map(function, tasks), **bar)
         return
-    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=SPAWN) as pool:
         yield from progress_bar(in_order(pool, function, tasks), **bar)
 
 

@@ -1,13 +1,41 @@
-"""A function over many tasks in several processes, when neither tasks nor results fit into memory at once."""
+"""Functions over many tasks in several processes, when neither tasks nor results fit into memory at once."""
 
 import os
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from itertools import islice
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 CHUNK = 64  # tasks that a process is sent at a time
+
+
+class _Process(SpawnProcess):
+    """A process that does not run the user's script again, which may have no main guard."""
+
+    _lock = threading.Lock()
+
+    def start(self) -> None:
+        main = vars(sys.modules["__main__"])
+        with self._lock:
+            script = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+            main |= dict.fromkeys(("__file__", "__spec__"))
+            try:
+                super().start()
+            finally:
+                for name in ("__file__", "__spec__"):
+                    del main[name]
+                main |= script
+
+
+class _Context(SpawnContext):
+    Process = _Process  # type: ignore[assignment]
+
+
+SPAWN = _Context()  #: for pools whose functions lie in lhdlib, not in the script
 
 
 def in_order(pool: Executor, function: Callable[[Any], Any], tasks: Iterable) -> Iterator:

@@ -6,7 +6,6 @@ import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from lhdlib import files
 from lhdlib import profile as profiles
 from lhdlib.data import resampling
-from lhdlib.data.parallel import in_order
+from lhdlib.data.parallel import SPAWN, in_order
 from lhdlib.errors import UserError
 from lhdlib.progress import progress_bar
 
@@ -80,9 +79,7 @@ def write_store(
         with threadpool_limits(1):
             reasons = unreadable(map(resampling.store_slice, tasks))
     else:
-        with ProcessPoolExecutor(
-            workers or os.cpu_count(), get_context("spawn"), initializer=resampling.limit_to_one_thread
-        ) as pool:
+        with ProcessPoolExecutor(workers or os.cpu_count(), SPAWN, initializer=resampling.limit_to_one_thread) as pool:
             reasons = unreadable(in_order(pool, resampling.store_slice, tasks))
     failed = slices.iloc[list(reasons)][["path", "patient"]]
     return failed.assign(reason=list(reasons.values())).reset_index(drop=True)

@@ -1,16 +1,23 @@
 """Decoding compressed pixels in a process of its own: on hostile data a decoder written in C may crash, hang, or ask
 for all memory, and neither must end a build of 48,345 files.
+
+The process runs this module and nothing of the caller's script, which needs no main guard.
 """
 
+import atexit
 import contextlib
+import json
 import logging
+import math
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import threading
 import warnings
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pydicom
@@ -18,6 +25,11 @@ import pydicom
 MAX_SECONDS = 3.0  # for one image; a slice of 320 x 320 takes some milliseconds
 START_SECONDS = 60.0  # for the process to start, on a busy machine
 MAX_MEMORY = 512 * 2**20  # beyond what the process has when it starts; where the system can limit it (Linux)
+MAX_ANSWER = 64 * 2**20  # bytes
+COMMAND = (
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "from lhdlib.data.dicom_file import decoder; decoder.serve()"
+)
 
 
 class DecodeError(ValueError):
@@ -25,7 +37,7 @@ class DecodeError(ValueError):
 
 
 _lock = threading.Lock()
-_child: tuple | None = None  # process and connection; kept for the next image
+_child: subprocess.Popen | None = None  # kept for the next image
 
 
 def decode(image: pydicom.Dataset) -> np.ndarray:
@@ -36,10 +48,6 @@ def decode(image: pydicom.Dataset) -> np.ndarray:
     image : pydicom.Dataset
         With its pixel data and ``file_meta``.
 
-    Returns
-    -------
-    np.ndarray
-
     Raises
     ------
     DecodeError
@@ -47,55 +55,130 @@ def decode(image: pydicom.Dataset) -> np.ndarray:
     """
     global _child
     with _lock:
-        _child = _child or _start()
-        process, connection = _child
-        answer: np.ndarray | str | None = None
+        if _child is None:
+            _child = _start()
+        answer = None
         try:
-            connection.send(image)
-            answer = connection.recv() if connection.poll(MAX_SECONDS) else None
-            reason = answer if isinstance(answer, str) else f"no answer within {MAX_SECONDS:g} s"
-        except (EOFError, ConnectionError):
-            reason = "the decoder crashed"
+            answer, in_time = _ask(_child, image, MAX_SECONDS)
         finally:
-            if answer is None:  # also on Ctrl-C: a late answer must not be taken for the next image's
-                process.kill()
-                process.join()
-                connection.close()
-                _child = None
+            if answer is None or not in_time:  # also on Ctrl-C: a late answer must not be taken for the next image's
+                _end()
     if isinstance(answer, np.ndarray):
         return answer
+    reason = answer or ("the decoder crashed" if in_time else f"no answer within {MAX_SECONDS:g} s")
     raise DecodeError(f"pixels not decodable: {reason}")
 
 
-def _start() -> tuple:
-    context = get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there,), daemon=True)
-    process.start()
-    there.close()
-    with contextlib.suppress(EOFError, ConnectionError):
-        if here.poll(START_SECONDS):
-            here.recv()
-            return process, here
-    process.kill()
-    raise OSError('No process starts to decode in: guard your script with `if __name__ == "__main__":`.')
+def _start() -> subprocess.Popen:
+    # -P: a file of the working folder must not stand for a module of Python's
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    try:
+        child = subprocess.Popen([sys.executable, "-P", "-c", COMMAND], **pipes)  # type: ignore[call-overload]
+    except OSError:
+        raise DecodeError("no process starts to decode in") from None
+    answer, _ = _ask(child, sys.path, START_SECONDS)
+    if answer is None:
+        _stop(child)
+        raise DecodeError("no process starts to decode in")
+    return child
 
 
-def _serve(connection: Connection) -> None:
+def _ask(child: subprocess.Popen, question: object, seconds: float) -> tuple[np.ndarray | str | None, bool]:
+    """Send something and wait: the answer, None where there is none; and whether the process was let live."""
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        child.kill()
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    answer = None
+    try:
+        assert child.stdin and child.stdout
+        pickle.dump(question, child.stdin)
+        child.stdin.flush()
+        answer = _receive(child.stdout)
+    except (EOFError, OSError):  # it has died
+        pass
+    finally:
+        timer.cancel()
+    return answer, not late.is_set()
+
+
+def _receive(stream: IO[bytes]) -> np.ndarray | str:
+    """An array, or the name of an error; no pickle, for what hostile data made of the process is not known."""
+    line = stream.readline(1000)
+    try:
+        head = json.loads(line)
+        if "error" in head:
+            return str(head["error"])
+        kind, shape = np.dtype(head["dtype"]), tuple(map(int, head["shape"]))
+        size = kind.itemsize * math.prod(shape)
+        if kind.hasobject or not 0 <= size <= MAX_ANSWER:
+            raise EOFError
+        data = stream.read(size)
+        return np.frombuffer(data, kind).reshape(shape)
+    except (ValueError, TypeError, KeyError):
+        raise EOFError from None
+
+
+def _send(stream: IO[bytes], answer: np.ndarray | str) -> None:
+    if isinstance(answer, str):
+        stream.write(json.dumps({"error": answer}).encode() + b"\n")
+    else:
+        stream.write(json.dumps({"dtype": answer.dtype.str, "shape": answer.shape}).encode() + b"\n")
+        stream.write(np.ascontiguousarray(answer).data)
+    stream.flush()
+
+
+def _stop(child: subprocess.Popen) -> None:
+    child.kill()
+    child.wait()
+    for pipe in (child.stdin, child.stdout):
+        with contextlib.suppress(OSError):  # what was not sent yet cannot be
+            pipe.close()  # type: ignore[union-attr]
+
+
+@atexit.register
+def _end() -> None:
+    global _child
+    if _child is not None:
+        child, _child = _child, None
+        _stop(child)
+
+
+def _forget() -> None:
+    """In a forked process: the parent's decoder answers the parent."""
+    global _child, _lock
+    _child, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_forget)
+
+
+def serve() -> None:
+    """Answer on standard output each image that comes on standard input, until it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # decoders print what they stumble over
+    images, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (1, 2):  # decoders print what they stumble over
+        os.dup2(nowhere, stream)
     warnings.simplefilter("ignore")
     logging.disable()
     _limit_memory()
-    connection.send("ready")
-    with contextlib.suppress(EOFError, ConnectionError):  # the parent is gone
+    _send(answers, "ready")
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone
         while True:
-            image = connection.recv()
+            image = pickle.load(images)
+            answer: np.ndarray | str
             try:
                 answer = image.pixel_array
-            except BaseException as error:
+            except BaseException as error:  # a panic of the RLE decoder is no Exception
                 answer = type(error).__name__
-            connection.send(answer)
+            _send(answers, answer)
 
 
 def _limit_memory() -> None:
