@@ -12,12 +12,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from lhdlib.data.dicom_file.pixels import pixel_hash, read_pixels
-from lhdlib.data.dicom_file.rules import COLUMNS, patient_of, read_header, read_plane
+from lhdlib.data.dicom_file.rules import COLUMNS, SHARED_UID, patient_of, read_header, read_plane
 from lhdlib.data.parallel import SPAWN, in_order
+from lhdlib.data.studies import name_studies, with_patients
 from lhdlib.errors import UserError
 from lhdlib.progress import progress_bar
 
@@ -27,7 +27,7 @@ MAX_DEPTH = 32  # folders
 PARALLEL_FROM = 4000  # files; below that, starting processes (0.3 s) costs more than two of them save
 REJECTED = ["path", "patient", "plane", "reason"]
 UNSHARED = {"path", "acquisition_time", "sop_uid"}  # texts of one row each; the others are held once for many
-TYPES = {name: object if kind is str else kind for name, kind in COLUMNS.items() if name != "remark"}
+TYPES = {name: object if kind is str else kind for name, kind in COLUMNS.items()}
 TABLE_CHUNK = 4096  # records that become a piece of a table together
 
 
@@ -46,10 +46,10 @@ def index_tree(
     Returns
     -------
     slices : pd.DataFrame
-        The usable axial T1 and T2 slices, sorted by path: ``path`` (relative to `folder`), ``patient`` (from the
-        folder, never from the header), ``study``, ``series``, ``weighting``, position of the first pixel ``x, y, z``
-        (mm, patient coordinates), the row's, column's and normal's direction (the normal points to the head),
-        spacing and thickness (mm), times (ms), ``sop_uid``, ``manufacturer`` and more (`COLUMNS`).
+        The usable axial T1 and T2 slices, sorted by path: ``path`` (relative to `folder`), ``patient`` (the folder
+        above the study's, never from the header), ``study`` (a name, one for each study of a patient), ``study_key``
+        (hash of the StudyInstanceUID), ``weighting``, place of the pixels as `read_pixels` gives them (mm),
+        ``remark`` (doubts, which become the disc's flag) and more (`COLUMNS`).
     rejected : pd.DataFrame
         ``path, patient, plane, reason`` of every other file; duplicates are among them.
 
@@ -74,9 +74,11 @@ def index_tree(
     )
     slices = slices[~slices.path.isin(twins.path)].reset_index(drop=True)
     shared = slices.sop_uid.duplicated(keep=False) & (slices.sop_uid != "")
-    slices["remark"] = np.where(shared, "SOPInstanceUID of another image too", "")
+    slices["remark"] = slices.remark.mask(shared, (slices.remark + f"; {SHARED_UID}").str.removeprefix("; "))
+    slices = name_studies(slices)
     unopened = pd.DataFrame(unread, columns=REJECTED)
-    rejected = pd.concat([rejected, unopened, twins], ignore_index=True).sort_values("path", ignore_index=True)
+    rejected = with_patients(pd.concat([rejected, unopened, twins], ignore_index=True), slices)
+    rejected = rejected.sort_values("path", ignore_index=True)
     return slices, rejected
 
 

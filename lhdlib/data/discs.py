@@ -14,6 +14,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
+from lhdlib.data.dicom_file.region import DISAGREE, UNTOLD
+from lhdlib.data.dicom_file.rules import SHARED_UID
 from lhdlib.data.grammar.levels import LUMBAR_LEVELS
 
 LEVELS = (*reversed(LUMBAR_LEVELS), "T12-L1", "T11-T12", "T10-T11")  # from the lowest upwards
@@ -67,6 +69,7 @@ def _slabs(table: pd.DataFrame) -> list[dict[str, Any]]:
     height = (table.row_spacing * (table["rows"] - 1)).to_numpy()[:, None]
     centers = table[["x", "y", "z"]].to_numpy() + vectors["row"] * width / 2 + vectors["column"] * height / 2
     series = table.series.to_numpy()
+    remarks = table.remark.to_numpy() if "remark" in table else np.full(len(table), "")
     found = []
     for members in _parallel(np.hstack([vectors["row"], vectors["column"]])):
         normal = vectors["normal"][members].mean(axis=0)
@@ -81,10 +84,15 @@ def _slabs(table: pd.DataFrame) -> list[dict[str, Any]]:
                     "spacing": float(np.median(steps)) if steps.size else np.nan,
                     "extent": float(steps.sum()),
                     **dict(zip(PLACE, [*centers[run].mean(axis=0), *normal], strict=True)),
-                    "faults": ["slices at one place"] * bool((steps < STEP_MM[0]).any()),
+                    "faults": ["slices at one place"] * bool((steps < STEP_MM[0]).any()) + _doubts(remarks[run]),
                 }
             )
     return sorted(found, key=lambda slab: slab["z"])
+
+
+def _doubts(remarks: np.ndarray) -> list[str]:
+    """Remarks of the index on a slab's slices that are doubts; a UID that other images have as well is none."""
+    return sorted({part for text in remarks for part in text.split("; ")} - {"", SHARED_UID})
 
 
 def _parallel(orientations: np.ndarray) -> list[np.ndarray]:
@@ -134,7 +142,7 @@ def _name(slabs: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 slab["faults"].append(REPEATED)
             else:
                 disc += 1
-                reasons = [fault for fault in below["faults"] if fault in (REPEATED, BLOCK)]
+                reasons = [fault for fault in below["faults"] if fault in (REPEATED, BLOCK, DISAGREE, UNTOLD)]
                 reasons += [GAP] * bool(step > far)
                 doubts = doubts + [f"level uncertain: {reason} below" for reason in reasons]
         slab |= {"level": LEVELS[disc] if disc < len(LEVELS) else f"above {LEVELS[-1]}", "doubts": doubts}

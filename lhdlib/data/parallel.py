@@ -21,7 +21,7 @@ class _Process(SpawnProcess):
     def start(self) -> None:
         main = vars(sys.modules["__main__"])
         with self._lock:
-            script = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+            script: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
             main |= dict.fromkeys(("__file__", "__spec__"))
             try:
                 super().start()

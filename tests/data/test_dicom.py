@@ -1,5 +1,6 @@
 """Index of a tree: whatever lies in it is indexed or listed, each image once."""
 
+import hashlib
 import os
 import socket
 from pathlib import Path
@@ -15,6 +16,8 @@ from lhdlib.data.dicom_file import rules
 from lhdlib.errors import UserError
 from tests.data import trees
 from tests.data.hostile import SECRET, SYNTAXES, in_syntax, mutate
+
+KEY = hashlib.sha256(b"1.2.3").hexdigest()[:12]  # of the study that `trees` gives to slices
 
 
 @pytest.fixture(scope="module")
@@ -154,16 +157,21 @@ def test_the_table_holds_what_the_header_says(tmp_path):
     "path, patient, study",
     [
         ("01_MRI_Data/0012/L-SPINE_1/T2_0004/a.ima", "0012", "L-SPINE_1"),
-        ("0012/T2_0004/a.ima", "0012", "1.2.3"),
-        ("0012/a.ima", "0012", "1.2.3"),
-        ("Miller/T2/a", "Miller", "1.2.3"),
-        ("a", "unknown", "1.2.3"),
+        ("0012/T2_0004/a.ima", "0012", KEY),
+        ("0012/a.ima", "0012", KEY),
+        ("Miller/T2/a", "Miller", KEY),
+        ("a", "unknown", KEY),
+        ("37/MRI/0004/a", "37", "MRI"),
+        ("P0037/MRI/0004/a", "P0037", "MRI"),
+        ("00037/MRI/0004/a", "00037", "MRI"),
+        ("hospital/2016/0037/0005/0004/a", "0037", "0005"),
+        ("DICOM/PA000001/ST000001/SE000001/IM000001", "PA000001", "ST000001"),
     ],
 )
 def test_patient_and_study_come_from_the_folders(path, patient, study, tmp_path):
     trees.save(trees.make_slice(size=(8, 8), PatientID="9999", PatientName=SECRET), tmp_path / path)
     slices, _ = dicom.index_tree(tmp_path)
-    assert (slices.patient[0], slices.study[0]) == (patient, study)
+    assert (slices.patient[0], slices.study[0], slices.study_key[0]) == (patient, study, KEY)
 
 
 def copies(folder: Path, *images: pydicom.Dataset) -> dict[str, str]:

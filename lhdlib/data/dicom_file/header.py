@@ -21,12 +21,13 @@ import numpy as np
 import pydicom
 from pydicom.datadict import dictionary_VR, keyword_for_tag
 from pydicom.dataelem import RawDataElement
-from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import data_element_generator, read_partial
+from pydicom.multival import MultiValue
 from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from lhdlib.data.dicom_file import decoder
+from lhdlib.data.dicom_file.values import one_reading
 
 MAX_BYTES = 32 * 2**20  # of one file, also when inflated; a slice of the archive has 0.3 MB
 MAX_HEADER_BYTES = 256 * 2**10  # that must be read, what is skipped not counted; in the archive some thousands
@@ -40,7 +41,7 @@ TAGS = [
     StudyDescription SeriesDescription BodyPartExamined ImageOrientationPatient ImagePositionPatient PixelSpacing
     SliceThickness Rows Columns BitsAllocated BitsStored HighBit PixelRepresentation SamplesPerPixel NumberOfFrames
     PhotometricInterpretation RescaleSlope RescaleIntercept EchoTime RepetitionTime InversionTime ScanningSequence
-    AcquisitionTime Manufacturer
+    AcquisitionTime Manufacturer ProtocolName PixelPaddingValue PixelPaddingRangeLimit
 """.split()
 ]
 META = ("MediaStorageSOPClassUID", "TransferSyntaxUID")  # of the file format, not of the image
@@ -118,34 +119,88 @@ class Header(dict[str, Any]):
     def all_of(self, keyword: str) -> list:
         """An attribute's values, be they none, one or many."""
         value = self[keyword]
-        return [value] if isinstance(value, str | bytes) else list(value or [])
+        if value is None or value == "":
+            return []
+        return list(value) if isinstance(value, list | tuple | MultiValue) else [value]
 
     def text(self, keyword: str) -> str:
-        return str(self[keyword] or "")
+        """An attribute as text; empty where it is absent or cannot be read."""
+        try:
+            return str(self[keyword] or "")
+        except Rejected:
+            raise
+        except Exception:
+            return ""
+
+    def codes(self, keyword: str) -> set[str]:
+        """An attribute's values in capitals; none where it is absent or cannot be read."""
+        try:
+            return {str(value).strip().upper() for value in self.all_of(keyword)}
+        except Rejected:
+            raise
+        except Exception:
+            return set()
+
+    def numbers(self, keyword: str, count: int) -> list[float] | None:
+        """So many finite numbers, however they are written if there is one reading; None when absent or empty.
+
+        Raises
+        ------
+        Rejected
+            When there is something else.
+        """
+        try:
+            values = self.all_of(keyword)
+            if not values:
+                return None
+            numbers = [float(value) for value in values]
+        except Rejected:
+            raise
+        except Exception:  # pydicom cannot read it
+            numbers = []
+        if len(numbers) == count:
+            if not all(map(math.isfinite, numbers)):
+                raise Rejected(f"absurd {keyword}")
+            return numbers
+        if numbers and count == 1 and len(set(numbers)) == 1 and math.isfinite(numbers[0]):
+            return numbers[:1]  # one value, repeated
+        read = one_reading(self._raw(keyword), count)
+        if read is None:
+            raise Rejected(f"unreadable {keyword}")
+        return read
+
+    def _raw(self, keyword: str) -> str:
+        element = self._elements[KNOWN[keyword][0]]
+        value = element.value
+        return value.decode("latin-1") if isinstance(value, bytes) else str(value or "")
 
     def number(self, keyword: str) -> float | None:
-        """A finite number, or None when the attribute is absent or empty."""
-        value = self[keyword]
-        if value is None or value == "":
+        """One of `numbers`."""
+        numbers = self.numbers(keyword, 1)
+        return None if numbers is None else numbers[0]
+
+    def number_if_any(self, keyword: str) -> float | None:
+        """A number that nothing needs: None also where it cannot be read."""
+        try:
+            return self.number(keyword)
+        except Rejected as reason:
+            if str(reason).endswith(keyword):
+                return None
+            raise
+
+    def whole(self, keyword: str) -> int | None:
+        """A whole number of 32 bits, as the format has it; None when the attribute is absent or empty."""
+        number = self.number(keyword)
+        if number is None:
             return None
-        number = float(value)
-        if not math.isfinite(number):
+        if number != int(number) or abs(number) >= 2**31:
             raise Rejected(f"absurd {keyword}")
-        return number
+        return int(number)
 
-    def whole(self, keyword: str) -> int:
-        """A number of 32 bits, as the format has it; 0 when the attribute is absent or empty."""
-        number = int(self[keyword] or 0)
-        if abs(number) >= 2**31:
-            raise Rejected(f"absurd {keyword}")
-        return number
-
-    def image(self) -> pydicom.Dataset:
-        """The attributes that pydicom needs to decode pixels."""
-        image = pydicom.Dataset({e.tag: e for tag, e in self._elements.items() if tag in LIMITED})
-        image.file_meta = FileMetaDataset()
-        image.file_meta.TransferSyntaxUID = self["TransferSyntaxUID"]
-        return image
+    def whole_if_any(self, keyword: str) -> int:
+        """A whole number that nothing needs: 0 where there is none."""
+        number = self.number_if_any(keyword)
+        return int(number) if number is not None and number == int(number) and abs(number) < 2**31 else 0
 
 
 class AnyHeader(Header):

@@ -221,7 +221,8 @@ def random_file(rng: np.random.Generator, syntax: str, odd: float) -> bytes:
     if (characters := CHARACTER_SETS[rng.integers(len(CHARACTER_SETS))]) is not None:
         image.append((0x00080005, "CS", characters))
     for tag in TAGS:
-        vr, pool = pydicom.datadict.dictionary_VR(tag), pools.get(pydicom.datadict.dictionary_VR(tag), TEXTS[:3])
+        vr = pydicom.datadict.dictionary_VR(tag)[:2]  # "US or SS": unsigned
+        pool = pools.get(vr, TEXTS[:3])
         if rng.random() < odd:
             vr = rng.choice(["UN", "OB", "LO", "DS", "IS", "US", "UI", "FD"])
         if rng.random() < odd:

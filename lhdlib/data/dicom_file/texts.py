@@ -1,0 +1,39 @@
+"""What a study and its series say of themselves: descriptions, and the names of their own two folders."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+
+from lhdlib.data.dicom_file.header import Header
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Plain words, apart by single spaces; empty where nothing is said."""
+
+    series: str
+    series_folder: str
+    study: str
+    study_folder: str
+    body_part: str
+
+
+def texts_of(header: Header, path: str) -> Texts:
+    """Texts of an image; folders above the study's say nothing of it (a clinic, a person)."""
+    folders = path.split("/")[:-1]
+    return Texts(
+        series=plain(header.text("SeriesDescription") or header.text("ProtocolName")),
+        series_folder=plain(folders[-1]) if folders else "",
+        study=plain(header.text("StudyDescription")),
+        study_folder=plain(folders[-2]) if len(folders) > 2 else "",
+        body_part=plain(header.text("BodyPartExamined")),
+    )
+
+
+@lru_cache(maxsize=1024)  # files of a series share theirs
+def plain(text: str) -> str:
+    """Lower case without accents; letters, digits and ``*``, with one space for whatever else stands between."""
+    letters = unicodedata.normalize("NFKD", text.casefold())
+    letters = unicodedata.normalize("NFC", "".join(sign for sign in letters if not unicodedata.combining(sign)))
+    return re.sub(r"[^\w*]+|_+", " ", letters).strip()
