@@ -4,6 +4,8 @@ import functools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import special, stats
 from sklearn import metrics
 
@@ -105,6 +107,7 @@ def test_auc_depends_on_the_order_of_scores_alone():
     assert (1 - mirrored.value, 1 - mirrored.high, 1 - mirrored.low) == pytest.approx(tuple(found))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [0.0, 1.2, 2.3])
 def test_auc_interval_covers_the_truth(shift):
     """2,000 draws of 40 + 40 normal scores whose true AUC is known."""
@@ -179,6 +182,30 @@ def test_over_seeds_averages_runs_read_at_logit_zero():
     assert "sd" not in evaluate.over_seeds(labels, logits[:1], np.arange(len(labels)))["AUC"]  # one seed has no spread
 
 
+SAMPLES = st.lists(st.tuples(st.booleans(), st.integers(-20, 20)), min_size=4, max_size=60).filter(
+    lambda samples: len({label for label, _ in samples}) == 2
+)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(SAMPLES, st.integers(-20, 20))
+def test_swapped_labels_and_negated_scores_swap_sensitivity_and_specificity(samples, cut):
+    """The AUC and the accuracy stay. A score at the threshold is a positive call, so the mirror calls above it."""
+    labels, scores = (np.array(column) for column in zip(*samples, strict=True))
+    found = evaluate.binary_metrics(labels, scores / 4.0, threshold=cut / 4)
+    mirrored = evaluate.binary_metrics(~labels, -scores / 4.0, threshold=np.nextafter(-cut / 4, np.inf))
+    assert mirrored["TPR"] == found["TNR"] and mirrored["TNR"] == found["TPR"] and mirrored["ACC"] == found["ACC"]
+    assert mirrored["AUC"] == pytest.approx(found["AUC"])
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(SAMPLES)
+def test_all_that_holds_of_any_metric(samples):
+    labels, scores = (np.array(column) for column in zip(*samples, strict=True))
+    for estimate in evaluate.binary_metrics(labels, scores, threshold=0).values():
+        assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1 and estimate.low < estimate.high
+
+
 # Resampling patients
 
 
@@ -223,6 +250,7 @@ def test_draws_without_a_class_are_left_out():
         assert np.isfinite(estimate).all() and estimate.low <= estimate.value <= estimate.high
 
 
+@pytest.mark.slow
 def test_the_spread_is_that_of_a_plain_bootstrap_over_patients():
     labels, logits, patients = clustered(np.random.default_rng(8), seeds=2)
     others = clustered(np.random.default_rng(9), seeds=2)[1] - 0.5
@@ -244,6 +272,7 @@ def test_the_spread_is_that_of_a_plain_bootstrap_over_patients():
     assert (paired["high"] - paired["low"]) / (2 * Z) == pytest.approx(reference[1].standard_error, rel=0.1)
 
 
+@pytest.mark.slow
 def test_plain_interval_covers_in_2000_draws():
     rng, labels = np.random.default_rng(10), np.repeat([1, 0], 80)
     truth = stats.norm.cdf(1.5 / np.sqrt(2))
@@ -251,6 +280,7 @@ def test_plain_interval_covers_in_2000_draws():
     assert 0.93 <= np.mean([e.low <= truth <= e.high for e in intervals]) <= 0.97
 
 
+@pytest.mark.slow
 def test_patients_cover_in_2000_draws_where_discs_do_not():
     rng, hits = np.random.default_rng(11), []
     truth = stats.norm.cdf(1.5 / np.sqrt(2))
@@ -263,6 +293,7 @@ def test_patients_cover_in_2000_draws_where_discs_do_not():
     assert plain < 0.87
 
 
+@pytest.mark.slow
 def test_differences_cover_in_2000_draws(monkeypatch):
     monkeypatch.setattr(evaluate, "patient_weights", functools.partial(evaluate.patient_weights, draws=100))
     rng, hits = np.random.default_rng(12), []
@@ -307,6 +338,7 @@ def test_the_mean_of_equal_samples_has_the_interval_of_one():
     assert one.value == pytest.approx(values.mean()) and one.high - one.low == pytest.approx(width, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_mean_of_clustered_values_is_covered_in_2000_draws():
     rng, held = np.random.default_rng(3), 0
     for _ in range(2000):

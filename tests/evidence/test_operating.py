@@ -66,6 +66,7 @@ def test_calibration_equals_scikit_learn():
     assert ((found.curve.low < found.curve.observed) & (found.curve.observed < found.curve.high)).all()
 
 
+@pytest.mark.slow
 def test_overconfidence_is_told_from_chance():
     found = []
     for seed in range(10):

@@ -90,6 +90,7 @@ def toy():
     return features.astype(np.float32), labels
 
 
+@pytest.mark.slow
 def test_extract_equals_a_loop_over_single_slices(frozen):
     _, model, images, rows = frozen
     found = finetune.extract(model, images, rows, batch=4)
@@ -100,6 +101,7 @@ def test_extract_equals_a_loop_over_single_slices(frozen):
     assert found.std(axis=(0, 1)).max() > 0.01
 
 
+@pytest.mark.slow
 def test_extract_crops_equals_cropping_one_slice_at_a_time(frozen):
     """The three slices of a sample share the draw's box; every draw has its own boxes."""
     _, model, images, rows = frozen
@@ -148,6 +150,7 @@ def test_train_linear_equals_adam_in_numpy(toy, draws, batch, w):
     np.testing.assert_allclose(losses[:, 0], expected[2], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_as_many_draws_as_epochs_is_training_on_fresh_crops(frozen):
     """Features computed once against features recomputed from the pixels in every epoch."""
     _, model, images, rows = frozen

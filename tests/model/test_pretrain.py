@@ -207,6 +207,7 @@ def interrupted(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_pretrain_writes_encoder_and_history(undisturbed):
     folder, weights, history = undisturbed
     assert sorted(p.name for p in folder.iterdir()) == ["encoder.keras", "encoder.key", "history.csv"]
@@ -220,6 +221,7 @@ def test_pretrain_writes_encoder_and_history(undisturbed):
     assert any(not np.array_equal(a, b) for a, b in zip(start, weights, strict=True))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_only_loaded(undisturbed, monkeypatch):
     folder, weights, history = undisturbed
     before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
@@ -240,6 +242,7 @@ def test_a_finished_run_is_only_loaded(undisturbed, monkeypatch):
     ],
     ids=["seed", "data", "pretrain", "views"],
 )
+@pytest.mark.slow
 def test_a_finished_run_of_other_settings_is_not_used(undisturbed, monkeypatch, changed):
     class Trains(Exception):
         pass
@@ -252,6 +255,7 @@ def test_a_finished_run_of_other_settings_is_not_used(undisturbed, monkeypatch, 
         run(undisturbed[0], **changed)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_bit_identical_to_an_undisturbed_one(undisturbed, interrupted, tmp_path, monkeypatch):
     _, weights, history = undisturbed
     (tmp_path / "checkpoint.npz").write_bytes((interrupted / "checkpoint.npz").read_bytes())
@@ -271,6 +275,7 @@ def test_a_resumed_run_is_bit_identical_to_an_undisturbed_one(undisturbed, inter
     [{"seed": 1}, {"data_key": "other"}, {"settings": SETTINGS.replace(pretrain={"w": 0.0})}],
     ids=["seed", "data", "settings"],
 )
+@pytest.mark.slow
 def test_a_foreign_checkpoint_is_refused_and_kept(interrupted, tmp_path, changed):
     content = (interrupted / "checkpoint.npz").read_bytes()
     (tmp_path / "checkpoint.npz").write_bytes(content)
@@ -290,6 +295,7 @@ def damaged(content: bytes) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["empty", "text", "truncated", "flipped", "no end"])
 def test_a_damaged_checkpoint_is_named(interrupted, tmp_path, kind):
     content = damaged((interrupted / "checkpoint.npz").read_bytes())[kind]
@@ -299,6 +305,7 @@ def test_a_damaged_checkpoint_is_named(interrupted, tmp_path, kind):
     assert (tmp_path / "checkpoint.npz").read_bytes() == content
 
 
+@pytest.mark.slow
 def test_flipped_bytes_never_end_in_another_error(tmp_path):
     """Random single faults anywhere in the file: named, or harmless (padding, file times)."""
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.BatchNormalization()])
@@ -320,6 +327,7 @@ def test_flipped_bytes_never_end_in_another_error(tmp_path):
     assert named > 100
 
 
+@pytest.mark.slow
 def test_training_stops_without_a_gain_and_keeps_the_best_weights(tmp_path, monkeypatch):
     """Patience 2: checks of 0.2, 0.6, 0.6, 0.5 end the training, and the weights are those of the second check."""
     scores, seen = iter([0.2, 0.6, 0.6, 0.5, 0.9]), []
@@ -345,6 +353,7 @@ def test_too_few_slices(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_views_made_in_the_step_train_alike(undisturbed, tmp_path, monkeypatch):
     """As on a GPU; here without one."""
     monkeypatch.setattr(pretrain.distribute, "accelerated", lambda: True)
@@ -364,6 +373,7 @@ def _only_held_out(make):
     return checked
 
 
+@pytest.mark.slow
 def test_a_step_in_mixed_precision_is_nearly_the_same(stepped, views):
     with computed_in("mixed_bfloat16"):
         model = build()
@@ -379,6 +389,7 @@ def test_a_step_in_mixed_precision_is_nearly_the_same(stepped, views):
     assert all(weight.dtype == np.float32 for weight in start)
 
 
+@pytest.mark.slow
 def test_mixed_precision_leaves_a_float32_encoder(tmp_path):
     settings = SETTINGS.replace(pretrain={"precision": "mixed_bfloat16"})
     model, history = run(tmp_path, settings=settings)
@@ -410,6 +421,7 @@ def test_pretrained_hands_over_the_datasets_parts(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_loss_falls_on_real_slices(real_dir):
     """A store of the real axial slices, and twenty real optimisation steps on it."""
     from PIL import Image
