@@ -58,7 +58,7 @@ class Pretrain:
     temperature: float
     drop_rate: float
     reduction: Literal["sum", "mean"]  #: of Eq. 6 over the 2n rows
-    steps_per_epoch: int  #: optimisation steps between two looks at the validation slices; 0: one pass over the data
+    steps_per_epoch: int  #: optimisation steps between two validation checks; 0: one pass over the data
     max_epochs: int
     patience: int  #: epochs without a better validation accuracy before training ends
     same_patient_negatives: bool  #: False masks other slices of the same patient out of Eq. 5's denominator
@@ -68,7 +68,7 @@ class Pretrain:
 
 @dataclass(frozen=True)
 class Finetune:
-    """Supervised fine-tuning of one linear unit (Table 2)."""
+    """Supervised fine-tuning of one linear classifier (Table 2)."""
 
     lr: float
     batch: int
