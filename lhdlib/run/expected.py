@@ -90,12 +90,12 @@ def _estimates(found: Mapping[str, Any], place: str) -> Iterator[tuple[str, dict
 
 
 def widened(expected: Mapping[str, Any] | None, found: Mapping[str, Any]) -> dict[str, Any]:
-    """What is expected once `found` is among the accepted runs; `expected` is None for the first one.
+    """Add `found` to the accepted runs; `expected` is None for the first one.
 
     Returns
     -------
     dict
-        As of `collect`, with ``commits`` of all accepted runs, and for each of ``estimates`` all ``values`` (fewer
+        Like that of `collect`, with ``commits`` of all runs, and for each of ``estimates`` all ``values`` (fewer
         where earlier runs lacked it), the lowest and the highest end of the intervals.
 
     Raises
@@ -128,7 +128,7 @@ def inexact(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def tolerance(accepted: Mapping[str, Any], level: float = LEVEL) -> tuple[float, float]:
+def tolerance(accepted: Mapping[str, Any], *, level: float = LEVEL) -> tuple[float, float]:
     """The ends between which a further run's value of an estimate should lie (see the module's text).
 
     Parameters
@@ -145,11 +145,11 @@ def tolerance(accepted: Mapping[str, Any], level: float = LEVEL) -> tuple[float,
     return np.mean(values) - max(half, FLOOR), np.mean(values) + max(half, FLOOR)
 
 
-def outside(found: Mapping[str, Any], expected: Mapping[str, Any], level: float = LEVEL) -> list[str]:
+def outside(found: Mapping[str, Any], expected: Mapping[str, Any], *, level: float = LEVEL) -> list[str]:
     """A line for each estimate of `expected` that `found` lacks or that lies outside its tolerance."""
     lines = []
     for name, accepted in expected["estimates"].items():
-        value, (low, high) = found["estimates"].get(name, {}).get("value"), tolerance(accepted, level)
+        value, (low, high) = found["estimates"].get(name, {}).get("value"), tolerance(accepted, level=level)
         if value is None or not low <= value <= high:  # NaN differs too
             lines.append(f"{name}: {'absent' if value is None else f'{value:.4f}'}, expected {low:.4f} to {high:.4f}")
     return lines
@@ -174,7 +174,7 @@ def verdict(results: Path) -> str:
     if expected is None or expected["run"] != found["run"]:
         return "Not compared: there are no expected numbers for this profile, seed and data."
     different, far = inexact(found, expected), outside(found, expected)
-    astray = any(line.startswith(HEADLINE) for line in outside(found, expected, HEADLINE_LEVEL))
+    astray = any(line.startswith(HEADLINE) for line in outside(found, expected, level=HEADLINE_LEVEL))
     total, estimates = len(expected["exact"]) + len(expected["estimates"]), len(expected["estimates"])
     if different or astray or len(far) > CHANCE * estimates:
         said = f"NOT reproduced: {len(different + far)} of {total} numbers differ from the expected ones."

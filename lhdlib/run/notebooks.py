@@ -204,7 +204,7 @@ def conclude(plan: Plan, ran: bool) -> None:
 
 
 def table(plan: Plan) -> str:
-    """What is up to date, what is stale and why, and how long each notebook took last time."""
+    """Say what is up to date, what is stale and why, and how long each notebook took last time."""
     lines, behind = [f"{'notebook':<24}{'last time':>10}  state"], set()
     for number in plan.upstream:
         why = stale.reasons(plan, number) or [f"{n} is stale" for n in plan.upstream[number] if n in behind]

@@ -66,7 +66,7 @@ class Result:
     discs: tuple  #: tells test sets apart
 
 
-def sensitivity(space: Workspace, alternatives: Sequence[Alternative] = ALTERNATIVES) -> pd.DataFrame:
+def sensitivity(space: Workspace, *, alternatives: Sequence[Alternative] = ALTERNATIVES) -> pd.DataFrame:
     """The main result under each alternative.
 
     Parameters

@@ -1,4 +1,4 @@
-"""What is up to date, decided by content.
+"""Tells stale notebooks from those that are up to date, by content.
 
 A notebook is stale when it has not finished, or a module of the package that it imports, its own cells, a parameter, a
 result of an earlier notebook or an installed version changed, or one of its outputs is gone. A module has changed when
@@ -45,7 +45,7 @@ UPSTREAM = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What to run: the workspace, the archive (empty: the phantom), and the notebooks with what each one reads."""
+    """A run to make: the workspace, the archive (empty: the phantom), and the notebooks with what each one reads."""
 
     space: Workspace
     archive: str = ""
@@ -54,7 +54,7 @@ class Plan:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What every notebook is called with."""
+        """Arguments of every notebook."""
         return {
             "profile": self.space.profile.name,
             "data_dir": self.archive,

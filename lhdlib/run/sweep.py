@@ -49,7 +49,7 @@ class Training:
         return f"{setting_key(self.profile.pretrain.w, self.profile.pretrain.drop_rate)}_seed{self.seed}"
 
 
-def trainings(space: Workspace, seeds: Iterable[int] = ()) -> list[Training]:
+def trainings(space: Workspace, *, seeds: Iterable[int] = ()) -> list[Training]:
     """Table 3's extractors, where notebooks 03 and 05 look for them, and again for every other seed.
 
     Parameters
@@ -119,7 +119,7 @@ def train_all(space: Workspace, chosen: Sequence[Training], command: Sequence[st
 
 
 def table(chosen: Sequence[Training]) -> pd.DataFrame:
-    """What there is to run, and what lies in each one's folder; a run decides whether it is still valid.
+    """List the trainings and what lies in each one's folder; a run decides whether it is still valid.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run ``lhdlib sweep``."""
     space = workspace.open_workspace(args.profile, data_dir=args.data, seed=args.seed, results=args.results)
-    chosen = trainings(space, args.seeds)
+    chosen = trainings(space, seeds=args.seeds)
     if args.task is not None:
         if not 0 <= args.task < len(chosen):
             raise UserError(f"There is no task {args.task}: choose one of 0 to {len(chosen) - 1}.")

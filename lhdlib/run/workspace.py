@@ -45,7 +45,7 @@ class Workspace:
         return folder
 
     def stamp(self) -> dict[str, Any]:
-        """What a figure carries inside: commit, versions, seed, profile and the data's label and fingerprint."""
+        """Origin that a figure carries inside: commit, versions, seed, profile and the data's label and fingerprint."""
         dataset = read_json(self.results / "01" / "dataset.json")
         return {
             "project": "lhdlib companion to doi:10.1007/s40747-023-00981-0",

@@ -66,7 +66,7 @@ def test_the_headline_may_not_be_astray_by_chance(run_folder, kept, capsys):
     wanted = files.read_json(path)
     wanted["estimates"][name]["values"] = list(np.random.default_rng(0).normal(0.5, 0.05, 4))
     files.write_json(path, wanted)
-    ends = [expected.tolerance(wanted["estimates"][name], level)[1] for level in (0.95, 0.99)]
+    ends = [expected.tolerance(wanted["estimates"][name], level=level)[1] for level in (0.95, 0.99)]
     assert ends[0] < ends[1]
     headline = files.read_json(run_folder / "04/headline.json")
     for value, code in ((ends[0] + 1e-6, 0), (ends[1] - 1e-6, 0), (ends[1] + 1e-6, 1)):
@@ -205,7 +205,7 @@ def test_each_accepted_run_of_the_demo_is_reproduced_by_the_others():
         found = {n: {"value": v[left_out]} for n, v in values.items()}
         far = expected.outside({"estimates": found}, {"estimates": wanted})
         assert len(far) <= expected.CHANCE * len(values), far
-        gone = expected.outside({"estimates": found}, {"estimates": wanted}, expected.HEADLINE_LEVEL)
+        gone = expected.outside({"estimates": found}, {"estimates": wanted}, level=expected.HEADLINE_LEVEL)
         assert not [line for line in gone if line.startswith(expected.HEADLINE)]
 
 
@@ -213,5 +213,5 @@ def test_a_classifier_at_chance_level_is_not_reproduced():
     """Its metrics are four among many estimates, of which some may miss."""
     kept = files.read_json(expected.FOLDER / "demo-seed0.json")
     found = {"estimates": {n: {"value": 0.5} for n in kept["estimates"] if n.startswith(expected.HEADLINE)}}
-    far = expected.outside(found, kept, expected.HEADLINE_LEVEL)
+    far = expected.outside(found, kept, level=expected.HEADLINE_LEVEL)
     assert [line for line in far if line.startswith(f"{expected.HEADLINE}AUC: ")]

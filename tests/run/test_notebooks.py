@@ -3,11 +3,9 @@
 import functools
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -278,107 +276,6 @@ def test_force_runs_what_is_up_to_date(done, capsys, monkeypatch):
     assert figure.exists() and all(line.endswith("up to date") for line in listed(done, capsys))
 
 
-def test_a_notebook_edited_while_it_ran_stays_unfinished(place):
-    with mock.patch.dict(os.environ):
-        space = workspace.open_workspace("smoke", results=str(place.results), figures=str(place.figures))
-    plan = stale.Plan(space, "", place.notebooks, UPSTREAM)
-    place.results.mkdir()
-    with stale.recorded(plan, "01"):
-        write_notebook(place.notebooks / "01_first.ipynb", FIRST + "# edited")
-    assert not stale.finished(plan, "01")
-    with stale.recorded(plan, "01"):
-        pass
-    assert stale.finished(plan, "01") and stale.reasons(plan, "01") == []
-
-
-def test_a_changed_archive_makes_only_its_reader_stale(place, tmp_path):
-    archive = tmp_path / "archive"
-    archive.mkdir()
-    (archive / "a.ima").write_bytes(b"one")
-    space = workspace.open_workspace(
-        "smoke", data_dir=str(archive), results=str(place.results), figures=str(place.figures)
-    )
-    plan = stale.Plan(space, str(archive), place.notebooks, UPSTREAM)
-    place.results.mkdir()
-    for number in UPSTREAM:
-        with stale.recorded(plan, number):
-            pass
-    time.sleep(0.02)
-    (archive / "a.ima").write_bytes(b"two")
-    assert stale.reasons(plan, "01") == [f"the list of files in {archive} changed"]
-    assert stale.reasons(plan, "02") == []
-
-
-def plan_of(folder: Path, archive: Path | None = None) -> stale.Plan:
-    """The two notebooks with results and figures below `folder`."""
-    folders = {"results": str(folder / "results"), "figures": str(folder / "figures")}
-    space = workspace.open_workspace("smoke", data_dir=str(archive or ""), **folders)
-    return stale.Plan(space, str(archive or ""), folder / "notebooks", UPSTREAM)
-
-
-def record_all(plan: stale.Plan) -> None:
-    """Record both notebooks as finished, each with a result and a figure."""
-    for number in UPSTREAM:
-        with stale.recorded(plan, number):
-            (plan.space.part(number) / "value.txt").write_text(number)
-            plan.space.figures.mkdir(exist_ok=True)
-            (plan.space.figures / f"fig{number}.png").write_text(number)
-
-
-@pytest.mark.parametrize("move", [shutil.move, shutil.copytree], ids=["moved", "copied"])
-def test_a_moved_or_copied_checkout_is_up_to_date(tmp_path, monkeypatch, move):
-    """With the archive inside; afterwards what is changed in the new place is seen there."""
-    old, new = make_place(tmp_path / "old").folder, tmp_path / "elsewhere" / "new"
-    (old / "data").mkdir()
-    (old / "data" / "a.ima").write_bytes(b"one")
-    monkeypatch.setattr(stale, "ROOT", old)
-    record_all(plan_of(old, old / "data"))
-    assert str(tmp_path) not in (old / "results" / stale.RECORDS).read_text()
-    new.parent.mkdir()
-    move(old, new)
-    monkeypatch.setattr(stale, "ROOT", new)
-    plan = plan_of(new, new / "data")
-    assert [stale.reasons(plan, number) for number in UPSTREAM] == [[], []]
-    (new / "figures" / "fig02.png").unlink()
-    (new / "results" / "01" / "outputs.json").write_text("{}")
-    assert stale.reasons(plan, "02") == ["the results of 01 changed", "figures/fig02.png is missing"]
-
-
-def test_results_outside_the_checkout_may_move_too(tmp_path):
-    old, new = make_place(tmp_path / "old").folder, tmp_path / "new"
-    record_all(plan_of(old))
-    shutil.move(old / "results", new)
-    space = workspace.open_workspace("smoke", results=str(new), figures=str(old / "figures"))
-    plan = stale.Plan(space, "", old / "notebooks", UPSTREAM)
-    assert [stale.reasons(plan, number) for number in UPSTREAM] == [[], []]
-
-
-def test_a_list_stays_readable_when_everything_changed(tmp_path):
-    plan = plan_of(make_place(tmp_path).folder)
-    record_all(plan)
-    records = files.read_json(plan.space.results / stale.RECORDS)
-    records["01"]["made from"] |= {f"lhdlib/module_{n:03}.py": "old" for n in range(500)}
-    files.write_json(plan.space.results / stale.RECORDS, records)
-    _, first, second = notebooks.table(plan).splitlines()
-    assert first.endswith(
-        "stale: lhdlib/module_000.py changed; lhdlib/module_001.py changed; lhdlib/module_002.py changed; and 497 more"
-    )
-    assert second.endswith("stale: 01 is stale")
-
-
-def test_a_failed_body_that_changed_nothing_keeps_the_record_and_one_that_did_does_not(tmp_path):
-    plan = plan_of(make_place(tmp_path).folder)
-    record_all(plan)
-    with pytest.raises(KeyboardInterrupt), stale.recorded(plan, "02"):
-        assert not stale.finished(plan, "02") and stale.finished(plan, "01")
-        raise KeyboardInterrupt
-    assert stale.reasons(plan, "02") == []
-    with pytest.raises(KeyboardInterrupt), stale.recorded(plan, "02"):
-        (plan.space.part("02") / "more.txt").write_text("half")
-        raise KeyboardInterrupt
-    assert not stale.finished(plan, "02") and stale.reasons(plan, "01") == []
-
-
 def test_a_complete_run_leaves_its_stamp_and_the_gallery(place, monkeypatch, capsys):
     shown, judged = [], []
     report = SimpleNamespace(write_gallery=lambda *folders: shown.append(folders) or "README.md")
@@ -399,34 +296,3 @@ def test_a_complete_run_leaves_its_stamp_and_the_gallery(place, monkeypatch, cap
     notebooks.conclude(plan, ran=False)
     assert files.read_json(place.results / "stamp.json") == stamp  # nothing ran: the stamp stays that run's
     assert shown == judged == [(place.results, place.figures)] * 2 and "README.md" in capsys.readouterr().out
-
-
-def test_data_files_are_those_beside_the_modules():
-    show, grammar = workspace.ROOT / "lhdlib" / "show", workspace.ROOT / "lhdlib" / "data" / "grammar"
-    found = stale.data_files([show / "atlas.py", show / "panel.py", grammar / "words.py"])
-    assert {path.name for path in found} == {"atlas.html", "atlas.css", "atlas.js", "panel.css", "lexicon.toml"}
-    assert stale.data_files([workspace.ROOT / "lhdlib" / "paper.py"]) == set()
-
-
-def test_module_files_follow_imports_through_the_package(tmp_path):
-    package = tmp_path / "pack"
-    (package / "sub").mkdir(parents=True)
-    for name, text in {
-        "__init__.py": "",
-        "a.py": "def f():\n    from pack.sub import b\n",
-        "sub/__init__.py": "",
-        "sub/b.py": "import numpy\nimport pack.c",
-        "c.py": "",
-        "unused.py": "",
-    }.items():
-        (package / name).write_text(text)
-    found = {
-        path.relative_to(package).as_posix() for path in stale.module_files("from pack.a import f", package=package)
-    }
-    assert found == {"__init__.py", "a.py", "sub/__init__.py", "sub/b.py", "c.py"}
-    assert stale.module_files("import numpy, packing", package=package) == set()
-
-
-def test_upstream_names_earlier_notebooks_only():
-    assert list(stale.UPSTREAM) == sorted(stale.UPSTREAM)
-    assert all(earlier < number for number, upstream in stale.UPSTREAM.items() for earlier in upstream)

@@ -45,7 +45,7 @@ def test_a_table_of_the_smoke_run(smoke, tmp_path, capsys):
     names = ["four slices give the upper sample only", "Eq. 6 averages over the 2n rows"]
     chosen = [a for a in sensitivity.ALTERNATIVES if a.name in names]
     assert len(chosen) == 2
-    table = sensitivity.sensitivity(space, chosen)
+    table = sensitivity.sensitivity(space, alternatives=chosen)
     headline = files.read_json(smoke.results / "04" / "headline.json")["metrics"]["AUC"]
     assert table.AUC[0].startswith(f"{headline['mean']:.3f} [{headline['low']:.3f}")
     assert list(table.choice) == ["–", "3", "9"] and set(table.alternative[1:]) == set(names)
@@ -56,7 +56,7 @@ def test_a_table_of_the_smoke_run(smoke, tmp_path, capsys):
     encoders = sorted(p.parent.name for p in (tmp_path / "sensitivity").rglob("encoder.keras"))
     assert len(encoders) == 1 and not (tmp_path / "05").exists()  # the upper samples' slices are known already
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.keras")}
-    assert sensitivity.sensitivity(space, chosen).equals(table)
+    assert sensitivity.sensitivity(space, alternatives=chosen).equals(table)
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*.keras")} == before
     assert "1 of 2: " in capsys.readouterr().out
 

@@ -100,7 +100,7 @@ def test_where_notebook_05_looks(space):
 
 
 def test_other_seeds_have_folders_of_their_own(space):
-    found = sweep.trainings(space, [2, 0, 1])
+    found = sweep.trainings(space, seeds=[2, 0, 1])
     assert [t.seed for t in found] == [0] * 4 + [2] * 4 + [1] * 4  # the run's own seed once
     assert found[:4] == sweep.trainings(space)
     folders = {pretrain.training_folder(t.root, t.profile.pretrain) for t in found}
