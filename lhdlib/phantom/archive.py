@@ -46,7 +46,7 @@ SCREEN = ("DERIVED", "SECONDARY", "POSDISP", "M", "ND")  # image type of a scree
 
 @dataclass(frozen=True)
 class Written:
-    """What is told elsewhere of a patient whose files are written."""
+    """Results of writing a patient that go into the notes and the truth."""
 
     note: str
     discs: list[dict[str, Any]]  #: rows of the truth table

@@ -170,7 +170,7 @@ def _nearest_disc(patient: Patient, y: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 def _received(signal: np.ndarray, v: np.ndarray, depth: np.ndarray, patient: Patient) -> np.ndarray:
-    """What the coil receives: less from deeper below the skin, and little before the edge of the saturation band."""
+    """Signal at the coil: less from deeper below the skin, and little in front of the saturation band's edge."""
     edge = -2 * patient.discs[1].half_depth - patient.saturation
     coil = 0.25 + 0.75 * np.exp(-np.clip(depth, 0, None) / patient.coil)
     return signal * (coil * (0.04 + 0.96 / (1 + np.exp(-np.clip((v - edge) / 2.2, -30, 30)))))

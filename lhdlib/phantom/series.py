@@ -16,7 +16,7 @@ PREFIX = "1.2.826.0.1.3680043.8.498."  # of pydicom's UIDs
 
 @dataclass(frozen=True)
 class Series:
-    """What all images of a series share."""
+    """Properties that all images of a series share."""
 
     folder: str
     description: str

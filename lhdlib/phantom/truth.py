@@ -1,4 +1,4 @@
-"""What is true of a phantom: its discs, and the mask of each lesion in each slice."""
+"""Truth of a phantom: its discs, and the mask of each lesion in each slice."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path

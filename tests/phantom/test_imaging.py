@@ -6,8 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from scipy.signal import convolve2d
 
 from lhdlib.phantom import imaging
+from lhdlib.phantom.anatomy import SPACING
 from tests.phantom.studies import axial_headers
 
 
@@ -82,3 +84,71 @@ def test_statistics_lie_near_the_real_ones(headers, real_dir):
     low, high = real.min(axis=0) - real.std(axis=0), real.max(axis=0) + real.std(axis=0)
     inside = ((ours >= low) & (ours <= high)).mean(axis=0)
     assert inside.min() > 0.75, inside.round(2)
+
+
+def test_texture_is_smooth_noise_of_unit_variance_that_changes_slowly():
+    texture = imaging.Texture(np.random.default_rng(1), (320, 320))
+    steps = []
+    for here, near in zip(texture.at(10.0), texture.at(10.5), strict=True):
+        assert here.shape == (320, 320) and 0.7 < here.std() < 1.3
+        assert np.abs(near - here).std() < 0.1
+        steps.append(np.abs(np.diff(here, axis=1)).mean())
+    assert steps[0] < steps[1] < steps[2]  # coarse, middle, fine
+
+
+def test_planes_of_a_slab_are_orthonormal_and_apart_by_the_spacing(anatomies):
+    for patient in anatomies[:100]:
+        for slab in patient.slabs:
+            planes = imaging.axial_planes(patient, slab)
+            axes = np.array([planes[0].right, planes[0].down, np.cross(planes[0].right, planes[0].down)])
+            np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-12)
+            steps = np.diff([plane.position for plane in planes], axis=0)
+            np.testing.assert_allclose(steps @ axes.T, [[0, 0, -SPACING]] * len(steps), atol=1e-9)
+
+
+def test_grey_values_without_noise_are_the_sharpened_signal(anatomies):
+    rng = np.random.default_rng(6)
+    patient = replace(anatomies[0], noise=0.0, gain=1000.0)
+    signal = rng.random((40, 30)).astype(np.float32)
+    sharp = signal.astype(float)
+    kernel = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]]) * 0.55 / 4
+    sharp[1:-1, 1:-1] += convolve2d(signal, kernel, "valid")
+    expected = np.minimum(np.abs(sharp) * 1000, 4095)
+    np.testing.assert_allclose(imaging.digitise(rng, signal, patient), expected, atol=1.01)
+    assert imaging.digitise(rng, signal * 100, patient).max() == 4095
+
+
+def test_noise_alone_has_the_mean_of_a_rayleigh_distribution(anatomies):
+    patient = replace(anatomies[0], noise=0.02, gain=50_000.0)
+    values = imaging.digitise(np.random.default_rng(6), np.zeros((300, 300), np.float32), patient)
+    assert values.mean() == pytest.approx(1000 * np.sqrt(np.pi / 2), rel=0.01)
+
+
+def test_the_coil_and_the_saturation_band_weaken_what_is_deep_and_in_front(anatomies):
+    patient = anatomies[0]
+    slab = next(slab for slab in patient.slabs if slab.disc == 2)
+    plane = imaging.axial_planes(patient, slab)[len(slab.offsets) // 2]
+    texture = imaging.Texture(np.random.default_rng(0), (320, patient.columns))
+    (_, t2), _ = imaging.axial_signal(patient, texture, slab, plane)
+    back, front = t2[190:260].mean(), t2[:60].mean()
+    assert back > 5 * front
+
+
+def test_the_position_display_draws_each_slice_as_a_line(anatomies):
+    patient = anatomies[0]
+    [view] = imaging.sagittal_planes(patient, np.array([0.0]), 0.78125, 384)
+    planes = [plane for slab in patient.slabs for plane in imaging.axial_planes(patient, slab)]
+    pixels = np.random.default_rng(0).integers(0, 100, (384, 384)).astype("<u2")
+    pixels[0, 0] = 4000
+    same, screen = imaging.position_display((view, pixels), planes)
+    assert same is view and np.all(screen[screen != pixels] == 4000)
+    rows, columns = np.nonzero(screen != pixels)
+    points = view.position + 0.78125 * (rows[:, None] * view.down + columns[:, None] * view.right)
+    distances = []
+    for plane in planes:
+        # A slice's middle line, seen from the side: neither x nor the roll counts.
+        middle = plane.position + 0.6875 * (plane.columns - 1) / 2 * plane.right
+        normal = np.array([0, -plane.down[2], plane.down[1]]) / np.hypot(*plane.down[1:])
+        distances.append(np.abs((points - middle) @ normal))
+    nearest = np.array(distances).argmin(axis=0)
+    assert np.min(distances, axis=0).max() < 0.8 and set(nearest) == set(range(len(planes)))
