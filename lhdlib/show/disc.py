@@ -56,6 +56,8 @@ class Reading:
         On which data: shown with every disc.
     threshold : float
         From which probability on a disc is called abnormal.
+    whose : str
+        Of one study: which it is, shown with every disc.
     lesion : callable, optional
         Disc's row -> share of each pixel that the lesion covers, shape (3, W, W); only a phantom has it.
     sagittal : callable, optional
@@ -71,6 +73,7 @@ class Reading:
     slice_weight: np.ndarray
     data_label: str
     threshold: float = 0.5
+    whose: str = ""
     lesion: Callable[[int], np.ndarray] | None = None
     sagittal: Callable[[int], Image.Image] | None = None
     stamp: Mapping[str, Any] = field(default_factory=dict)
@@ -241,8 +244,8 @@ def facts(reading: Reading, row: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``patient, level, study, part, probability, threshold, called, label, outcome, slice_weight, note, flag,
-        data``; None where something is not known.
+        ``patient, level, study, part, read, probability, threshold, called, label, outcome, slice_weight, note,
+        flag, whose, data``; None where something is not known.
     """
     disc = reading.discs.iloc[row]
     known = lambda name: None if name not in disc or pd.isna(disc[name]) else disc[name]  # noqa: E731
@@ -253,6 +256,7 @@ def facts(reading: Reading, row: int) -> dict[str, Any]:
         "study": known("study"),
         "level": str(disc.level),
         "part": None if part is None else int(part),
+        "read": known("read"),
         "probability": float(disc.probability),
         "threshold": reading.threshold,
         "called": "abnormal" if disc.probability >= reading.threshold else "normal",
@@ -261,6 +265,7 @@ def facts(reading: Reading, row: int) -> dict[str, Any]:
         "slice_weight": [float(share) for share in reading.slice_weight[row]],
         "note": known("note"),
         "flag": known("flag"),
+        "whose": reading.whose or None,
         "data": reading.data_label,
     }
 
@@ -272,8 +277,10 @@ def caption(said: Mapping[str, Any]) -> str:
         f"<span>{name}</span>{_bar(share, f'{share:.0%}')}"
         for name, share in zip(POSITIONS, said["slice_weight"], strict=True)
     )
+    read = f"<p>{html.escape(said['read'])}</p>" if said["read"] else ""
     remark = "" if said["called"] == "abnormal" else "<p>The paper draws no heat for discs called normal.</p>"
     flag = f"<p>To be looked at: {html.escape(said['flag'])}</p>" if said["flag"] else ""
+    whose = f"<p>{html.escape(said['whose'])}</p>" if said["whose"] else ""
     note = f"<p><b>Note</b> {marked_note(said['note'], said['level'])}</p>" if said["note"] else ""
     return (
         f"<div class='lhd-facts'><p><b>Patient {html.escape(said['patient'])}, {html.escape(said['level'])}</b>: "
@@ -281,7 +288,7 @@ def caption(said: Mapping[str, Any]) -> str:
         f"<div style='display:grid;grid-template-columns:6.5em 1fr;gap:2px 8px;max-width:40em'>"
         f"<span>probability</span>{_bar(said['probability'], _probability(said), said['threshold'])}"
         f"<span>slice weight</span><span></span>{weights}</div>"
-        f"{remark}{flag}{note}<p><i>Data: {html.escape(said['data'])}</i></p></div>"
+        f"{read}{remark}{flag}{note}{whose}<p><i>Data: {html.escape(said['data'])}</i></p></div>"
     )
 
 

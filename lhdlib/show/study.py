@@ -1,100 +1,96 @@
-"""A DICOM study read by a finished run: every disc with its probability and heatmap, or the reason it was not read.
+"""The command ``lhdlib study``: which study a folder holds, whose it is, and whether a run can read it.
 
-No slice is picked by hand: ``lhdlib study DIR --run results/demo``. The study goes the way of the dataset; its labels
-are not known, and nothing of it is kept in the run's datasets.
+All that can be wrong with the input is found here, before `reader` loads TensorFlow and the model.
 """
 
 import argparse
-import html
+import contextlib
+import datetime
+import hashlib
+import os
 import re
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
 import pandas as pd
-from PIL import Image
-from scipy.special import expit
+import pydicom
 
-from lhdlib import cache, files, gradcam
+from lhdlib import cache, files
 from lhdlib import profile as profiles
-from lhdlib.data import dataset, dicom, discs, resampling, sagittal
-from lhdlib.data.dataset import SLICES
+from lhdlib.data import dicom
 from lhdlib.errors import UserError
-from lhdlib.model import encoder
 from lhdlib.run import stale, workspace
-from lhdlib.show import atlas
-from lhdlib.show.disc import Reading
-from lhdlib.show.slabs import draw_used
 
 NEEDED = ("01", "03", "04")  # notebooks whose results are read
-NOT_READ, TRAINED = "not read", "slices of it trained the classifier"
-PHANTOM = "phantom"  # in `dataset.data_label` of synthetic images
 UNNUMBERED = "without a number"
 NAMED = 5  # of several studies, in the sentence that refuses them
-WEIGHTS = ["weight_1", "weight_2", "weight_3"]
-COLUMNS = ["level", "slices", "probability", "called", *WEIGHTS, "flag"]
+SHORT = 8  # digits of a study's key
+REASONS = {  # of files set aside, for one and for several
+    "localizer": ("localizer", "localizers"),
+    "position display": ("position display", "position displays"),
+    "not DICOM": ("file that is not DICOM", "files that are not DICOM"),
+    "sagittal plane": ("sagittal image", "sagittal images"),
+    "coronal plane": ("coronal image", "coronal images"),
+    "oblique plane": ("oblique image", "oblique images"),
+    "other body region": ("image of another body region", "images of another body region"),
+    "derived or secondary image": ("derived image", "derived images"),
+    "inversion recovery": ("inversion recovery image", "inversion recovery images"),
+    "weighting neither T1 nor T2": ("image neither T1 nor T2", "images neither T1 nor T2"),
+    "duplicate": ("copy", "copies"),
+}
 
 
 @dataclass(frozen=True)
-class Run:
-    """Model of a finished run, for the reading of other studies.
+class FoundStudy:
+    """The one study that a folder holds.
 
     Attributes
     ----------
-    folder : Path
-        The run's results.
-    profile : Profile
-    extractor : keras.Model
-        Slices (m, W, W, 1) -> features and feature maps.
-    weights : np.ndarray, shape (3, d)
-    bias : float
-        The linear classifier of the first seed, as in notebook 07.
-    stamp : dict
-        Of the run; ``data`` names the data that trained it.
-    training : frozenset
-        SOPInstanceUIDs of the slices that trained the classifier.
+    root : Path
+        That the paths in the tables are relative to.
+    slices, rejected : pd.DataFrame
+        Of `dicom.index_tree`: the study's slices, and all that was set aside below `root`.
+    patient : str
+        The archive's number; other names may be a person's and stay unsaid.
+    folder : str
+        Name of the study's own folder, or of `root` where that lies deeper.
+    date : str
+        Of the study, such as ``"2016-03-09"``; empty where the header has none.
+    key : str
+        Of the StudyInstanceUID, from which nobody can be found; of the slices where there is none.
     """
+
+    root: Path
+    slices: pd.DataFrame
+    rejected: pd.DataFrame
+    patient: str
+    folder: str
+    date: str
+    key: str
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """Folder, date and key, as page, table and saved views carry them."""
+        return {"folder": self.folder, "study date": self.date or "not stated", "study": self.key}
+
+    def __str__(self) -> str:
+        return f"Study {self.key}, folder {self.folder}, date {self.date or 'not stated'}"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A finished run whose model may read studies."""
 
     folder: Path
     profile: profiles.Profile
-    extractor: keras.Model
-    weights: np.ndarray
-    bias: float
     stamp: dict[str, Any]
-    training: frozenset[str]
 
 
-@dataclass(frozen=True)
-class Study:
-    """A study as a run reads it.
-
-    Attributes
-    ----------
-    reading : Reading
-        The discs that were read, cranial to caudal; `Reading.discs.label` is missing throughout.
-    table : pd.DataFrame
-        All T2 discs, cranial to caudal (`COLUMNS`): those that were not read have a ``flag`` and no probability.
-    rejected : pd.Series
-        How many files were set aside for each reason.
-    trained_on : str
-        The data that trained the model.
-    warning : str
-        What a reader must know before the first number.
-    """
-
-    reading: Reading
-    table: pd.DataFrame
-    rejected: pd.Series
-    trained_on: str
-    warning: str
-
-
-def open_run(folder: str | Path) -> Run:
-    """Load encoder and classifier of a finished run.
+def finished_run(folder: str | Path) -> FinishedRun:
+    """Check that a run can read studies, without loading its model.
 
     Parameters
     ----------
@@ -104,7 +100,7 @@ def open_run(folder: str | Path) -> Run:
     Raises
     ------
     UserError
-        When the run has not finished, its files are damaged, or the profile's values have changed since.
+        When the run has not finished, its stamp is damaged, or the profile's values have changed since.
     """
     folder = Path(folder)
     if not (folder / "stamp.json").is_file():
@@ -121,246 +117,157 @@ def open_run(folder: str | Path) -> Run:
             raise UserError(f"Notebook {number} of the run in {folder} has not finished: run ./run_all.sh first.")
         if settings[stale.PROFILE_VALUES] != cache.content_key(profile):
             raise UserError(f"Profile {profile.name!r} has changed since the run in {folder}: run ./run_all.sh again.")
-    data = dataset.load_dataset(folder / "01")
-    path = folder / "03" / profiles.setting_key(profile.pretrain.w, profile.pretrain.drop_rate) / "encoder.keras"
-    model = cache.load_model(path)
-    if model is None:
-        raise UserError(f"{path} is missing: run ./run_all.sh --from 03 again.")
-    path = folder / "04" / "classifier.npz"
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            weights, bias = stored["weights"][0], float(stored["bias"][0])
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise UserError(f"{path} is missing or damaged: run ./run_all.sh --from 04 again.") from error
-    used = data.part("train", profile.data.split).rows
-    training = frozenset(data.slices.sop_uid[np.unique(used)])
-    return Run(folder, profile, encoder.extractor(model), weights, bias, stamp, training)
+    return FinishedRun(folder, profile, stamp)
 
 
-def read_study(folder: str | Path, run: Run, *, progress: bool = False) -> Study:
-    """Read the one study in a folder.
-
-    Verdicts of a review are not asked for: they belong to an archive, and this study need not be in one.
+def find_study(folder: str | Path, *, key: str = "", duplicates: str = "removed", progress: bool = False) -> FoundStudy:
+    """Find the one study with axial T2 slices in a folder.
 
     Parameters
     ----------
     folder : path
         A study, or whatever holds one: a patient, or folders above.
-    run : Run
-        Of `open_run`.
-    progress : bool
-        Show a progress bar.
+    key : str
+        Of several studies: how the wanted one's key begins.
+    duplicates, progress
+        As in `dicom.index_tree`.
 
     Raises
     ------
     UserError
         When there is no such folder, no axial T2 slice in it, or more than one study.
     """
-    folder, settings = Path(folder).resolve(), run.profile.data
-    slices, rejected = dicom.index_tree(folder, progress=progress, duplicates=settings.duplicates)
-    slices = _one_study(slices, rejected, folder)
-    images, failed = _load(slices, folder, settings)
-    found = discs.group_discs(slices[~slices.path.isin(failed.path)])
-    found = found[found.weighting == "T2"]
-    table, paths = _list_discs(found, settings.four_slices)
-    rows = pd.Series(slices.index, slices.path)[paths.explode()].to_numpy().reshape(-1, 3)
-    explained = _explain(run, images, rows)
-    probability = expit(explained.logits)
-    flags = np.where(slices.sop_uid.isin(run.training).to_numpy()[rows].any(axis=1), TRAINED, "")
-    called = np.where(probability >= Reading.threshold, "abnormal", "normal")
-    for column, values in {"probability": probability, "called": called, "flag": flags}.items():
-        table.loc[paths.index, column] = values
-    table.loc[paths.index, WEIGHTS] = explained.slice_weight
-    read = table.loc[paths.index, ["level", "probability", "flag"]].reset_index(drop=True)
-    read[SLICES] = rows
-    read = read.assign(patient=slices.patient[0], label=np.nan, note="")
-    label = dataset.data_label(slices) if PHANTOM in dataset.data_label(slices) else "one DICOM study"
-    reasons = pd.concat([rejected.reason, failed.reason]).str.split(":").str[0]
-    return Study(
-        reading=Reading(
-            images,
-            read,
-            explained.maps,
-            explained.classic,
-            explained.slice_weight,
-            label,
-            sagittal=_sagittal(folder, found, slices, rejected, list(paths)),
-            stamp={"model trained on" if name == "data" else name: value for name, value in run.stamp.items()},
-        ),
-        table=table,
-        rejected=reasons.value_counts(),
-        trained_on=run.stamp["data"],
-        warning=warning(run.stamp["data"], label),
-    )
-
-
-def warning(trained_on: str, study: str) -> str:
-    """One or two sentences on how the model's training data and the study's data agree."""
-    said = f"Model trained on: {trained_on}."
-    if (PHANTOM in trained_on) == (PHANTOM in study):
-        return said
-    mismatch = (
-        "real and the model has seen only the phantom"
-        if PHANTOM in trained_on
-        else "a phantom and the model has seen only patients"
-    )
-    return f"{said} This study is {mismatch}: do not interpret its probabilities."
-
-
-def _one_study(slices: pd.DataFrame, rejected: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """The slices of the only study with axial T2 slices, the patient named by the archive's number alone."""
+    root = Path(folder).resolve()
+    if root.is_file():
+        raise UserError(f"{folder} is a file: name the folder that holds the study.")
+    slices, rejected = dicom.index_tree(root, progress=progress, duplicates=duplicates)
     t2 = slices[slices.weighting == "T2"]
     if t2.empty:
-        reasons = rejected.reason.str.split(":").str[0].value_counts()
-        most = f", most of them {reasons.index[0]!r}" if len(reasons) else ""
         raise UserError(
-            f"{folder} holds no axial T2 slice among {len(slices) + len(rejected)} files{most}: name the folder of a "
-            "lumbar study."
+            f"{folder} holds no axial T2 slice, but {_contents(slices, rejected)}: name the folder of a lumbar study."
         )
-    studies = t2.groupby("study").path.first().str.rsplit("/", n=2).str[0]
-    if len(studies) > 1:
-        more = f" and {len(studies) - NAMED} more" * (len(studies) > NAMED)
-        names = ", ".join(repr(name) for name in studies[:NAMED])
-        raise UserError(f"{folder} holds {len(studies)} studies: name the folder of one of them ({names}{more}).")
-    number = dicom.patient_of("/".join([*folder.parts[-2:], t2.path.iloc[0]]))
-    patient = number if re.fullmatch(r"\d{4}", number) else UNNUMBERED  # other names may be a person's
-    return slices[slices.study == studies.index[0]].assign(patient=patient).reset_index(drop=True)
-
-
-def _load(slices: pd.DataFrame, folder: Path, settings: profiles.Data) -> tuple[np.ndarray, pd.DataFrame]:
-    """The study's slice store, float16 as the dataset's, and which slices could not be read."""
-    images, failed = np.zeros((len(slices), settings.image_size, settings.image_size), np.float16), []
-    for row, one in enumerate(slices.itertuples()):
-        found = resampling.load_slice((folder / one.path, (one.row_spacing, one.column_spacing), settings))
-        if isinstance(found, str):
-            failed.append((one.path, found))
-        else:
-            images[row] = found
-    return images, pd.DataFrame(failed, columns=["path", "reason"])
-
-
-def _list_discs(found: pd.DataFrame, four_slices: str) -> tuple[pd.DataFrame, pd.Series]:
-    """A row per sample, and one per disc that gives none, cranial to caudal; the three paths of each sample."""
-    rows: list[dict[str, Any]] = []
-    paths = {}
-    for index in found.sort_values("z", ascending=False).index:
-        disc = found.loc[[index]]
-        for sample in discs.disc_samples(disc, four_slices=four_slices).itertuples():
-            first = disc.paths[index].index(sample.paths[0]) + 1
-            paths[len(rows)] = sample.paths
-            rows.append(
-                {
-                    "level": sample.level,
-                    "slices": f"{first}-{first + 2} of {disc.slices[index]}",
-                    "called": "",
-                    "flag": "",
-                }
-            )
-        for left in discs.set_aside(disc).itertuples():
-            rows.append(
-                {"level": left.level, "slices": str(disc.slices[index]), "called": NOT_READ, "flag": left.reason}
-            )
-    table = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(["probability", *WEIGHTS], float))
-    return table, pd.Series(paths, dtype=object)
-
-
-def _explain(run: Run, images: np.ndarray, rows: np.ndarray) -> gradcam.Explained:
-    """`gradcam.explain`, which needs a disc."""
-    if not len(rows):
-        return gradcam.Explained(*(np.zeros(shape) for shape in ((0, 3, 1, 1), (0, 3, 1, 1), (0, 3, 1), 0)))
-    return gradcam.explain(run.extractor, images, rows, run.weights, run.bias)
-
-
-def _sagittal(
-    folder: Path, found: pd.DataFrame, slices: pd.DataFrame, rejected: pd.DataFrame, used: Sequence[Sequence[str]]
-) -> Callable[[int], Image.Image]:
-    """`Reading.sagittal` of a study in `folder`; `used` are the paths of each row's slices."""
-    inside = lambda path: f"{folder.name}/{path}"  # noqa: E731  `folder` may be the study's own, which paths must name
-    slabs = found.assign(paths=found.paths.map(lambda paths: tuple(map(inside, paths))))
-    named = [table.assign(path=table.path.map(inside)) for table in (slices, rejected)]
-
-    @lru_cache(1)
-    def view() -> sagittal.SagittalView:
-        return sagittal.sagittal_view(folder.parent, slabs, *named)
-
-    return lambda row: draw_used(slabs, view(), [*map(inside, used[row])])
-
-
-# What is written
-
-
-def shown_table(study: Study) -> pd.DataFrame:
-    """`Study.table` in words, for the terminal and the page."""
-    table = study.table
-    weights = table[WEIGHTS].apply(lambda row: "" if row.isna().any() else " ".join(f"{w:.0%}" for w in row), axis=1)
-    return pd.DataFrame(
-        {
-            "level": table.level,
-            "slices": table.slices,
-            "probability": ["" if np.isnan(p) else f"{p:.3f}" for p in table.probability],
-            "called": table.called,
-            "slice weights": weights,
-            "flag": table.flag,
-        }
+    studies = [(_key(root, one), one) for _, one in t2.groupby(["patient", "study"])]
+    chosen = [one for short, one in studies if short.startswith(key)]
+    if len(chosen) != 1:
+        raise UserError(_which(folder, studies, key, len(chosen)))
+    t2 = chosen[0]
+    own = slices[(slices.patient == t2.patient.iloc[0]) & (slices.study == t2.study.iloc[0])].reset_index(drop=True)
+    number = dicom.patient_of("/".join([*root.parts[-2:], t2.path.iloc[0]]))
+    return FoundStudy(
+        root=root,
+        slices=own,
+        rejected=rejected,
+        patient=number if re.fullmatch(r"\d{4}", number) else UNNUMBERED,
+        folder=_folder_name(root, t2.path),
+        date=_date(_header(root / t2.path.iloc[0])),
+        key=_key(root, t2),
     )
 
 
-def set_aside_line(study: Study) -> str:
-    """One sentence about the files that are no axial T1 or T2 slice."""
-    if study.rejected.empty:
-        return "No file was set aside."
-    counts = ", ".join(f"{reason} ({count})" for reason, count in study.rejected.items())
-    return f"{study.rejected.sum()} files were set aside: {counts}."
+def counted(reason: str, count: int) -> str:
+    """Number of files set aside for one reason, in words."""
+    words = REASONS.get(reason, (f"file set aside ({reason})", f"files set aside ({reason})"))
+    return f"{count} {words[count != 1]}"
 
 
-def details(study: Study) -> str:
-    """All discs of a study and what was set aside, as HTML."""
-    table = shown_table(study).to_html(index=False, border=0)  # escapes
-    return f"<h2>All discs of the study</h2><div class='wide'>{table}</div><p>{html.escape(set_aside_line(study))}</p>"
+def _contents(slices: pd.DataFrame, rejected: pd.DataFrame) -> str:
+    """What a folder holds, the most frequent first: "20 axial T1 slices, 4 localizers"."""
+    t1 = [f"{len(slices)} axial T1 slice{'s' * (len(slices) != 1)}"] if len(slices) else []
+    reasons = rejected.reason.str.split(":").str[0].value_counts()
+    return ", ".join(t1 + [counted(reason, count) for reason, count in reasons.items()])
 
 
-def out_folder(run: str | Path, folder: str | Path) -> Path:
-    """Where a run keeps what is written about the study in `folder`."""
-    return Path(run) / "studies" / Path(folder).resolve().name
+def _which(folder: str | Path, studies: list[tuple[str, pd.DataFrame]], key: str, chosen: int) -> str:
+    """The sentence that asks which of several studies is meant."""
+    places = [one.path.iloc[0].rsplit("/", 2)[0] if one.path.iloc[0].count("/") > 1 else "." for _, one in studies]
+    names = [f"{place!r} with key {short}" for place, (short, _) in zip(places, studies, strict=True)]
+    more = f" and {len(names) - NAMED} more" * (len(names) > NAMED)
+    said = f"{', '.join(names[:NAMED])}{more}"
+    if key and not chosen:
+        return f"{folder} holds no study whose key begins with {key!r}: choose one of {said}."
+    which = f"{chosen} studies whose keys begin with {key!r}" if key else f"{len(names)} studies"
+    return f"{folder} holds {which}: name the folder of one of them, or its key with --study ({said})."
 
 
-def save_study(study: Study, folder: str | Path) -> tuple[Path, Path]:
-    """Write ``study.html`` (`atlas.write_atlas`) and ``study.csv`` (`Study.table`, with the model's training data).
+def _key(root: Path, slices: pd.DataFrame) -> str:
+    """Short hash of a study's UID; of its slices where it has none."""
+    uid = str(_header(root / slices.path.iloc[0]).get("StudyInstanceUID") or "")
+    return (hashlib.sha256(uid.encode()).hexdigest() if uid else cache.content_key([*slices.sop_uid]))[:SHORT]
 
-    Raises
-    ------
-    UserError
-        When the folder cannot be written to, or the disk is full.
-    """
-    folder = Path(folder)
-    page, table = folder / "study.html", folder / "study.csv"
+
+def _header(path: Path) -> pydicom.Dataset:
+    """UID and date of a slice's study, of which the index keeps nothing that could name a person."""
+    wanted = ["StudyInstanceUID", "StudyDate"]
+    return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted, force=True)
+
+
+def _folder_name(root: Path, paths: pd.Series) -> str:
+    """Name of the folder above the series' folders; of `root` where that lies deeper or there are several."""
+    names = {path.split("/")[-3] for path in paths if path.count("/") > 1}
+    name = names.pop() if len(names) == 1 else root.name
+    return "".join(letter if letter.isprintable() else "_" for letter in name)
+
+
+def _date(header: pydicom.Dataset) -> str:
+    """StudyDate of a header; empty where it holds no date, for it may hold anything."""
+    parts = re.fullmatch(r"(\d{4})[.-]?(\d\d)[.-]?(\d\d)", str(header.get("StudyDate") or "").strip())
+    with contextlib.suppress(ValueError):
+        return datetime.date(*map(int, parts.groups())).isoformat() if parts else ""
+    return ""
+
+
+# The command
+
+
+@contextlib.contextmanager
+def _without_chatter() -> Iterator[None]:
+    """What native libraries say to standard error as they start, whatever their level, goes nowhere."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
     try:
-        atlas.write_atlas(
-            study.reading,
-            page,
-            study.reading.stamp,
-            title="Heatmaps of one study",
-            warning=study.warning,
-            details=details(study),
-        )
-        files.write_table(table, study.table.assign(trained_on=study.trained_on))
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written to: name another folder with --out DIR.") from error
-    return page, table
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def study_folder(parent: Path, found: FoundStudy) -> Path:
+    """Folder for what is written about a study: no other study has it."""
+    name = re.sub(r"[^\w.-]+", "_", found.folder).strip("._")[:80] or "study"
+    return parent / f"{name}_{found.key}"
+
+
+def default_parent(run: str | Path) -> Path:
+    """Where a run keeps what is written about studies."""
+    return Path(run) / "studies"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``lhdlib study``."""
-    parser.add_argument("folder", metavar="DIR", type=Path, help="a DICOM study")
+    """Add the options of ``lhdlib study``."""
+    parser.add_argument("folder", metavar="DIR", type=Path, help="a DICOM study, or a folder above it")
     default = workspace.results_dir("demo")
     parser.add_argument("--run", metavar="DIR", type=Path, default=default, help="of a finished run (results/demo)")
-    parser.add_argument("--out", metavar="DIR", type=Path, help="gets page and table; without it, RUN/studies/<DIR>")
+    parser.add_argument("--study", metavar="KEY", default="", help="which of several studies in DIR")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="gets a folder with page and table; without it, RUN/studies"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read the study, write page and table, and print the table."""
-    study = read_study(args.folder, open_run(args.run), progress=True)
-    written = save_study(study, args.out or out_folder(args.run, args.folder))
-    print(f"\n{study.warning}\n{atlas.NOT_CLINICAL}\n\n{shown_table(study).to_string(index=False)}\n")
-    print("\n".join([set_aside_line(study), *map(str, written)]))
+    """Run ``lhdlib study``: read the study, write page and table, and print the table."""
+    finished = finished_run(args.run)
+    found = find_study(args.folder, key=args.study, duplicates=finished.profile.data.duplicates, progress=True)
+    folder = study_folder(args.out or default_parent(args.run), found)
+    if not next(place for place in (folder, *folder.parents) if place.exists()).is_dir():
+        raise UserError(f"{folder} cannot be made: name another folder with --out DIR.")
+    print(f"{found}. Loading the model.", flush=True)
+    with _without_chatter():
+        from lhdlib.show import reader  # TensorFlow takes seconds: not before the input is known to be right
+
+        study = reader.read_study(found, reader.load_model(finished))
+    written = reader.save_study(study, folder)
+    print(reader.summary(study))
+    print(*written, sep="\n")
     return 0

@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from lhdlib import cache, files
 from lhdlib.errors import UserError
 from lhdlib.run.workspace import Workspace
-from lhdlib.show import atlas, panel, study
+from lhdlib.show import atlas, panel, reader, study
 from lhdlib.show.disc import (
     COLOR_MAPS,
     HEATMAPS,
@@ -118,7 +118,7 @@ class HeatmapViewer(panel.Panel):
             return panel.alone(error)
 
     @classmethod
-    def from_study(cls, folder: str | Path, run: str | Path) -> widgets.Widget:
+    def from_study(cls, folder: str | Path, run: str | Path, *, key: str = "") -> widgets.Widget:
         """Viewer of one DICOM study as a finished run reads it, and below it all discs, read or not.
 
         One sentence in its place where the study or the run cannot be read, or no disc gives three slices.
@@ -126,22 +126,24 @@ class HeatmapViewer(panel.Panel):
         Parameters
         ----------
         folder : path
-            Holds the study; see `study.read_study`.
+            Holds the study; see `study.find_study`, also about `key`.
         run : path
             ``results/<profile>`` of a finished run.
         """
         try:
-            found = study.read_study(folder, study.open_run(run))
-            if found.reading.discs.empty:
-                reasons = "; ".join(f"{disc.level}: {disc.flag}" for disc in found.table.itertuples())
+            finished = study.finished_run(run)
+            found = study.find_study(folder, key=key, duplicates=finished.profile.data.duplicates)
+            read = reader.read_study(found, reader.load_model(finished))
+            if read.reading.discs.empty:
+                reasons = "; ".join(f"{disc.level}: {disc.flag}" for disc in read.table.itertuples())
                 raise UserError(
                     f"{folder} has no disc that can be read ({reasons or 'none found'}): name another study."
                 )
         except UserError as error:
             return panel.alone(error)
-        view = cls(found.reading, folder=study.out_folder(run, folder) / "views")
-        warning = f"<p><b>{html.escape(found.warning)}</b> {atlas.NOT_CLINICAL}</p>"
-        return widgets.VBox([widgets.HTML(warning), view, widgets.HTML(study.details(found))])
+        view = cls(read.reading, folder=study.study_folder(study.default_parent(run), found) / "views")
+        heading = f"<p>{html.escape(str(found))}. <b>{html.escape(read.warning)}</b> {atlas.NOT_CLINICAL}</p>"
+        return widgets.VBox([widgets.HTML(heading), view, widgets.HTML(reader.details(read))])
 
     def _make_selectors(self) -> None:
         discs = self.reading.discs
@@ -279,10 +281,11 @@ def save_view(reading: Reading, row: int, look: Look, folder: Path) -> Path:
     name = f"disc{row:04d}-{said['patient']}-{said['level']}-{look.heatmap}-{cache.content_key(numbers)[:8]}"
     path = folder / f"{''.join(c if c.isalnum() or c in '-.' else '_' for c in name)}.png"
     label = f"Data: {said['data']}."
+    whose = [f"{said['whose']}."] if said["whose"] else []
     made = " · ".join(f"{key} {stamp[key]}" for key in FACTS if key in stamp)
-    picture = _labelled(draw_disc(reading, row, look), [label, made])
+    picture = _labelled(draw_disc(reading, row, look), [*whose, label, made])
     inside = PngInfo()
-    inside.add_text("Description", f"{_alt(said, has_heatmap(reading, row, look))} {label}")
+    inside.add_text("Description", f"{' '.join([_alt(said, has_heatmap(reading, row, look)), *whose, label])}")
     inside.add_text("Comment", json.dumps(stamp, sort_keys=True))
     with files.replacing(path) as temporary:
         picture.save(temporary, pnginfo=inside)

@@ -58,7 +58,7 @@ def all_slices(view: browser.DatasetBrowser):
             view.study.value = study
             for _, series in view.series.options:
                 view.series.value = series
-                yield series, [facts(view) for _ in positions(view)]
+                yield (patient, study, series), [facts(view) for _ in positions(view)]
 
 
 def table(place, name: str) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """The review, driven by clicks and letters on a phantom with an undecided note and a lost slab: labels follow it."""
 
+import argparse
 import os
 import re
 import shutil
@@ -87,7 +88,7 @@ def rebuilt(place) -> dict[tuple[str, str], int]:
 
 
 def is_sentence(text: str) -> bool:
-    return bool(re.fullmatch(r"[^<]*\.", text)) and "Traceback" not in text
+    return bool(re.fullmatch(r'<span role="alert">[^<]*\.</span>', text)) and "Traceback" not in text
 
 
 ITEMS = [
@@ -296,3 +297,19 @@ def test_a_review_leaves_no_widgets_behind(copy):
     for name in ("skip", "back", "normal", "back", "herniated") * 3:
         click(view, name)
     assert len(widget._instances) == before
+
+
+def test_the_command_lists_what_waits_and_where_verdicts_go(copy, capsys):
+    parser = argparse.ArgumentParser()
+    review.add_arguments(parser)
+    places = ["--profile", "smoke", "--data", str(copy.archive), "--results", str(copy.folder.parent)]
+    assert review.run(parser.parse_args(places)) == 0
+    said = capsys.readouterr().out
+    lines = [line for line in said.splitlines() if line.startswith("patient ")]
+    assert [tuple(re.match(r"patient (\d+), study .*, (.*?): ", line).groups()) for line in lines] == ITEMS
+    assert "6 of 6 discs wait" in said and str(copy.archive / overrides.NAME) in said
+    view = opened(copy)
+    for _ in range(3):
+        click(view, "exclude")
+    assert review.run(parser.parse_args(places)) == 0
+    assert "3 of 6 discs wait" in capsys.readouterr().out

@@ -13,13 +13,14 @@ from PIL import Image
 
 from lhdlib.errors import UserError
 from lhdlib.run import workspace
-from lhdlib.show import atlas, study, viewer
+from lhdlib.show import atlas, reader, study, viewer
 from lhdlib.show.disc import Look, draw_disc, facts
 from lhdlib.show.viewer import HeatmapViewer
 from tests.data import trees
 from tests.show.test_disc import DISCS, made_up
 from tests.show.test_pictures import element
-from tests.show.test_study import run, study_folder, tree, write_study  # noqa: F401
+from tests.show.test_reader import model  # noqa: F401
+from tests.show.test_study import PERSON, PHANTOM, UID, key_of, study_folder, tree, write_study  # noqa: F401
 
 STAMP = {"profile": "made-up", "seed": 7, "commit": "0123abc", "data": "made-up <numbers>", "python": "3"}
 
@@ -246,8 +247,9 @@ def test_the_viewer_of_a_finished_run(smoke):
 
 
 @pytest.fixture
-def opened(run, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(study, "open_run", lambda folder: run)
+def opened(model, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(study, "finished_run", lambda folder: model.run)
+    monkeypatch.setattr(reader, "load_model", lambda run: model)
 
 
 def sentence(shown) -> str:
@@ -257,23 +259,29 @@ def sentence(shown) -> str:
     return said
 
 
-def test_a_study_is_shown_by_the_same_viewer(opened, run, tree, tmp_path):  # noqa: F811
-    warning, view, details = HeatmapViewer.from_study(study_folder(tree), tmp_path).children
-    wanted = study.read_study(study_folder(tree), run)
-    assert wanted.warning in warning.value and atlas.NOT_CLINICAL in warning.value
-    assert isinstance(view, HeatmapViewer) and view.slider.max + 1 == len(wanted.table) == 4
+def test_a_study_is_shown_by_the_same_viewer(opened, model, tree, tmp_path):  # noqa: F811
+    heading, view, details = HeatmapViewer.from_study(study_folder(tree), tmp_path).children
+    wanted = reader.read_study(study.find_study(study_folder(tree)), model)
+    assert wanted.warning in heading.value and atlas.NOT_CLINICAL in heading.value
+    assert isinstance(view, HeatmapViewer) and view.slider.max + 1 == len(wanted.reading.discs) == 4
     assert set(view.outcome.options) == {viewer.ALL, *wanted.reading.outcomes()}  # nobody knows right from wrong
-    for row, disc in enumerate(wanted.table.itertuples()):
+    for row, disc in enumerate(wanted.reading.discs.itertuples()):
         view.slider.value = row
         assert is_shown(view, row) and f"{disc.probability:.3f}" in view.caption.value
-        assert "label not known" in view.caption.value
+        assert "label not known" in view.caption.value and disc.read in view.caption.value
         assert "no readable sagittal image" in view.message.value and view.sagittal.value == ""
-        assert disc.slices in details.value
+        assert all(words in view.caption.value for words in (trees.STUDY, "2016-03-09", key_of(UID)))
+    for part in (heading, details):
+        assert all(words in part.value for words in (trees.STUDY, "2016-03-09", key_of(UID)))
     view.save.click()
     (numbers,) = tmp_path.rglob("*.json")
-    assert numbers.parent == tmp_path / "studies" / trees.STUDY / "views"
-    stamp = json.loads(numbers.read_text())["stamp"]
-    assert stamp["model trained on"] == run.stamp["data"] and "data" not in stamp
+    assert numbers.parent == tmp_path / "studies" / f"{trees.STUDY}_{key_of(UID)}" / "views"
+    saved = json.loads(numbers.read_text())
+    assert saved["stamp"]["model trained on"] == PHANTOM and "data" not in saved["stamp"]
+    assert saved["stamp"]["study"] == key_of(UID) and saved["whose"] == str(wanted.found)
+    with Image.open(numbers.with_suffix(".png")) as image:
+        assert str(wanted.found) in image.info["Description"]
+    assert PERSON not in numbers.read_text() + heading.value + details.value + view.caption.value
 
 
 def test_a_study_without_axial_t2_slices_is_one_sentence(opened, tmp_path):

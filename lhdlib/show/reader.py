@@ -1,0 +1,328 @@
+"""A DICOM study read by a finished run: every disc with its probability and heatmap, or the reason it was not read.
+
+No slice is picked by hand. The study goes the way of the dataset; its labels are not known, and nothing of it is kept
+in the run's datasets.
+"""
+
+import html
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy.special import expit
+
+from lhdlib import cache, files, gradcam
+from lhdlib import profile as profiles
+from lhdlib.data import dataset, discs, resampling, sagittal
+from lhdlib.data.dataset import SLICES
+from lhdlib.errors import UserError
+from lhdlib.model import encoder
+from lhdlib.show import atlas
+from lhdlib.show.disc import Reading
+from lhdlib.show.slabs import draw_used
+from lhdlib.show.study import FinishedRun, FoundStudy, counted
+
+NOT_READ, TRAINED = "not read", "slices of it trained the classifier"
+PHANTOM = "phantom"  # in `dataset.data_label` of synthetic images
+READINGS = ("1", "2")  # a disc has at most two
+COLUMNS = [
+    "level",
+    "slices",
+    "probability",
+    "called",
+    *(f"{name}_{reading}" for reading in READINGS for name in ("read", "probability", "weights")),
+    "remark",
+    "flag",
+]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Encoder and classifier of a finished run.
+
+    Attributes
+    ----------
+    run : FinishedRun
+    extractor : keras.Model
+        Slices (m, W, W, 1) -> features and feature maps.
+    weights : np.ndarray, shape (3, d)
+    bias : float
+        The linear classifier of the first seed, as in notebook 07.
+    training : frozenset
+        SOPInstanceUIDs of the slices that trained the classifier.
+    """
+
+    run: FinishedRun
+    extractor: keras.Model
+    weights: np.ndarray
+    bias: float
+    training: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study as a run reads it.
+
+    Attributes
+    ----------
+    found : FoundStudy
+    reading : Reading
+        The readings, cranial to caudal: a disc of four slices has two. Labels are missing throughout.
+    table : pd.DataFrame
+        All T2 discs, cranial to caudal (`COLUMNS`): a row each, the probability being the readings' mean. Discs that
+        were not read have a ``flag`` and no probability.
+    rejected : pd.Series
+        How many files were set aside for each reason.
+    trained_on : str
+        The data that trained the model.
+    warning : str
+        What a reader must know before the first number.
+    """
+
+    found: FoundStudy
+    reading: Reading
+    table: pd.DataFrame
+    rejected: pd.Series
+    trained_on: str
+    warning: str
+
+
+def load_model(run: FinishedRun) -> Model:
+    """Load encoder and classifier of a finished run.
+
+    Raises
+    ------
+    UserError
+        When one of its files is missing or damaged.
+    """
+    folder, profile = run.folder, run.profile
+    data = dataset.load_dataset(folder / "01")
+    path = folder / "03" / profiles.setting_key(profile.pretrain.w, profile.pretrain.drop_rate) / "encoder.keras"
+    model = cache.load_model(path)
+    if model is None:
+        raise UserError(f"{path} is missing: run ./run_all.sh --from 03 again.")
+    path = folder / "04" / "classifier.npz"
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            weights, bias = stored["weights"][0], float(stored["bias"][0])
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise UserError(f"{path} is missing or damaged: run ./run_all.sh --from 04 again.") from error
+    used = data.part("train", profile.data.split).rows
+    return Model(run, encoder.extractor(model), weights, bias, frozenset(data.slices.sop_uid[np.unique(used)]))
+
+
+def read_study(found: FoundStudy, model: Model) -> Study:
+    """Read all discs of a study.
+
+    Verdicts of a review are not asked for: they belong to an archive, and this study need not be in one.
+    """
+    settings, slices = model.run.profile.data, found.slices
+    images, failed = _load(found, settings)
+    slabs = discs.group_discs(slices[~slices.path.isin(failed.path)])
+    slabs = slabs[slabs.weighting == "T2"].sort_values("z", ascending=False, ignore_index=True)
+    readings = _readings(slabs, settings.four_slices)
+    row_of = pd.Series(slices.index, slices.path)
+    rows = row_of[[path for paths in readings.paths for path in paths]].to_numpy().reshape(-1, 3)
+    explained = _explain(model, images, rows)
+    trained = slices.sop_uid.isin(model.training).to_numpy()[rows].any(axis=1)
+    readings = readings.assign(
+        probability=expit(explained.logits),
+        weights=list(explained.slice_weight),
+        flag=np.where(trained, TRAINED, ""),
+        patient=found.patient,
+        label=np.nan,
+        note="",
+    )
+    readings[SLICES] = rows
+    table = _table(slabs, readings)
+    label = dataset.data_label(slices) if PHANTOM in dataset.data_label(slices) else "one DICOM study"
+    reasons = pd.concat([found.rejected.reason, failed.reason]).str.split(":").str[0]
+    stamp = {"model trained on" if name == "data" else name: value for name, value in model.run.stamp.items()}
+    return Study(
+        found=found,
+        reading=Reading(
+            images,
+            _described(readings, table),
+            explained.maps,
+            explained.classic,
+            explained.slice_weight,
+            label,
+            whose=str(found),
+            sagittal=_sagittal(found, slabs, list(readings.paths)),
+            stamp=found.identity | stamp,
+        ),
+        table=table,
+        rejected=reasons.value_counts(),
+        trained_on=model.run.stamp["data"],
+        warning=warning(model.run.stamp["data"], label),
+    )
+
+
+def warning(trained_on: str, study: str) -> str:
+    """One or two sentences on how the model's training data and the study's data agree."""
+    said = f"Model trained on: {trained_on}."
+    if (PHANTOM in trained_on) == (PHANTOM in study):
+        return said
+    mismatch = (
+        "real and the model has seen only the phantom"
+        if PHANTOM in trained_on
+        else "a phantom and the model has seen only patients"
+    )
+    return f"{said} This study is {mismatch}: do not interpret its probabilities."
+
+
+def _load(found: FoundStudy, settings: profiles.Data) -> tuple[np.ndarray, pd.DataFrame]:
+    """The study's slice store, float16 as the dataset's, and which slices could not be read."""
+    slices = found.slices
+    images, failed = np.zeros((len(slices), settings.image_size, settings.image_size), np.float16), []
+    for row, one in enumerate(slices.itertuples()):
+        image = resampling.load_slice((found.root / one.path, (one.row_spacing, one.column_spacing), settings))
+        if isinstance(image, str):
+            failed.append((one.path, image))
+        else:
+            images[row] = image
+    return images, pd.DataFrame(failed, columns=["path", "reason"])
+
+
+def _readings(slabs: pd.DataFrame, four_slices: str) -> pd.DataFrame:
+    """Every sample of every disc: ``disc`` (row of `slabs`), ``level, paths`` and ``read``, the slices' numbers."""
+    readings = []
+    for disc in slabs.index:
+        paths = slabs.paths[disc]
+        for sample in discs.disc_samples(slabs.loc[[disc]], four_slices=four_slices).itertuples():
+            first = paths.index(sample.paths[0]) + 1
+            readings.append((disc, sample.level, sample.paths, f"{first}-{first + 2}"))
+    return pd.DataFrame(readings, columns=["disc", "level", "paths", "read"])
+
+
+def _table(slabs: pd.DataFrame, readings: pd.DataFrame) -> pd.DataFrame:
+    """`Study.table`: a row for each disc, whether it was read or not."""
+    rows: list[dict[str, Any]] = []
+    for disc, slab in slabs.iterrows():
+        own = readings[readings.disc == disc]
+        row = {"level": slab.level, "slices": slab.slices, "called": NOT_READ, "remark": ""}
+        row["flag"] = "; ".join([*discs.set_aside(slabs.loc[[disc]]).reason, *own.flag[own.flag != ""].unique()])
+        if len(own):
+            row["probability"] = own.probability.mean()
+            row["called"] = "abnormal" if row["probability"] >= Reading.threshold else "normal"
+        if len(own) > 1:
+            row["remark"] = (
+                f"{slab.slices} slices have no middle one: read as {' and as '.join(own.read)}, the mean counts"
+            )
+        for reading, one in zip(READINGS, own.itertuples(), strict=False):
+            row |= {f"read_{reading}": one.read, f"probability_{reading}": one.probability}
+            row[f"weights_{reading}"] = " ".join(f"{weight:.0%}" for weight in one.weights)
+        rows.append(row)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    numbers = ["probability", *(f"probability_{reading}" for reading in READINGS)]
+    return table.astype(dict.fromkeys(numbers, float)).fillna(
+        {column: "" for column in COLUMNS if column not in numbers}
+    )
+
+
+def _described(readings: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """`Reading.discs`: each reading with the words about its slices."""
+    words = []
+    for one in readings.itertuples():
+        disc = table.loc[one.disc]
+        said = f"Slices {one.read} of {disc.slices}, cranial to caudal."
+        if disc.remark:
+            said += f" {disc.remark} ({disc.probability:.3f})."
+        words.append(said)
+    return readings.drop(columns=["weights", "paths"]).assign(read=words)
+
+
+def _explain(model: Model, images: np.ndarray, rows: np.ndarray) -> gradcam.Explained:
+    """`gradcam.explain`, which needs a disc."""
+    if not len(rows):
+        return gradcam.Explained(*(np.zeros(shape) for shape in ((0, 3, 1, 1), (0, 3, 1, 1), (0, 3, 1), 0)))
+    return gradcam.explain(model.extractor, images, rows, model.weights, model.bias)
+
+
+def _sagittal(found: FoundStudy, slabs: pd.DataFrame, used: Sequence[Sequence[str]]) -> Callable[[int], Image.Image]:
+    """`Reading.sagittal` of a study; `used` are the paths of each reading's slices."""
+    root = found.root
+    inside = lambda path: f"{root.name}/{path}"  # noqa: E731  `root` may be the study's own, which paths must name
+    named = [table.assign(path=table.path.map(inside)) for table in (found.slices, found.rejected)]
+    slabs = slabs.assign(paths=slabs.paths.map(lambda paths: tuple(map(inside, paths))))
+
+    @lru_cache(1)
+    def view() -> sagittal.SagittalView:
+        return sagittal.sagittal_view(root.parent, slabs, *named)
+
+    return lambda row: draw_used(slabs, view(), [*map(inside, used[row])])
+
+
+# What is written
+
+
+def shown_table(study: Study) -> pd.DataFrame:
+    """`Study.table` in words, for the terminal and the page."""
+    table = study.table
+    shown = {"level": table.level, "slices": table.slices, "probability": table.probability.map(_number)}
+    both = (table.read_2 != "").any()
+    for reading in READINGS if both else READINGS[:1]:
+        read = table[f"read_{reading}"] + (": " + table[f"probability_{reading}"].map(_number)) * both
+        shown[f"reading {reading}" if both else "read"] = read.where(table[f"read_{reading}"] != "", "")
+        shown[f"weights {reading}" if both else "slice weights"] = table[f"weights_{reading}"]
+    return pd.DataFrame(shown | {"called": table.called, "remark": table.remark, "flag": table.flag})
+
+
+def _number(probability: float) -> str:
+    return "" if np.isnan(probability) else f"{probability:.3f}"
+
+
+def set_aside_line(study: Study) -> str:
+    """One sentence about the files that are no axial T1 or T2 slice."""
+    if study.rejected.empty:
+        return "No file was set aside."
+    counts = ", ".join(counted(reason, count) for reason, count in study.rejected.items())
+    return f"{study.rejected.sum()} files were set aside: {counts}."
+
+
+def summary(study: Study) -> str:
+    """All discs of a study, whose it is, and what was set aside, for the terminal."""
+    table = shown_table(study).to_string(index=False)
+    return f"\n{study.warning}\n{atlas.NOT_CLINICAL}\n\n{study.found}\n{table}\n\n{set_aside_line(study)}"
+
+
+def details(study: Study) -> str:
+    """All discs of a study, whose it is, and what was set aside, as HTML."""
+    table = shown_table(study).to_html(index=False, border=0)  # escapes
+    return (
+        f"<h2>All discs of the study</h2><p>{html.escape(str(study.found))}.</p><div class='wide'>{table}</div>"
+        f"<p>{html.escape(set_aside_line(study))}</p>"
+    )
+
+
+def save_study(study: Study, folder: str | Path) -> tuple[Path, Path]:
+    """Write ``study.html`` (`atlas.write_atlas`) and ``study.csv`` (`Study.table`, with whose it is).
+
+    Raises
+    ------
+    UserError
+        When the folder cannot be written to, or the disk is full.
+    """
+    folder = Path(folder)
+    page, path = folder / "study.html", folder / "study.csv"
+    whose = {name.replace(" ", "_"): value for name, value in study.found.identity.items()}
+    try:
+        atlas.write_atlas(
+            study.reading,
+            page,
+            study.reading.stamp,
+            title=f"Heatmaps of one study: {study.found.folder}",
+            warning=study.warning,
+            details=details(study),
+        )
+        table = study.table.assign(**whose, trained_on=study.trained_on)
+        files.write_table(path, table[[*whose, *COLUMNS, "trained_on"]])
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written to: name another folder with --out DIR.") from error
+    return page, path
