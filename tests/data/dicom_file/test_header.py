@@ -58,7 +58,7 @@ def examine(share: tuple[int, int, str]) -> dict:
         try:
             record = read(path)
             reason = record.get("reason", "")
-            if not reason and set(rules.COLUMNS) - record.keys() != {"remark"}:
+            if not reason and set(rules.COLUMNS) - record.keys():
                 found["faults"].append((seed, "neither indexed nor listed"))
             if SECRET in str(record.get("reason")):
                 found["faults"].append((seed, "quotes the header"))
