@@ -13,15 +13,11 @@ from zipfile import ZipFile
 import openpyxl
 import pandas as pd
 
-from lhdlib.data.grammar.findings import POSITIVE_KINDS, Finding, read_findings
+from lhdlib.data.grammar.doubts import Doubt, find_doubts
+from lhdlib.data.grammar.findings import POSITIVE_KINDS, Finding, read_findings, read_statements
 from lhdlib.data.grammar.levels import LUMBAR_LEVELS, PLACE
 from lhdlib.data.grammar.words import MAX_NOTE
 from lhdlib.errors import UserError
-
-NO_LEVEL = "a positive finding without a level"
-MULTILEVEL = "multilevel, but not every level is named"
-NO_CHANGE = "refers to an earlier report"
-ODD_LEVEL = "a disc level that does not exist or is transitional"
 
 # bounds on hostile workbooks
 MAX_ROWS = 100_000
@@ -46,15 +42,11 @@ def parse_report(text: str) -> list[Finding]:
 
 # --- labels -----------------------------------------------------------------------------------------------------------
 
-_NO_CHANGE = re.compile(
-    r"\b(?:no|without)\b[^.\n]{0,30}?\bchanges?\b[^.\n]{0,30}?\b(?:since|from|compar\w{0,8}|previous|prior|last)\b"
-    r"|\b(?:no|without) (?:\w{1,15} )?interval change|\bunchanged\b|\bstationary\b"
-    r"|\bas (?:compared|previously|before)\b|\bsame as (?:the )?(?:previous|prior|last|before)\b",
+_NECK = re.compile(
+    r"\b[cdt]\b\W{0,3}spine\b|\bcervical\b|\b(?:dorsal|thoracic) spine\b|\b(?:brain|knee|shoulder|ankle|hip) mri\b"
+    r"|\bmri (?:of )?(?:the )?(?:brain|knee|shoulder|ankle|hip)\b",
     re.IGNORECASE,
 )
-
-
-_NECK = re.compile(r"\bc\b\W{0,3}spine\b|\bcervical\b", re.IGNORECASE)
 _BACK = re.compile(r"\blss\b|\blumb|\bl\b\W{0,3}spine\b|\bL[1-5]\b", re.IGNORECASE)
 
 
@@ -71,7 +63,7 @@ def _neck_edges(text: str) -> list[int]:
 
 
 def _is_positive(finding: Finding) -> bool:
-    return finding.kind in POSITIVE_KINDS and not finding.negated
+    return finding.kind in POSITIVE_KINDS and not (finding.negated or finding.doubted)
 
 
 def disc_labels(text: str) -> dict[str, bool]:
@@ -89,32 +81,28 @@ def disc_labels(text: str) -> dict[str, bool]:
     return dict.fromkeys(sorted(levels, key=lambda level: PLACE[level.split("-")[0]]), True)
 
 
+def _note_doubts(text: str) -> list[Doubt]:
+    """What a note leaves open of lumbar discs; what stands under a line about the neck alone counts for nothing."""
+    if not isinstance(text, str):
+        return []
+    neck = _neck_edges(text)
+    statements = [s for s in read_statements(text) if bisect_right(neck, s.sentence[0].start) % 2 == 0]
+    return find_doubts(text, statements)
+
+
 def note_flags(text: str) -> list[str]:
-    """Why a person should look at a note: what it leaves open. Empty when it can be decided.
+    """Why a person should look at a note: what it leaves open, with the words. Empty when it can be decided.
 
     Returns
     -------
     list of str
-        Any of `NO_LEVEL`, `MULTILEVEL`, `NO_CHANGE`, `ODD_LEVEL`.
+        Reasons of `lhdlib.data.grammar.doubts`, such as ``only suspected, or asked for: "possible bulge at L4-L5"``.
     """
-    if not isinstance(text, str):
-        return []
-    flags = []
-    neck = _neck_edges(text)
-    open_roles = [
-        role
-        for finding, role in read_findings(text)
-        if finding.level is None and _is_positive(finding) and bisect_right(neck, finding.start) % 2 == 0
-    ]
-    if any(role in ("", "same", "other") for role in open_roles):
-        flags.append(NO_LEVEL)
-    if "multi" in open_roles:
-        flags.append(MULTILEVEL)
-    if "odd" in open_roles:
-        flags.append(ODD_LEVEL)
-    if _NO_CHANGE.search(text[:MAX_NOTE]):
-        flags.append(NO_CHANGE)
-    return flags
+    return list(dict.fromkeys(_flag(doubt) for doubt in _note_doubts(text)))
+
+
+def _flag(doubt: Doubt) -> str:
+    return f'{doubt.reason}: "{doubt.words}"'
 
 
 def label_table(notes: pd.DataFrame) -> pd.DataFrame:
@@ -128,17 +116,17 @@ def label_table(notes: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns ``patient, level, label, flag``. A positive label is decided, a negative one only where ``flag`` is
-        empty.
+        Columns ``patient, level, label, flag``. A label is decided where ``flag`` is empty.
     """
     rows = []
     for patient, note in zip(notes["patient"], notes["note"], strict=True):
         if not isinstance(note, str) or not note.strip():
             continue
-        labels, flag = disc_labels(note), "; ".join(note_flags(note))
+        labels, doubts = disc_labels(note), _note_doubts(note)
         for level in LUMBAR_LEVELS:
             label = level in labels
-            rows.append((patient, level, label, "" if label else flag))
+            here = [doubt for doubt in doubts if level in (doubt.levels or (level,)) and (doubt.spoils or not label)]
+            rows.append((patient, level, label, "; ".join(dict.fromkeys(map(_flag, here)))))
     return pd.DataFrame(rows, columns=["patient", "level", "label", "flag"])
 
 

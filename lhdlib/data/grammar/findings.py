@@ -1,14 +1,13 @@
 """Concepts (findings, and what else may press on a nerve) and attachment: whose level, and whether it is denied."""
 
-from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from lhdlib.data.grammar.levels import LUMBAR_LEVELS, Group, find_groups
-from lhdlib.data.grammar.words import MAX_NOTE, Token, read_words, split_sentences
+from lhdlib.data.grammar.levels import LUMBAR_LEVELS, Group, find_groups, with_regions
+from lhdlib.data.grammar.reach import CAUSES, OTHER_KINDS, Reach, find_reach
+from lhdlib.data.grammar.words import DISC_KINDS, MAX_NOTE, Token, known_word, read_words, split_sentences
 
-DISC_KINDS = ("bulge", "protrusion", "herniation", "extrusion", "sequestration", "annular tear")
 COMPRESSION_KINDS = ("thecal sac compression", "nerve root compression", "foraminal narrowing")
 POSITIVE_KINDS = frozenset(DISC_KINDS + COMPRESSION_KINDS)
 
@@ -30,6 +29,8 @@ class Finding:
         The words in the note: ``text[start:end]``.
     side : str
         ``"left"``, ``"right"``, ``"bilateral"``, ``"central"`` or empty.
+    doubted : bool
+        Whether the note only suspects it ("possible", "cannot be excluded") or asks for it.
     """
 
     level: str | None
@@ -38,14 +39,12 @@ class Finding:
     start: int
     end: int
     side: str = ""
+    doubted: bool = False
 
 
 # --- concepts ---------------------------------------------------------------------------------------------------------
 
-_CAUSES = frozenset(
-    "osteophyte|listhesis|fracture|facet hypertrophy|ligament hypertrophy|post-operative change|lesion".split("|")
-)
-_OTHER_KINDS = _CAUSES | {"dehydration", "end-plate change", "spinal canal stenosis"}
+_NONE = Group(0, 0, (), "")
 
 
 class Concept(NamedTuple):
@@ -66,16 +65,52 @@ def _concepts(sentence: list[Token], groups: list[Group]) -> list[Concept]:
         if tag in DISC_KINDS:
             if tag in ("bulge", "protrusion") and "ligament hypertrophy" in near:
                 continue
-            if tag in ("herniation", "annular tear") and not about_disc:  # of the bowel, of a muscle
+            if tag == "annular tear" and not about_disc:  # of a muscle
+                continue
+            if tag == "herniation" and i and sentence[i - 1].word in _NO_DISC:
                 continue
             if "end-plate change" in tags[max(0, i - 3) : i + 4] and tag == "herniation" and "disc" not in near:
                 continue
             out.append(Concept(tag, i, i + 1))
         elif tag in ("press", "narrow"):
             out += _compressions(tags, i)
-        elif tag in _OTHER_KINDS:
+        elif tag in OTHER_KINDS:
+            out.append(Concept(tag, i, i + 1))
+        elif tag == "normal" and _called_normal(sentence, i, groups) is not None:
             out.append(Concept(tag, i, i + 1))
     return sorted(out, key=lambda concept: concept.first)
+
+
+_NO_DISC = {"hiatal", "hiatus", "inguinal", "umbilical", "ventral", "muscle", "fat", "bowel", "tonsillar", "abdominal"}
+_COPULA = {"is", "level", "disc", "-", ":", "(", ",", "show", "lumbar"}
+
+
+def _called_normal(sentence: list[Token], i: int, groups: list[Group]) -> Group | None:
+    """What "normal" at token i is said of: levels ("normal L3-L4", "L5-S1 is normal"), discs, or no disc (None)."""
+    tags = [token.tag for token in sentence]
+    owner = {j: group for group in groups for j in range(group.first, group.last)}
+    owner |= {j: _NONE for j, tag in enumerate(tags) if tag == "disc" and j not in owner}
+    behind = i - 1
+    while behind >= 0 and i - behind < 7 and behind not in owner:
+        if tags[behind] not in _COPULA and sentence[behind].word not in ("the", "also", "both"):
+            break
+        behind -= 1
+    ends = [tag for tag in tags[i + 1 : i + 2] if tag not in {",", ")", "and", "stop", "with", "-", "is", "or", "except"}]
+    is_behind = behind in owner and (not ends)
+    if is_behind and tags[behind] == "disc":  # "the L5-S1 disc is normal"
+        behind = next((j for j in (behind - 1, behind - 2) if owner.get(j, _NONE) != _NONE), behind)
+    ahead = i + 1
+    while ahead < len(tags) and ahead - i < 5 and ahead not in owner and (not tags[ahead] or tags[ahead] in ("at", "lumbar")):
+        ahead += 1
+    after = ahead
+    while after < len(tags) and (after in owner or tags[after] == "level"):
+        after += 1
+    is_ahead = ahead in owner and tags[after : after + 1] != ["space"]
+    is_ahead = is_ahead and not any(t.word in ("signal", "height") for t in sentence[i + 1 : after + 1])
+    if is_ahead and not (is_behind and tags[i - 1] in ("is", ":")):
+        named = next((owner[j] for j in range(ahead, after) if owner.get(j, _NONE) != _NONE), _NONE)
+        return named
+    return owner[behind] if is_behind else None
 
 
 _STRUCTURES = {"sac": "thecal sac compression", "root": "nerve root compression", "foramen": "foraminal narrowing"}
@@ -92,7 +127,7 @@ def _structure(tags: list[str], i: int) -> str:
 
 def _compressions(tags: list[str], i: int) -> list[Concept]:
     """What the verb or noun of pressing at token i presses upon, said after it or just before it."""
-    if "fracture" in tags[i + 1 : i + 2]:
+    if "fracture" in tags[i + 1 : i + 2] or "moved" in tags[max(0, i - 2) : i]:  # "fragment displaced to the foramen"
         return []
     narrow = tags[i] == "narrow"
     stops = {"press", "narrow", "stop", "no", *DISC_KINDS} | ({"disc", "space", "spinal"} if narrow else {","})
@@ -110,63 +145,9 @@ def _compressions(tags: list[str], i: int) -> list[Concept]:
             j -= 1
     if not found and narrow and "canal" in tags[max(0, i - 3) : i + 4]:
         return [Concept("spinal canal stenosis", i, i + 1)]
+    if not found and narrow and {"disc", "space"} & set(tags[max(0, i - 3) : i + 4]):
+        return [Concept("narrow disc space", i, i + 1)]
     return [Concept(_STRUCTURES[structure], *span) for structure, span in found.items()]
-
-
-_NOUNS = POSITIVE_KINDS | _OTHER_KINDS | {"press", "narrow", "seen"}
-_DETAILS = {"grade", "central", "left", "right", "place"}
-
-
-def _denied(sentence: list[Token], groups: list[Group]) -> list[bool]:
-    """For each token whether a negation reaches it: forwards up to where it ends, or back from "... is not seen"."""
-    tags = [token.tag for token in sentence]
-    forwards = [i for i in range(len(tags)) if _is_negation(sentence, i) and not _looks_back(sentence, i)]
-    backwards = [i for i in range(len(tags)) if _is_negation(sentence, i) and _looks_back(sentence, i)]
-    ends = sorted(_ends_of_denial(sentence, groups) | {*backwards, len(tags)})
-    denied = ["non" in tags[max(0, i - 2) : i] for i in range(len(tags))]
-    for i in forwards:
-        end = ends[bisect_right(ends, i)]
-        denied[i:end] = [True] * (end - i)
-    for i in backwards:
-        first = next((j + 1 for j in reversed(range(i)) if tags[j] in (",", "stop", "no")), 0)
-        denied[first:i] = [True] * (i - first)
-    return denied
-
-
-def _is_negation(sentence: list[Token], i: int) -> bool:
-    loose = sentence[i].word == "free" and not (i + 1 < len(sentence) and sentence[i + 1].tag == "at")
-    return sentence[i].tag == "no" and not loose  # "a free fragment" denies nothing
-
-
-def _looks_back(sentence: list[Token], i: int) -> bool:
-    """Whether "not" speaks of what stands before it: "... is not seen", "... are not present"."""
-    following = [token.tag for token in sentence[i + 1 : i + 4]]
-    return sentence[i].word == "not" and i > 0 and sentence[i - 1].tag == "is" and "seen" in following
-
-
-def _ends_of_denial(sentence: list[Token], groups: list[Group]) -> set[int]:
-    """Tokens that no earlier negation reaches: "but", a heading, a new statement after a comma, a new detail."""
-    tags = [token.tag for token in sentence]
-    starts = {group.first for group in groups}
-    ends = {i for i, tag in enumerate(tags) if tag == "stop"}
-    ends |= {group.first for group in groups if tags[group.last : group.last + 1] == [":"]}
-    last_noun = max((i for i, tag in enumerate(tags) if tag in DISC_KINDS), default=-1)
-    ends |= {i for i in starts if i < last_noun and tags[i - 1 : i] in ([","], ["and"])}
-    said = False
-    first = 0
-    for last in [i for i, tag in enumerate(tags) if tag == ","] + [len(tags)]:
-        part = tags[first:last]
-        if "or" not in part and not any(token.word == "nor" for token in sentence[first:last]):
-            if said and starts & set(range(first, last)) and set(DISC_KINDS) & set(part):
-                ends.add(first)
-            ends |= {i for i in range(first, last) if i and _is_new_detail(tags[i - 1], tags[i])}
-        said = bool(_NOUNS & set(part))
-        first = last + 1
-    return ends
-
-
-def _is_new_detail(before: str, tag: str) -> bool:
-    return tag in _DETAILS and (before in (",", "seen") or (tag == "grade" and before in ("and", "with")))
 
 
 # --- attachment -------------------------------------------------------------------------------------------------------
@@ -221,56 +202,159 @@ def _blames_another(concepts: list[Concept], k: int, denied: list[bool], tags: l
     earlier = [c.kind for c in concepts[:k] if c.last <= concept.first and not denied[c.first]]
     if any(kind in DISC_KINDS for kind in earlier):
         return False
-    if any(kind in _CAUSES for kind in earlier):
+    if any(kind in CAUSES for kind in earlier):
         return True
     for later in concepts[k + 1 :]:
-        if later.kind in _CAUSES and "due" in tags[concept.last : later.first][-4:]:
+        if later.kind in CAUSES and "due" in tags[concept.last : later.first][-4:]:
             return True
-    return not earlier and carried in _CAUSES
+    return not earlier and carried in CAUSES
+
+
+@dataclass
+class Statement:
+    """What one sentence says: its findings, each with the role of the level expression it hangs on ("" without one).
+
+    `owned` are the groups that a finding of this or a later sentence hangs on; `normal` are levels called normal, with
+    the role of their group; a `request` is what was asked, not what was found.
+    """
+
+    sentence: list[Token]
+    groups: list[Group]
+    concepts: list[Concept]
+    reach: Reach
+    findings: list[tuple[Finding, str]] = field(default_factory=list)
+    normal: list[tuple[str | None, str]] = field(default_factory=list)
+    owned: set[Group] = field(default_factory=set)
+    request: bool = False
+
+    def levels(self) -> tuple[str, ...]:
+        """Levels that the sentence names or its findings hang on."""
+        named = [level for group in self.groups for level in group.levels]
+        return tuple(dict.fromkeys(named + [finding.level for finding, _ in self.findings if finding.level]))
 
 
 def read_findings(text: str) -> list[tuple[Finding, str]]:
     """Findings, each with the role of the level expression it hangs on ("" when there is none)."""
+    return [found for statement in read_statements(text) for found in statement.findings]
+
+
+def read_statements(text: str) -> list[Statement]:
+    """Statements of a note, sentence by sentence."""
     if not isinstance(text, str):
         return []
-    out: list[tuple[Finding, str]] = []
-    heading = Group(0, 0, (), "")  # levels under which level-less sentences stand: "L4-L5: bulge. Tear noted."
-    last = heading  # levels spoken of last
+    text = text[:MAX_NOTE]
+    out: list[Statement] = []
+    heading = last = _NONE  # levels under which level-less sentences stand ("L4-L5: bulge. Tear noted."); spoken of last
     named: dict[str, None] = {}  # all levels so far, for "the other discs"
     carried = ""  # what was spoken of last, for "... . It compresses the thecal sac"
-    for sentence in split_sentences(read_words(text[:MAX_NOTE])):
+    is_request = False
+    for sentence in map(with_regions, split_sentences(read_words(text))):
         groups = [_resolved(group, last, named) for group in find_groups(sentence)]
-        concepts = _concepts(sentence, groups)
-        denied = _denied(sentence, groups)
+        own = [group for group in groups if group.role not in ("excepted", "reached")]
+        concepts = _concepts(sentence, own)
+        statement = Statement(sentence, groups, concepts, find_reach(sentence, groups))
+        is_request = _is_request(sentence, text, out[-1].sentence[-1].end if out else 0, is_request)
+        statement.request = is_request
+        out.append(statement)
+        if is_request:
+            continue
+        if not concepts and own and out[1:] and _goes_on(text, out[-2], statement):
+            _continue_list(out[-2], statement)
         tags = [token.tag for token in sentence]
         spoken: list[str] = []
         floor = 0
         for k, concept in enumerate(concepts):
-            owners = _owners(sentence, groups, concepts, k)
-            if not owners:
+            owners = _owners(sentence, own, concepts, k)
+            if concept.kind == "normal":
+                owners = [_called_normal(sentence, concept.first, own) or _NONE]
+            elif not owners:
                 is_new = concept.kind in DISC_KINDS and concept.kind != "annular tear"
-                owners = [heading if is_new or concept.kind in _OTHER_KINDS else last]
-            elif heading.levels and owners[0] == groups[0] and _is_emphasis(sentence, groups[0]):
+                owners = [heading if is_new or concept.kind in OTHER_KINDS else last]
+            elif heading.levels and owners[0] == own[0] and _is_emphasis(sentence, own[0]):
                 owners = [heading, *owners]
             kind = concept.kind
-            if kind in COMPRESSION_KINDS and _blames_another(concepts, k, denied, tags, "" if groups else carried):
+            if kind in COMPRESSION_KINDS and _blames_another(
+                concepts, k, statement.reach.denied, tags, "" if own else carried
+            ):
                 kind = "non-disc compression"
-            start, end = sentence[concept.first].start, sentence[concept.last - 1].end
-            side = _side(sentence, concept, floor)
-            for owner in owners:
-                for level in owner.levels or (None,):
-                    out.append((Finding(level, kind, denied[concept.first], start, end, side), owner.role))
-            if not denied[concept.first] and kind in _CAUSES | set(DISC_KINDS):
+            _add(statement, concept, kind, owners, _side(sentence, concept, floor))
+            if not statement.reach.denied[concept.first] and kind in CAUSES | set(DISC_KINDS):
                 spoken.append(kind)
             floor = concept.last
-        if groups:
-            level_first = not concepts or groups[0].first < concepts[0].first
-            heading = groups[-1] if level_first else Group(0, 0, (), "")
-            last = groups[-1]
-            named |= dict.fromkeys(level for group in groups for level in group.levels)
+        if own:
+            level_first = not concepts or own[0].first < concepts[0].first
+            heading = own[-1] if level_first else _NONE
+            last = own[-1]
+            named |= dict.fromkeys(level for group in own for level in group.levels)
         if concepts:
             carried = next((kind for kind in spoken if kind in DISC_KINDS), spoken[-1] if spoken else "")
+    _yield_to_names(out)
     return out
+
+
+def _yield_to_names(statements: list[Statement]) -> None:
+    """Drop what is said of all discs where the same is denied of one by name: "bulges at all levels. L5-S1 is normal"."""
+    normal = {level for statement in statements for level, role in statement.normal if role == "named"}
+    denied = {(f.level, f.kind) for s in statements for f, role in s.findings if f.negated and role == "named"}
+    for statement in statements:
+        statement.findings = [
+            (finding, role)
+            for finding, role in statement.findings
+            if not (role == "all" and (finding.level in normal or (finding.level, finding.kind) in denied))
+        ]
+
+
+def _add(statement: Statement, concept: Concept, kind: str, owners: list[Group], side: str) -> None:
+    """Add what a concept says of its levels, and of those that are excepted the opposite."""
+    sentence, reach = statement.sentence, statement.reach
+    start, end = sentence[concept.first].start, sentence[concept.last - 1].end
+    negated, doubted = reach.denied[concept.first], reach.doubted[concept.first]
+    excepted = {level: group for group in statement.groups if group.role == "excepted" for level in group.levels}
+    statement.owned.update(owners)
+    for owner in owners:
+        for level in owner.levels or (None,):
+            if level in excepted:
+                continue
+            if kind == "normal":
+                statement.normal.append((level if not (negated or doubted) else None, owner.role))
+            else:
+                statement.findings.append((Finding(level, kind, negated, start, end, side, doubted), owner.role))
+    if kind in DISC_KINDS:
+        statement.owned.update(excepted.values())
+        for level in excepted:
+            statement.findings.append((Finding(level, kind, not negated, start, end, side, doubted), "named"))
+
+
+def _goes_on(text: str, before: Statement, statement: Statement) -> bool:
+    """Whether a sentence of levels and details alone goes on with a list: "protrusions: L4-L5 left; L5-S1 right"."""
+    joint = text[before.sentence[-1].end : statement.sentence[0].start].strip()
+    plain = {"grade", "left", "right", "central", "bilateral", "place", "number", "and", ",", "level", "disc", "at", ""}
+    inside = {i for group in statement.groups for i in range(group.first, group.last)}
+    rest = [token for i, token in enumerate(statement.sentence) if i not in inside]
+    return joint == ";" and all(token.tag in plain and (token.tag or known_word(token.word)) for token in rest)
+
+
+def _continue_list(before: Statement, statement: Statement) -> None:
+    for finding, _ in list({f.kind: (f, r) for f, r in before.findings if f.kind in DISC_KINDS}.values()):
+        for group in statement.groups:
+            statement.owned.add(group)
+            statement.findings += [(replace(finding, level=level), group.role) for level in group.levels]
+
+
+_REQUESTS = {"indication", "indications", "history", "clinical", "request", "requested", "reason", "complaint", "complaints"}
+_REQUESTS |= {"question", "hx", "c", "background", "referral", "information"}
+_REPORTS = {"finding", "findings", "impression", "report", "result", "results", "conclusion", "opinion", "mri", "lss"}
+_REPORTS |= {"technique", "mr", "interpretation", "summary", "diagnosis"}
+
+
+def _is_request(sentence: list[Token], text: str, since: int, was: bool) -> bool:
+    """Whether a sentence stands under "Indication:", "Clinical history:", ... rather than among the findings."""
+    words = [token.word for token in sentence[:5]]
+    head = words[: words.index(":")] if ":" in words else []
+    if head and _REQUESTS & set(head) and not any(word == "spine" for word in head):
+        return head != ["c"]
+    new_line = "\n" in text[since : sentence[0].start]
+    return was and not new_line and not (words[0] in _REPORTS)
 
 
 def _resolved(group: Group, last: Group, named: Iterable[str]) -> Group:

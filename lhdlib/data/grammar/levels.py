@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from lhdlib.data.grammar.words import NUMBERS, Token
+from lhdlib.data.grammar.words import DISC_KINDS, NUMBERS, Token
 
 LUMBAR_LEVELS = ("L1-L2", "L2-L3", "L3-L4", "L4-L5", "L5-S1")
 
@@ -15,7 +15,8 @@ _L5 = PLACE["L5"]
 class Group(NamedTuple):
     """A level expression: tokens ``first`` to ``last`` (exclusive) name ``levels``.
 
-    `role` is "named", "multi" (several, not said which), "other" (the rest), "same" (those spoken of last) or "odd".
+    `role` is "named", "all", "multi" (several, not said which), "other" (the rest), "same" (those spoken of last), "odd",
+    "excepted" ("all but L5-S1") or "reached" (where a fragment went: "migrated to L5-S1").
     """
 
     first: int
@@ -34,10 +35,8 @@ def _vertebrae(token: Token) -> list[int] | None:
     name = region + str(int(digits))
     if name in PLACE:
         return [PLACE[name]]
-    pair = [PLACE.get(region + digit) for digit in digits]
-    if None not in pair and pair[-1] - pair[0] == 1:
-        return pair
-    return None
+    pair = [PLACE[region + digit] for digit in digits if region + digit in PLACE]
+    return pair if len(pair) == len(digits) and pair[-1] - pair[0] == 1 else None
 
 
 def _next_vertebra(sentence: list[Token], i: int, last: int) -> list[int] | None:
@@ -91,6 +90,8 @@ def _chain(sentence: list[Token], start: int) -> Group | None:
         following = _next_vertebra(sentence, j, points[-1]) if link else None
         if following is None:
             break
+        if link == "-" and following == points[-1:] and [t.tag for t in sentence[j + 1 : j + 2]] in (["-"], ["/"]):
+            break  # "L4-L5 - L5-S1"
         if link in (",", "and") and links and links[-1] not in (",", "and"):
             # "L4-L5 & S1" goes on; "L3-L4 & L4-L5" and "L4-L5, S1 root" do not
             beyond = [token.tag for token in sentence[j + 1 : j + 2]]
@@ -140,36 +141,137 @@ def _phrase(sentence: list[Token], i: int) -> Group | None:
     if "multi" in tags or "multilevel" in tags:
         return Group(i, j, (), "multi")
     if "all" in tags:
-        return Group(i, j, LUMBAR_LEVELS)
-    for tag, from_end in (("last", True), ("first", False)):
-        if tag in tags:
+        return Group(i, j, LUMBAR_LEVELS, "all")
+    for quantifier, from_end in (("last", True), ("first", False)):
+        if quantifier in tags:
             count = count or (0 if plural else 1)
-            levels = LUMBAR_LEVELS[-count:] if from_end else LUMBAR_LEVELS[:count]
-            return Group(i, j, levels) if count else Group(i, j, (), "multi")
+            counted = LUMBAR_LEVELS[-count:] if from_end else LUMBAR_LEVELS[:count]
+            return Group(i, j, counted) if count else Group(i, j, (), "multi")
     if "same" in tags or (count == 2 and tags[-1] == "level"):
         return Group(i, j, (), "same")
     if tags == ["lumbar", "disc"] and plural:
-        return Group(i, j, LUMBAR_LEVELS)
+        return Group(i, j, LUMBAR_LEVELS, "all")
     return None
 
 
+def with_regions(sentence: list[Token]) -> list[Token]:
+    """A sentence in which pairs of bare numbers are vertebrae where they can only be that: "L2-3, 3-4 and 5-1"."""
+    out = list(sentence)
+    about_levels = any(token.tag in ("vertebra", "disc", "level") for token in sentence)
+    for i in range(len(sentence) - 2):
+        upper, joint, lower = sentence[i : i + 3]
+        if upper.tag != "number" or joint.tag not in ("-", "/") or not about_levels:
+            continue
+        before = sentence[i - 1] if i else None
+        after = sentence[i + 3].word if i + 3 < len(sentence) else ""
+        if before and (before.tag in ("-", "/", "number", "vertebra") or before.word in ("*", "x", "grade", "type", "c")):
+            continue
+        if after in ("mm", "cm", "x", "*", "of", "-", "/") or (before and before.word in ("measuring", "about")):
+            continue
+        if lower.tag == "number" and (upper.word, lower.word) in _PAIRS:
+            names = _PAIRS[upper.word, lower.word]
+        elif upper.word == "5" and lower.word == "s1":
+            names = ("l5", "s1")
+        else:
+            continue
+        out[i] = upper._replace(tag="vertebra", word=names[0])
+        out[i + 2] = lower._replace(tag="vertebra", word=names[1])
+    return out
+
+
+_PAIRS = {(str(i), str(i + 1)): (f"l{i}", f"l{i + 1}") for i in range(1, 5)} | {("5", "1"): ("l5", "s1")}
+
+
 def find_groups(sentence: list[Token]) -> list[Group]:
-    """Level expressions of a sentence; those joined by nothing but commas, "and", "at", ... are one."""
+    """Level expressions of a sentence; those joined by nothing but commas, "and", sides, sizes, ... are one."""
     found: list[Group] = []
     i = 0
     while i < len(sentence):
         group = _chain(sentence, i) if sentence[i].tag == "vertebra" else _phrase(sentence, i)
         if group:
             before = found[-1] if found else None
-            if before and before.role == group.role == "named" and _is_glue(sentence[before.last : group.first]):
+            if before and before.role == group.role == "named" and _are_joined(sentence, before, group):
                 levels = tuple(dict.fromkeys(before.levels + group.levels))
                 found[-1] = Group(before.first, group.last, levels)
             else:
                 found.append(group)
         i = group.last if group else i + 1
-    return found
+    return _excepted(sentence, _reached(sentence, found))
 
 
-def _is_glue(tokens: list[Token]) -> bool:
-    glue = {",", "and", "/", "at", "level", "disc", "(", ")", "to", "with", "-"}
-    return all(token.tag in glue or token.word in ("the", "also", "as", "well", "both", "noted") for token in tokens)
+_STATEMENTS = {*DISC_KINDS, "normal", "osteophyte", "listhesis", "facet hypertrophy", "dehydration", "end-plate change"}
+_GLUE = {",", "and", "/", "at", "level", "disc", "(", ")", "to", "with", "-"}
+_DETAILS = {"grade", "left", "right", "central", "bilateral", "place", "number", "mainly"}
+_QUIET = {"the", "also", "as", "well", "both", "noted", "mm", "cm", "side", "sided", "a", "in", "to a lesser degree"}
+_QUIET |= {"to a lesser extent", "to a greater degree", "than"}
+
+
+def _are_joined(sentence: list[Token], before: Group, group: Group) -> bool:
+    """Whether two level expressions are one list: nothing but joints and details between, no statement on one alone."""
+    between = sentence[before.last : group.first]
+    if any(token.tag not in _GLUE | _DETAILS and token.word not in _QUIET for token in between):
+        return False
+    if any(token.tag in _DETAILS for token in between):
+        if not {",", "and", ")", "than"} & {part for token in between for part in (token.tag, token.word)}:
+            return False
+    opener = next((t for t in reversed(sentence[: before.first]) if t.word not in ("the", "level", "levels", "(")), None)
+    governed = bool(_STATEMENTS & {t.tag for t in sentence[: before.first]})
+    if not governed or opener is None or opener.tag in (",", "and", "stop", ":"):
+        return True
+    end = group.last
+    if {token.tag for token in between} == {","} and [t.tag for t in sentence[end : end + 1]] == ["and"]:
+        after = end + 1  # "bulge at L3-L4, L4-L5 and L5-S1 are normal"
+        while after < len(sentence) and sentence[after].tag in ("vertebra", "number", "-", "/", "level", "disc"):
+            after += 1
+        end = after if [t.word for t in sentence[after : after + 1]] and sentence[after].word in _PLURAL else end
+    stop = next((j for j in range(end, len(sentence)) if sentence[j].tag in (",", "and", "with", "stop", "(")), None)
+    return not _STATEMENTS & {token.tag for token in sentence[end:stop]}
+
+
+_PLURAL = {"are", "were", "show", "appear", "look", "have", "remain"}
+
+
+def _reached(sentence: list[Token], groups: list[Group]) -> list[Group]:
+    """Groups, those marked that a fragment or a bulge of another level only reaches."""
+    out = groups[:1]
+    for before, group in zip(groups, groups[1:], strict=False):
+        between = sentence[before.last : group.first]
+        way = max((i for i, token in enumerate(between) if _is_way(token)), default=None)
+        if way is not None and group.role == "named" and before.levels:
+            tags = [token.tag for token in between]
+            is_new = "and" in tags[way:] or "," in tags[way:] or set(DISC_KINDS) & set(tags[way + 1 :])
+            lesion = next((i for i, tag in enumerate(tags) if tag in DISC_KINDS), way)
+            is_new = is_new or bool({"and", ",", "stop"} & set(tags[: lesion + 1]) and lesion < way)
+            group = group if is_new else group._replace(role="reached")
+        out.append(group)
+    return out
+
+
+def _is_way(token: Token) -> bool:
+    return token.tag == "moved" or token.word.startswith(("extend", "displac", "reach"))
+
+
+def _excepted(sentence: list[Token], groups: list[Group]) -> list[Group]:
+    """Groups, those marked that "except" takes out and of which nothing else is said."""
+    out = list(groups)
+    for e, token in enumerate(sentence):
+        of_all = any(group.role == "all" and group.last == e for group in groups)  # "all discs but L5-S1 bulge"
+        bare = token.word == "but" and not any(t.tag in _STATEMENTS | {"seen", "show"} for t in sentence[e:])
+        if token.tag != "except" and not bare and not (token.word == "but" and of_all):
+            continue
+        last = e + 1
+        for k, group in enumerate(groups):
+            if group.first >= last and all(t.tag in _GLUE or t.word in _QUIET for t in sentence[last : group.first]):
+                if of_all or not set(DISC_KINDS) & {t.tag for t in sentence[group.last : _clause_end(sentence, group.last)]}:
+                    out[k] = group._replace(role="excepted")
+                last = group.last
+    return out
+
+
+def _clause_end(sentence: list[Token], i: int) -> int:
+    """Where the clause of token i ends; ", which ..." still belongs to it."""
+    for j in range(i, len(sentence)):
+        relative = [t.word for t in sentence[j + 1 : j + 2]]
+        if sentence[j].tag == "stop" or (sentence[j].tag == "," and relative not in (["which"], ["that"], ["where"], ["it"])):
+            return j
+    return len(sentence)

@@ -1,0 +1,280 @@
+"""What a note leaves open: words that the grammar does not use, levels of which it understood nothing."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from rapidfuzz.distance import OSA
+
+from lhdlib.data.grammar.findings import DISC_KINDS, POSITIVE_KINDS, Statement
+from lhdlib.data.grammar.levels import LUMBAR_LEVELS
+from lhdlib.data.grammar.words import MAX_NOTE, NUMBERS, Token, known_word
+
+NO_LEVEL = "a positive finding without a level"
+MULTILEVEL = "multilevel, but not every level is named"
+NO_CHANGE = "refers to an earlier report"
+ODD_LEVEL = "a disc level that does not exist or is transitional"
+NOT_LUMBAR = "nothing that is said of lumbar discs is understood"
+LANGUAGE = "words of another language"
+UNKNOWN = "words that the grammar does not know"
+IDLE = "a denial, doubt or exception that hangs on nothing"
+SUSPECTED = "only suspected, or asked for"
+PAST = "a finding of the past"
+UNCLEAR = "abnormal, but not how"
+BARE = "nothing understood of this level or number"
+BARE_DISC = "nothing understood of this disc"
+CONTRADICTION = "called both normal and not"
+
+
+class Doubt(NamedTuple):
+    """A reason why some levels are undecided (all, where `levels` is empty), and the words of the note that caused it.
+
+    Where it `spoils`, what is found at these levels is undecided too; else only what is not.
+    """
+
+    reason: str
+    words: str
+    levels: tuple[str, ...] = ()
+    spoils: bool = False
+
+
+def find_doubts(text: str, statements: Sequence[Statement]) -> list[Doubt]:
+    """Everything that a note leaves open, in reading order."""
+    text = text[:MAX_NOTE]
+    out: list[Doubt] = []
+    for statement in statements:
+        if not statement.request:
+            for check in _CHECKS:
+                out += check(text, statement)
+    out += _contradictions(statements)
+    is_lumbar = bool(_LUMBAR.search(text))
+    if not any(_is_about_lumbar_discs(statement, is_lumbar) for statement in statements if not statement.request):
+        out.append(Doubt(NOT_LUMBAR, " ".join(text[:60].split()), (), True))
+    return list(dict.fromkeys(out))
+
+
+def _words(text: str, tokens: Sequence[Token]) -> str:
+    """A piece of the note, on one line."""
+    return " ".join(text[tokens[0].start : tokens[-1].end].split())
+
+
+def _is_of_discs(statement: Statement) -> bool:
+    """Whether a sentence decides something of lumbar discs."""
+    levels = {level for group in statement.groups for level in group.levels}
+    levels |= {f.level for f, _ in statement.findings if f.level and f.kind in POSITIVE_KINDS}
+    if levels:
+        return bool(levels & set(LUMBAR_LEVELS))
+    lesion = any(finding.kind in POSITIVE_KINDS for finding, _ in statement.findings)
+    return lesion or any(token.tag == "disc" for token in statement.sentence)
+
+
+# --- sentence by sentence -----------------------------------------------------------------------------------------------
+
+
+def _open_roles(text: str, statement: Statement) -> Iterator[Doubt]:
+    """Positive findings whose levels are not all given."""
+    for finding, role in statement.findings:
+        if finding.level is None and finding.kind in POSITIVE_KINDS and not finding.negated:
+            words = " ".join(text[finding.start : finding.end].split())
+            yield Doubt({"multi": MULTILEVEL, "odd": ODD_LEVEL}.get(role, NO_LEVEL), words)
+
+
+def _suspected(text: str, statement: Statement) -> Iterator[Doubt]:
+    for finding, _ in statement.findings:
+        if finding.doubted and not finding.negated and finding.kind in POSITIVE_KINDS:
+            yield Doubt(SUSPECTED, _words(text, statement.sentence), (finding.level,) if finding.level else ())
+
+
+def _idle(text: str, statement: Statement) -> Iterator[Doubt]:
+    """Operators that reach nothing, where the sentence is about discs."""
+    if not _is_of_discs(statement):
+        return
+    sentence = statement.sentence
+    tokens = [sentence[i] for i in statement.reach.idle]
+    excepted = any(group.role == "excepted" for group in statement.groups)
+    for i, token in enumerate(sentence):
+        if token.tag == "except" and not excepted and not set(DISC_KINDS) & {t.tag for t in sentence[i:]}:
+            tokens.append(token)
+        if token.tag == "normal" and (statement.reach.denied[i] or statement.reach.doubted[i]):
+            tokens.append(token)
+    if excepted and not any(concept.kind in DISC_KINDS for concept in statement.concepts):
+        tokens.append(next(token for token in sentence if token.tag == "except" or token.word == "but"))
+    for token in tokens:
+        yield Doubt(IDLE, _words(text, [token]), statement.levels(), True)
+
+
+def _change(text: str, statement: Statement) -> Iterator[Doubt]:
+    """ "No change", "stationary", "improved": what there was before is not in this note."""
+    tags = [token.tag for token in statement.sentence]
+    has_finding = any(f.level and not f.negated and f.kind in POSITIVE_KINDS for f, _ in statement.findings)
+    for i, token in enumerate(statement.sentence):
+        if token.tag != "change":
+            continue
+        denied = "no" in tags[max(0, i - 7) : i]
+        lesser = token.word.startswith(("improv", "regress"))
+        same = token.word in ("unchanged", "stationary", "stable", "static")
+        if lesser and not denied and _is_of_discs(statement):
+            yield Doubt(SUSPECTED, _words(text, statement.sentence), statement.levels(), True)
+        elif not has_finding and (same or (denied and _is_change(statement.sentence, i))):
+            yield Doubt(NO_CHANGE, _words(text, statement.sentence))
+    if not has_finding and _EARLIER.search(_words(text, statement.sentence)):
+        yield Doubt(NO_CHANGE, _words(text, statement.sentence))
+
+
+_EARLIER = re.compile(r"\bas (?:compared|previously|before)\b|\bsame as (?:the )?(?:previous|prior|last|before)\b", re.I)
+
+
+def _is_change(sentence: Sequence[Token], i: int) -> bool:
+    """Whether the change at token i is one since an earlier study ("no change since"), not one of a part ("no bony changes")."""
+    start = max(j for j in range(i) if sentence[j].tag == "no")
+    between = {t.tag for t in sentence[start + 1 : i]} | {t.word for t in sentence[start + 1 : i] if t.word in ("bony", "marrow")}
+    return between <= {"", "grade", "seen", "change", "hedge", "all"}
+
+
+def _past(text: str, statement: Statement) -> Iterator[Doubt]:
+    """ "Previous herniation at L4-L5", but not "previous surgery", "old fracture", "since the previous study"."""
+    sentence = statement.sentence
+    if not any(f.kind in POSITIVE_KINDS and not f.negated for f, _ in statement.findings):
+        return
+    for i, token in enumerate(sentence):
+        if token.tag == "past" and "change" not in {t.tag for t in sentence[:i]}:
+            following = sentence[i + 1 : i + 4]
+            if any(t.word in _STUDIES or t.tag in ("post-operative change", "fracture") for t in following):
+                continue
+            if any(concept.kind in ("fracture", "post-operative change") for concept in statement.concepts):
+                continue
+            yield Doubt(PAST, _words(text, sentence), statement.levels(), True)
+
+
+_STUDIES = {"mri", "study", "studies", "scan", "examination", "exam", "report", "films", "film", "images", "imaging", "insult"}
+_STUDIES |= {"trauma", "mr", "ct", "one", "date"}
+
+
+def _unclear(text: str, statement: Statement) -> Iterator[Doubt]:
+    for i, token in enumerate(statement.sentence):
+        if token.tag == "unclear" and not statement.reach.denied[i] and _is_of_discs(statement):
+            yield Doubt(UNCLEAR, _words(text, statement.sentence), statement.levels())
+
+
+def _transitional(text: str, statement: Statement) -> Iterator[Doubt]:
+    """Words and levels of a spine that is counted otherwise than by five lumbar vertebrae."""
+    sentence = statement.sentence
+    for i, token in enumerate(sentence):
+        before = [t.word for t in sentence[max(0, i - 3) : i]]
+        counted = token.word in ("lumbar", "lumbarised") and bool({"six", "6", "four", "4"} & set(before[-2:]))
+        counted = counted and any(t.tag == "bone" or t.word in ("type", "segments") for t in sentence[i : i + 4])
+        extra = token.tag == "vertebra" and token.word.strip("l -") == "6" and token.word[0] == "l"
+        if (token.tag == "transitional" and not statement.reach.denied[i]) or counted or extra:
+            yield Doubt(ODD_LEVEL, _words(text, sentence[max(0, i - 1) : i + 2]), (), True)
+    for group in statement.groups:
+        if "S1-S2" in group.levels:
+            yield Doubt(ODD_LEVEL, _words(text, sentence[group.first : group.last]), (), True)
+
+
+def _bare(text: str, statement: Statement) -> Iterator[Doubt]:
+    """Levels, vertebrae, numbers and discs of which nothing is said that the grammar understands."""
+    sentence = statement.sentence
+    inside = {i for group in statement.groups for i in range(group.first, group.last)}
+    for group in statement.groups:
+        lumbar = tuple(level for level in group.levels if level in LUMBAR_LEVELS)
+        if lumbar and group not in statement.owned and group.role != "reached":
+            yield Doubt(BARE, _words(text, sentence[group.first : group.last]), lumbar)
+    has_lesion = any(concept.kind in DISC_KINDS for concept in statement.concepts)
+    if not has_lesion:
+        tags = [token.tag for token in sentence]
+        if "disc" in tags and not statement.concepts and not statement.groups:
+            yield Doubt(BARE_DISC, _words(text, sentence))
+        return
+    for i, token in enumerate(sentence):
+        if i in inside:
+            continue
+        if token.tag == "number" and _is_level_number(sentence, i):
+            yield Doubt(BARE, _words(text, sentence[max(0, i - 1) : i + 2]), (), True)
+        elif token.tag == "vertebra" and token.word[0] == "l" and _is_loose_vertebra(sentence, i):
+            yield Doubt(BARE, _words(text, sentence[max(0, i - 1) : i + 2]), _beside(token))
+
+
+def _is_level_number(sentence: Sequence[Token], i: int) -> bool:
+    """Whether a number may be meant for a disc: "disc 4", "4-5", but no size, grade, date."""
+    word = sentence[i].word
+    before, after = sentence[max(0, i - 1) : i], sentence[i + 1 : i + 4]
+    if not word.isdigit() or not 1 <= int(word[:4]) <= 5 or any(t.word in ("mm", "cm", "x", "*", "%") for t in after):
+        return False
+    return bool(before) and (before[0].tag in ("at", "disc", "level") or before[0].tag in ("and", ",", "-", "/", "to"))
+
+
+def _is_loose_vertebra(sentence: Sequence[Token], i: int) -> bool:
+    """Whether a vertebra outside a level expression may be meant for a disc: not "L5 root", "over L5", "L2 hemangioma"."""
+    after = {t.tag for t in sentence[i + 1 : i + 5]}
+    before = {t.tag for t in sentence[max(0, i - 4) : i]}
+    others = {"root", "exit", "bone", "lesion", "fracture", "listhesis", "over", "facet hypertrophy", "transitional", "vertebra"}
+    return not (after | before) & others
+
+
+def _beside(vertebra: Token) -> tuple[str, ...]:
+    name = "L" + vertebra.word.strip("l -")
+    return tuple(level for level in LUMBAR_LEVELS if name in level.split("-"))
+
+
+def _unknown(text: str, statement: Statement) -> Iterator[Doubt]:
+    """Words that no list holds, in a sentence about discs; two letters, names of units and typos of short words aside."""
+    if not _is_of_discs(statement):
+        return
+    words = [t for t in statement.sentence if not t.tag and t.word[0].isalpha() and not _is_known(t.word)]
+    if words:
+        found = ", ".join(dict.fromkeys(token.word for token in words))
+        yield Doubt(UNKNOWN, found, statement.levels(), True)
+
+
+_COMMON = ["the", "noted", "mild", "wide", "level", "both", "sac", "disc", "and", "with", "seen", "left", "right"]
+
+
+def _is_known(word: str) -> bool:
+    if len(word) <= 2 or " " in word or word in NUMBERS or known_word(word):
+        return True
+    return any(OSA.distance(word, common, score_cutoff=1) <= 1 for common in _COMMON)
+
+
+def _foreign(text: str, statement: Statement) -> Iterator[Doubt]:
+    words = [token for token in statement.sentence if token.tag == "foreign"]
+    if words:
+        yield Doubt(LANGUAGE, ", ".join(dict.fromkeys(token.word for token in words)), (), True)
+
+
+_CHECKS: tuple[Callable[[str, Statement], Iterator[Doubt]], ...] = (
+    _open_roles, _suspected, _idle, _change, _past, _unclear, _transitional, _bare, _unknown, _foreign,
+)  # fmt: skip
+
+
+# --- the whole note -----------------------------------------------------------------------------------------------------
+
+
+def _contradictions(statements: Sequence[Statement]) -> Iterator[Doubt]:
+    """Levels that are called normal by name and have a finding by name."""
+    normal = {level for s in statements for level, role in s.normal if role == "named"}
+    for statement in statements:
+        for finding, role in statement.findings:
+            if finding.level in normal and role == "named" and finding.kind in POSITIVE_KINDS and not finding.negated:
+                yield Doubt(CONTRADICTION, finding.level, (finding.level,), True)
+
+
+_STUDY = {"study", "mri", "mr", "scan", "examination", "exam", "report", "spine", "findings", "images", "appearance", "lss"}
+
+
+_SAID = POSITIVE_KINDS | {"dehydration", "non-disc compression"}
+
+
+_LUMBAR = re.compile(r"\blss\b|\blumb|\bl\W{0,2}s?\W{0,3}spine\b|\bl ?-?[1-5]\b|\bdis[ck]s?\b|\bls\b", re.IGNORECASE)
+_NEAR = {*LUMBAR_LEVELS, "T11-T12", "T12-L1"}
+
+
+def _is_about_lumbar_discs(statement: Statement, is_lumbar: bool) -> bool:
+    """Whether a sentence (of a note with a lumbar word in it) was understood to say something of lumbar discs."""
+    levels = statement.levels()
+    if levels and not _NEAR & set(levels):
+        return False
+    if statement.normal or any(f.kind in _SAID or (f.level and f.level[0] != "C") for f, _ in statement.findings):
+        return True
+    tags = {token.tag for token in statement.sentence}
+    no_abnormality = "unclear" in tags and any(statement.reach.denied)
+    return is_lumbar and (no_abnormality or ("normal" in tags and bool(_STUDY & {t.word for t in statement.sentence})))
