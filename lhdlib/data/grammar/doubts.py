@@ -68,7 +68,7 @@ def _is_of_discs(statement: Statement) -> bool:
     return lesion or any(token.tag == "disc" for token in statement.sentence)
 
 
-# --- sentence by sentence -----------------------------------------------------------------------------------------------
+# --- sentence by sentence ---------------------------------------------------------------------------------------------
 
 
 def _open_roles(text: str, statement: Statement) -> Iterator[Doubt]:
@@ -93,14 +93,28 @@ def _idle(text: str, statement: Statement) -> Iterator[Doubt]:
     tokens = [sentence[i] for i in statement.reach.idle]
     excepted = any(group.role == "excepted" for group in statement.groups)
     for i, token in enumerate(sentence):
-        if token.tag == "except" and not excepted and not set(DISC_KINDS) & {t.tag for t in sentence[i:]}:
-            tokens.append(token)
+        if token.tag == "except" and not excepted:
+            main = {t.tag for t in sentence[:i]} | {"level" for group in statement.groups if group.last <= i}
+            if not set(DISC_KINDS) & {t.tag for t in sentence[i:]} or not main & {"no", "normal", "level"}:
+                tokens.append(token)
+        is_denied = "no" in {t.tag for t in sentence[max(0, i - 6) : i]}
+        if token.tag == "new" and is_denied and "change" not in {t.tag for t in sentence[i : i + 3]}:
+            tokens.append(token)  # "no new herniation" leaves the old one open
         if token.tag == "normal" and (statement.reach.denied[i] or statement.reach.doubted[i]):
             tokens.append(token)
     if excepted and not any(concept.kind in DISC_KINDS for concept in statement.concepts):
-        tokens.append(next(token for token in sentence if token.tag == "except" or token.word == "but"))
+        tokens += [token for token in sentence if token.tag in ("except", "no") or token.word == "but"]
     for token in tokens:
         yield Doubt(IDLE, _words(text, [token]), statement.levels(), True)
+
+
+def _either(text: str, statement: Statement) -> Iterator[Doubt]:
+    """ "Bulge at L4-L5 or L5-S1"."""
+    positive = {f.level for f, _ in statement.findings if not f.negated and f.kind in POSITIVE_KINDS}
+    for group in statement.groups:
+        inside = statement.sentence[group.first : group.last]
+        if positive & set(group.levels) and any(token.tag == "or" for token in inside):
+            yield Doubt(SUSPECTED, _words(text, inside), group.levels, True)
 
 
 def _change(text: str, statement: Statement) -> Iterator[Doubt]:
@@ -121,14 +135,17 @@ def _change(text: str, statement: Statement) -> Iterator[Doubt]:
         yield Doubt(NO_CHANGE, _words(text, statement.sentence))
 
 
-_EARLIER = re.compile(r"\bas (?:compared|previously|before)\b|\bsame as (?:the )?(?:previous|prior|last|before)\b", re.I)
+_EARLIER = re.compile(
+    r"\bas (?:compared|previously|before)\b|\bsame as (?:the )?(?:previous|prior|last|before)\b", re.I
+)
 
 
 def _is_change(sentence: Sequence[Token], i: int) -> bool:
-    """Whether the change at token i is one since an earlier study ("no change since"), not one of a part ("no bony changes")."""
+    """Whether the change at token i is one since an earlier study, not one of a part ("no bony changes")."""
     start = max(j for j in range(i) if sentence[j].tag == "no")
-    between = {t.tag for t in sentence[start + 1 : i]} | {t.word for t in sentence[start + 1 : i] if t.word in ("bony", "marrow")}
-    return between <= {"", "grade", "seen", "change", "hedge", "all"}
+    between = sentence[start + 1 : i]
+    of_part = any(token.word in ("bony", "bone", "marrow") for token in between)
+    return not of_part and {token.tag for token in between} <= {"", "grade", "seen", "change", "hedge", "all", "new"}
 
 
 def _past(text: str, statement: Statement) -> Iterator[Doubt]:
@@ -138,15 +155,28 @@ def _past(text: str, statement: Statement) -> Iterator[Doubt]:
         return
     for i, token in enumerate(sentence):
         if token.tag == "past" and "change" not in {t.tag for t in sentence[:i]}:
-            following = sentence[i + 1 : i + 4]
-            if any(t.word in _STUDIES or t.tag in ("post-operative change", "fracture") for t in following):
-                continue
-            if any(concept.kind in ("fracture", "post-operative change") for concept in statement.concepts):
+            following = next((concept.kind for concept in statement.concepts if concept.first > i), "")
+            if following in ("fracture", "post-operative change") or any(
+                t.word in _STUDIES for t in sentence[i + 1 : i + 4]
+            ):
                 continue
             yield Doubt(PAST, _words(text, sentence), statement.levels(), True)
 
 
-_STUDIES = {"mri", "study", "studies", "scan", "examination", "exam", "report", "films", "film", "images", "imaging", "insult"}
+_STUDIES = {
+    "mri",
+    "study",
+    "studies",
+    "scan",
+    "examination",
+    "exam",
+    "report",
+    "films",
+    "film",
+    "images",
+    "imaging",
+    "insult",
+}
 _STUDIES |= {"trauma", "mr", "ct", "one", "date"}
 
 
@@ -164,7 +194,8 @@ def _transitional(text: str, statement: Statement) -> Iterator[Doubt]:
         counted = token.word in ("lumbar", "lumbarised") and bool({"six", "6", "four", "4"} & set(before[-2:]))
         counted = counted and any(t.tag == "bone" or t.word in ("type", "segments") for t in sentence[i : i + 4])
         extra = token.tag == "vertebra" and token.word.strip("l -") == "6" and token.word[0] == "l"
-        if (token.tag == "transitional" and not statement.reach.denied[i]) or counted or extra:
+        fused = token.word in ("fused", "fusion") and any(t.word in ("sacrum", "s1", "sacral") for t in sentence)
+        if (token.tag == "transitional" and not statement.reach.denied[i]) or counted or extra or fused:
             yield Doubt(ODD_LEVEL, _words(text, sentence[max(0, i - 1) : i + 2]), (), True)
     for group in statement.groups:
         if "S1-S2" in group.levels:
@@ -204,10 +235,10 @@ def _is_level_number(sentence: Sequence[Token], i: int) -> bool:
 
 
 def _is_loose_vertebra(sentence: Sequence[Token], i: int) -> bool:
-    """Whether a vertebra outside a level expression may be meant for a disc: not "L5 root", "over L5", "L2 hemangioma"."""
+    """Whether a vertebra outside a level expression may be meant for a disc; not "L5 root", "over L5", "L2 body"."""
     after = {t.tag for t in sentence[i + 1 : i + 5]}
     before = {t.tag for t in sentence[max(0, i - 4) : i]}
-    others = {"root", "exit", "bone", "lesion", "fracture", "listhesis", "over", "facet hypertrophy", "transitional", "vertebra"}
+    others = {"root", "exit", "bone", "lesion", "fracture", "listhesis", "over", "facet hypertrophy", "transitional"}
     return not (after | before) & others
 
 
@@ -217,7 +248,7 @@ def _beside(vertebra: Token) -> tuple[str, ...]:
 
 
 def _unknown(text: str, statement: Statement) -> Iterator[Doubt]:
-    """Words that no list holds, in a sentence about discs; two letters, names of units and typos of short words aside."""
+    """Words that no list holds, in a sentence about discs."""
     if not _is_of_discs(statement):
         return
     words = [t for t in statement.sentence if not t.tag and t.word[0].isalpha() and not _is_known(t.word)]
@@ -236,17 +267,18 @@ def _is_known(word: str) -> bool:
 
 
 def _foreign(text: str, statement: Statement) -> Iterator[Doubt]:
-    words = [token for token in statement.sentence if token.tag == "foreign"]
+    words = [token for token in statement.sentence if token.tag == "foreign" or not token.word.isascii()]
+    words = [token for token in words if token.word[0].isalpha()]
     if words:
         yield Doubt(LANGUAGE, ", ".join(dict.fromkeys(token.word for token in words)), (), True)
 
 
 _CHECKS: tuple[Callable[[str, Statement], Iterator[Doubt]], ...] = (
-    _open_roles, _suspected, _idle, _change, _past, _unclear, _transitional, _bare, _unknown, _foreign,
+    _open_roles, _suspected, _either, _idle, _change, _past, _unclear, _transitional, _bare, _unknown, _foreign,
 )  # fmt: skip
 
 
-# --- the whole note -----------------------------------------------------------------------------------------------------
+# --- the whole note ---------------------------------------------------------------------------------------------------
 
 
 def _contradictions(statements: Sequence[Statement]) -> Iterator[Doubt]:
@@ -258,7 +290,20 @@ def _contradictions(statements: Sequence[Statement]) -> Iterator[Doubt]:
                 yield Doubt(CONTRADICTION, finding.level, (finding.level,), True)
 
 
-_STUDY = {"study", "mri", "mr", "scan", "examination", "exam", "report", "spine", "findings", "images", "appearance", "lss"}
+_STUDY = {
+    "study",
+    "mri",
+    "mr",
+    "scan",
+    "examination",
+    "exam",
+    "report",
+    "spine",
+    "findings",
+    "images",
+    "appearance",
+    "lss",
+}
 
 
 _SAID = POSITIVE_KINDS | {"dehydration", "non-disc compression"}

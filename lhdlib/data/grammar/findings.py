@@ -95,12 +95,19 @@ def _called_normal(sentence: list[Token], i: int, groups: list[Group]) -> Group 
         if tags[behind] not in _COPULA and sentence[behind].word not in ("the", "also", "both"):
             break
         behind -= 1
-    ends = [tag for tag in tags[i + 1 : i + 2] if tag not in {",", ")", "and", "stop", "with", "-", "is", "or", "except"}]
+    ends = [
+        tag for tag in tags[i + 1 : i + 2] if tag not in {",", ")", "and", "stop", "with", "-", "is", "or", "except"}
+    ]
     is_behind = behind in owner and (not ends)
     if is_behind and tags[behind] == "disc":  # "the L5-S1 disc is normal"
         behind = next((j for j in (behind - 1, behind - 2) if owner.get(j, _NONE) != _NONE), behind)
     ahead = i + 1
-    while ahead < len(tags) and ahead - i < 5 and ahead not in owner and (not tags[ahead] or tags[ahead] in ("at", "lumbar")):
+    while (
+        ahead < len(tags)
+        and ahead - i < 5
+        and ahead not in owner
+        and (not tags[ahead] or tags[ahead] in ("at", "lumbar"))
+    ):
         ahead += 1
     after = ahead
     while after < len(tags) and (after in owner or tags[after] == "level"):
@@ -244,13 +251,15 @@ def read_statements(text: str) -> list[Statement]:
         return []
     text = text[:MAX_NOTE]
     out: list[Statement] = []
-    heading = last = _NONE  # levels under which level-less sentences stand ("L4-L5: bulge. Tear noted."); spoken of last
+    heading = last = (
+        _NONE  # levels under which level-less sentences stand ("L4-L5: bulge. Tear noted."); spoken of last
+    )
     named: dict[str, None] = {}  # all levels so far, for "the other discs"
     carried = ""  # what was spoken of last, for "... . It compresses the thecal sac"
     is_request = False
     for sentence in map(with_regions, split_sentences(read_words(text))):
         groups = [_resolved(group, last, named) for group in find_groups(sentence)]
-        own = [group for group in groups if group.role not in ("excepted", "reached")]
+        own = [group for group in groups if group.role not in ("excepted", "reached", "unsure")]
         concepts = _concepts(sentence, own)
         statement = Statement(sentence, groups, concepts, find_reach(sentence, groups))
         is_request = _is_request(sentence, text, out[-1].sentence[-1].end if out else 0, is_request)
@@ -293,7 +302,7 @@ def read_statements(text: str) -> list[Statement]:
 
 
 def _yield_to_names(statements: list[Statement]) -> None:
-    """Drop what is said of all discs where the same is denied of one by name: "bulges at all levels. L5-S1 is normal"."""
+    """Drop what is said of all discs where it is denied of one: "bulges at all levels. L5-S1 is normal"."""
     normal = {level for statement in statements for level, role in statement.normal if role == "named"}
     denied = {(f.level, f.kind) for s in statements for f, role in s.findings if f.negated and role == "named"}
     for statement in statements:
@@ -341,7 +350,17 @@ def _continue_list(before: Statement, statement: Statement) -> None:
             statement.findings += [(replace(finding, level=level), group.role) for level in group.levels]
 
 
-_REQUESTS = {"indication", "indications", "history", "clinical", "request", "requested", "reason", "complaint", "complaints"}
+_REQUESTS = {
+    "indication",
+    "indications",
+    "history",
+    "clinical",
+    "request",
+    "requested",
+    "reason",
+    "complaint",
+    "complaints",
+}
 _REQUESTS |= {"question", "hx", "c", "background", "referral", "information"}
 _REPORTS = {"finding", "findings", "impression", "report", "result", "results", "conclusion", "opinion", "mri", "lss"}
 _REPORTS |= {"technique", "mr", "interpretation", "summary", "diagnosis"}
@@ -354,7 +373,7 @@ def _is_request(sentence: list[Token], text: str, since: int, was: bool) -> bool
     if head and _REQUESTS & set(head) and not any(word == "spine" for word in head):
         return head != ["c"]
     new_line = "\n" in text[since : sentence[0].start]
-    return was and not new_line and not (words[0] in _REPORTS)
+    return was and not new_line and words[0] not in _REPORTS
 
 
 def _resolved(group: Group, last: Group, named: Iterable[str]) -> Group:

@@ -15,8 +15,8 @@ _L5 = PLACE["L5"]
 class Group(NamedTuple):
     """A level expression: tokens ``first`` to ``last`` (exclusive) name ``levels``.
 
-    `role` is "named", "all", "multi" (several, not said which), "other" (the rest), "same" (those spoken of last), "odd",
-    "excepted" ("all but L5-S1") or "reached" (where a fragment went: "migrated to L5-S1").
+    `role` is "named", "all", "multi" (several, not said which), "other" (the rest), "same" (those spoken of last),
+    "odd", "excepted" ("all but L5-S1"), "reached" (where a fragment went: "migrated to L5-S1") or "unsure" whether so.
     """
 
     first: int
@@ -157,14 +157,16 @@ def _phrase(sentence: list[Token], i: int) -> Group | None:
 def with_regions(sentence: list[Token]) -> list[Token]:
     """A sentence in which pairs of bare numbers are vertebrae where they can only be that: "L2-3, 3-4 and 5-1"."""
     out = list(sentence)
-    about_levels = any(token.tag in ("vertebra", "disc", "level") for token in sentence)
+    about_levels = any(token.tag in ("vertebra", "disc", "level", *DISC_KINDS) for token in sentence)
     for i in range(len(sentence) - 2):
         upper, joint, lower = sentence[i : i + 3]
         if upper.tag != "number" or joint.tag not in ("-", "/") or not about_levels:
             continue
         before = sentence[i - 1] if i else None
         after = sentence[i + 3].word if i + 3 < len(sentence) else ""
-        if before and (before.tag in ("-", "/", "number", "vertebra") or before.word in ("*", "x", "grade", "type", "c")):
+        if before and (
+            before.tag in ("-", "/", "number", "vertebra") or before.word in ("*", "x", "grade", "type", "c")
+        ):
             continue
         if after in ("mm", "cm", "x", "*", "of", "-", "/") or (before and before.word in ("measuring", "about")):
             continue
@@ -179,6 +181,7 @@ def with_regions(sentence: list[Token]) -> list[Token]:
     return out
 
 
+_NO_LEVEL_AFTER = {"*", "x", "grade", "type", "c", "measuring", "about"}
 _PAIRS = {(str(i), str(i + 1)): (f"l{i}", f"l{i + 1}") for i in range(1, 5)} | {("5", "1"): ("l5", "s1")}
 
 
@@ -199,11 +202,20 @@ def find_groups(sentence: list[Token]) -> list[Group]:
     return _excepted(sentence, _reached(sentence, found))
 
 
-_STATEMENTS = {*DISC_KINDS, "normal", "osteophyte", "listhesis", "facet hypertrophy", "dehydration", "end-plate change"}
-_GLUE = {",", "and", "/", "at", "level", "disc", "(", ")", "to", "with", "-"}
+_STATEMENTS = {
+    *DISC_KINDS,
+    "normal",
+    "unclear",
+    "osteophyte",
+    "listhesis",
+    "facet hypertrophy",
+    "dehydration",
+    "end-plate change",
+}
+_GLUE = {",", "and", "or", "/", "at", "level", "disc", "(", ")", "to", "with", "-"}
 _DETAILS = {"grade", "left", "right", "central", "bilateral", "place", "number", "mainly"}
 _QUIET = {"the", "also", "as", "well", "both", "noted", "mm", "cm", "side", "sided", "a", "in", "to a lesser degree"}
-_QUIET |= {"to a lesser extent", "to a greater degree", "than"}
+_QUIET |= {"to a lesser extent", "to a greater degree", "than", "grade", "type", "size", "measuring", "about"}
 
 
 def _are_joined(sentence: list[Token], before: Group, group: Group) -> bool:
@@ -214,7 +226,7 @@ def _are_joined(sentence: list[Token], before: Group, group: Group) -> bool:
     if any(token.tag in _DETAILS for token in between):
         if not {",", "and", ")", "than"} & {part for token in between for part in (token.tag, token.word)}:
             return False
-    opener = next((t for t in reversed(sentence[: before.first]) if t.word not in ("the", "level", "levels", "(")), None)
+    opener = next((t for t in reversed(sentence[: before.first]) if t.tag not in ("", "level", "(")), None)
     governed = bool(_STATEMENTS & {t.tag for t in sentence[: before.first]})
     if not governed or opener is None or opener.tag in (",", "and", "stop", ":"):
         return True
@@ -232,23 +244,34 @@ _PLURAL = {"are", "were", "show", "appear", "look", "have", "remain"}
 
 
 def _reached(sentence: list[Token], groups: list[Group]) -> list[Group]:
-    """Groups, those marked that a fragment or a bulge of another level only reaches."""
+    """Groups, those marked that a fragment or a bulge of another level reaches, or may have reached."""
     out = groups[:1]
     for before, group in zip(groups, groups[1:], strict=False):
         between = sentence[before.last : group.first]
         way = max((i for i, token in enumerate(between) if _is_way(token)), default=None)
         if way is not None and group.role == "named" and before.levels:
             tags = [token.tag for token in between]
-            is_new = "and" in tags[way:] or "," in tags[way:] or set(DISC_KINDS) & set(tags[way + 1 :])
-            lesion = next((i for i, tag in enumerate(tags) if tag in DISC_KINDS), way)
-            is_new = is_new or bool({"and", ",", "stop"} & set(tags[: lesion + 1]) and lesion < way)
-            group = group if is_new else group._replace(role="reached")
+            if not {"and", ",", "stop"} & set(tags[way:]) and not set(DISC_KINDS) & set(tags[way + 1 :]):
+                words = {token.word for token in between[way:]}
+                to = "to" in tags[way:] or bool(words & {"behind", "into", "toward", "towards", "beyond"})
+                moved = any(token.word.startswith(("migrat", "extend", "displac", "reach")) for token in between)
+                is_part = "with" in tags and not {"and", ","} & set(tags[:way])
+                group = group._replace(role="reached" if to or moved or is_part else "unsure")
         out.append(group)
-    return out
+    return [_origin(sentence, group) for group in out]
+
+
+def _origin(sentence: list[Token], group: Group) -> Group:
+    """A level expression, of "migrated from L4-L5 to L5-S1" the first level alone."""
+    inside = {token.tag for token in sentence[group.first : group.last]}
+    is_way = sentence[group.first - 1 : group.first] and sentence[group.first - 1].word == "from"
+    if is_way and "to" in inside and any(_is_way(token) for token in sentence):
+        return group._replace(levels=group.levels[:1])
+    return group
 
 
 def _is_way(token: Token) -> bool:
-    return token.tag == "moved" or token.word.startswith(("extend", "displac", "reach"))
+    return token.tag == "moved" or token.word.startswith(("extend", "displac", "reach")) or "fragment" in token.word
 
 
 def _excepted(sentence: list[Token], groups: list[Group]) -> list[Group]:
@@ -257,12 +280,16 @@ def _excepted(sentence: list[Token], groups: list[Group]) -> list[Group]:
     for e, token in enumerate(sentence):
         of_all = any(group.role == "all" and group.last == e for group in groups)  # "all discs but L5-S1 bulge"
         bare = token.word == "but" and not any(t.tag in _STATEMENTS | {"seen", "show"} for t in sentence[e:])
-        if token.tag != "except" and not bare and not (token.word == "but" and of_all):
+        if token.tag not in ("except", "no") and not bare and not (token.word == "but" and of_all):
             continue
+        if token.tag == "no" and _STATEMENTS & {t.tag for t in sentence[e : _clause_end(sentence, e + 1)]}:
+            continue  # but "herniation at L4-L5, not at L5-S1"
         last = e + 1
         for k, group in enumerate(groups):
             if group.first >= last and all(t.tag in _GLUE or t.word in _QUIET for t in sentence[last : group.first]):
-                if of_all or not set(DISC_KINDS) & {t.tag for t in sentence[group.last : _clause_end(sentence, group.last)]}:
+                if of_all or not set(DISC_KINDS) & {
+                    t.tag for t in sentence[group.last : _clause_end(sentence, group.last)]
+                }:
                     out[k] = group._replace(role="excepted")
                 last = group.last
     return out
@@ -272,6 +299,8 @@ def _clause_end(sentence: list[Token], i: int) -> int:
     """Where the clause of token i ends; ", which ..." still belongs to it."""
     for j in range(i, len(sentence)):
         relative = [t.word for t in sentence[j + 1 : j + 2]]
-        if sentence[j].tag == "stop" or (sentence[j].tag == "," and relative not in (["which"], ["that"], ["where"], ["it"])):
+        if sentence[j].tag == "stop" or (
+            sentence[j].tag == "," and relative not in (["which"], ["that"], ["where"], ["it"])
+        ):
             return j
     return len(sentence)

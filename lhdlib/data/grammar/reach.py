@@ -6,10 +6,29 @@ from lhdlib.data.grammar.levels import Group
 from lhdlib.data.grammar.words import DISC_KINDS, LEXICON, Token
 
 CAUSES = frozenset(
-    ("osteophyte", "listhesis", "fracture", "facet hypertrophy", "ligament hypertrophy", "post-operative change", "lesion")
+    (
+        "osteophyte",
+        "listhesis",
+        "fracture",
+        "facet hypertrophy",
+        "ligament hypertrophy",
+        "post-operative change",
+        "lesion",
+    )
 )
 OTHER_KINDS = CAUSES | {"dehydration", "end-plate change", "spinal canal stenosis", "narrow disc space"}
-_NOUNS = {*DISC_KINDS, *OTHER_KINDS, "press", "narrow", "foramen", "space", "unclear", "transitional", "normal", "moved"}
+_NOUNS = {
+    *DISC_KINDS,
+    *OTHER_KINDS,
+    "press",
+    "narrow",
+    "foramen",
+    "space",
+    "unclear",
+    "transitional",
+    "normal",
+    "moved",
+}
 _STATED = {*DISC_KINDS, *OTHER_KINDS, "press", "narrow", "seen"}  # what makes a part of a sentence a statement
 _DETAILS = {"grade", "central", "left", "right", "place"}
 _SEEING = {"seen", "is", ",", ")", "-", "hedge", "no"}
@@ -47,7 +66,7 @@ def find_reach(sentence: list[Token], groups: list[Group]) -> Reach:
         marks = reach.doubted if tags[i] == "hedge" else reach.denied
         for j in found or ():
             marks[j] = True
-        if found is None:
+        if found is None and not _is_exception(groups, sentence, i):
             reach.idle.append(i)
     return reach
 
@@ -65,13 +84,19 @@ def _reaches(sentence: list[Token], i: int, first: int, last: int) -> range | No
             return None
         end = next((j for j in range(i + 1, len(tags)) if tags[j] == ","), len(tags))
         seeing = all(t.tag in _SEEING or t.word in _SEEING_WORDS for t in sentence[i + 1 : end])
-        seeing = seeing or _turns_back(sentence, i)
+        seeing = seeing and not sentence[i].word.startswith(("with", "lack", "abs", "free", "devoid"))
         if behind and (_turns_back(sentence, i) or (forwards is None and seeing)):
             return range(first, i)
         return forwards
     if behind and (tags[i] == "absent" or tags[max(0, i - 1) : i] == ["is"] or ahead is None):
         return range(first, i)
     return forwards
+
+
+def _is_exception(groups: list[Group], sentence: list[Token], i: int) -> bool:
+    """Whether a negation takes levels out: "herniation at L4-L5, not at L5-S1"."""
+    after = next((group for group in groups if group.first > i), None)
+    return bool(after and after.role == "excepted" and sentence[i].tag == "no")
 
 
 def _operator(sentence: list[Token], i: int) -> bool:
@@ -95,6 +120,9 @@ def ends_of_reach(sentence: list[Token], groups: list[Group]) -> set[int]:
     ends |= {group.first for group in groups if tags[group.last : group.last + 1] == [":"]}
     last_noun = max((i for i, tag in enumerate(tags) if tag in DISC_KINDS), default=-1)
     ends |= {i for i in starts if i < last_noun and tags[i - 1 : i] in ([","], ["and"])}
+    for i, tag in enumerate(tags):
+        if tag in ("and", "with") and _says_it_again(tags, starts, i):
+            ends.add(i + 1)
     said = False
     first = 0
     for last in [i for i, tag in enumerate(tags) if tag == ","] + [len(tags)]:
@@ -106,6 +134,14 @@ def ends_of_reach(sentence: list[Token], groups: list[Group]) -> set[int]:
         said = bool(_STATED & set(part))
         first = last + 1
     return ends
+
+
+def _says_it_again(tags: list[str], starts: set[int], i: int) -> bool:
+    """Whether the "and" at token i joins two statements of one kind: "no bulge at L3-L4 and bulge at L4-L5"."""
+    first = max((j + 1 for j in range(i) if tags[j] == ","), default=0)
+    last = next((j for j in range(i + 1, len(tags)) if tags[j] in (",", "and", "with", "no")), len(tags))
+    again = set(tags[first:i]) & set(tags[i + 1 : last]) & set(DISC_KINDS)
+    return bool(again) and bool(starts & set(range(first, i))) and bool(starts & set(range(i + 1, last)))
 
 
 def _is_new_detail(before: str, tag: str) -> bool:

@@ -19,7 +19,7 @@ _LISTS = tomllib.loads(Path(__file__).with_name("lexicon.toml").read_text(encodi
 LEXICON = {word: tag for tag, words in _LISTS["tags"].items() for word in words.split()}
 PHRASES = {tuple(phrase.split()): tag for tag, phrases in _LISTS["phrases"].items() for phrase in phrases}
 NUMBERS: dict[str, int] = _LISTS["numbers"]
-_LONG_WORDS = [word for word in LEXICON if len(word) >= 5]
+_LONG_WORDS = [word for word, tag in LEXICON.items() if len(word) >= 5 and tag not in ("unclear", "foreign")]
 _LONGEST_PHRASE = max(map(len, PHRASES))
 _OPENINGS = {phrase[0] for phrase in PHRASES}
 
