@@ -1,6 +1,8 @@
 """The label of each sample: a reviewer's, else what the patient's note says of its level."""
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
@@ -25,18 +27,66 @@ def note_labels(places: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
         is not known for certain.
     """
     notes = notes[notes.note != ""].drop_duplicates()
+    owner, unclear = match_notes(places.patient, notes.patient)
     several = notes.patient[notes.patient.duplicated()]  # which of them is about these images, no one can tell
     notes = notes[~notes.patient.isin(several)]
     labels = reports.label_table(notes)
-    merged = places[["patient", "level"]].merge(labels, on=["patient", "level"], how="left")
+    noted = pd.DataFrame({"patient": places.patient.map(owner).astype(object), "level": places.level})
+    merged = noted.merge(labels, on=["patient", "level"], how="left")
     merged = merged.merge(notes, on="patient", how="left").set_index(places.index)
     reason = pd.Series("", merged.index)
     reason[merged.label.isna()] = "no note for this patient"
     reason[merged.patient.isin(several)] = "several notes for this patient"
+    reason = places.patient.map(unclear).fillna(reason)
     undecided = merged.flag.fillna("") != ""
     reason[undecided] = "note undecided: " + merged.flag[undecided].astype(str)
     reason = reason.where(merged.level.isin(LUMBAR_LEVELS), "")
     return merged[["label"]].assign(note=merged.note.fillna(""), reason=reason)
+
+
+def match_notes(folders: Iterable[str], numbers: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Which note each patient's folder has: the one of the same name or number, where it can be no other.
+
+    "37", "0037", "00037" and "P0037" may all be patient 37, "P37" and "Q37" never are the same. Where two folders or
+    two notes could be meant, there is no note.
+
+    Returns
+    -------
+    owner : dict of str to str
+        Folder to the patient ID of its note.
+    unclear : dict of str to str
+        Folder to the reason why its note is unclear.
+    """
+    folders, numbers = sorted(set(folders)), sorted(set(numbers))
+    keys = pd.DataFrame([(name, *_key(name)) for name in numbers], columns=["name", "prefix", "number"])
+    by_number = {number: list(zip(rows.name, rows.prefix, strict=True)) for number, rows in keys.groupby("number")}
+    meant = {}
+    for folder in folders:
+        prefix, number = _key(folder)
+        meant[folder] = [name for name, other in by_number.get(number, []) if prefix == other or not (prefix and other)]
+    claims = Counter(name for names in meant.values() for name in names)
+    owner, unclear = {}, {}
+    for folder, names in meant.items():
+        if len(names) > 1:
+            unclear[folder] = "several notes could be meant: " + ", ".join(names)
+        elif names and claims[names[0]] > 1:
+            rivals = ", ".join(other for other in folders if names[0] in meant[other])
+            unclear[folder] = f"several folders could be meant by note {names[0]}: {rivals}"
+        elif names:
+            owner[folder] = names[0]
+    return owner, unclear
+
+
+def _key(name: str) -> tuple[str, str]:
+    """Letters and number of a patient's name, without zeros in front; a name of another form is its own number."""
+    parts = re.fullmatch(r"\W*([^\W\d_]*)[\W_]*([0-9]+)\W*", name)
+    if not parts:
+        return "", name.casefold()
+    prefix = parts[1].casefold()
+    return "" if prefix in _SAYS_PATIENT else prefix, parts[2].lstrip("0") or "0"
+
+
+_SAYS_PATIENT = {"patient", "pat", "pt", "no", "nr", "id", "case", "subject", "sub"}
 
 
 def label_samples(

@@ -7,21 +7,17 @@ A small hand-written grammar reads a note in four steps: words (with the typos o
 
 import re
 from bisect import bisect_right
-from pathlib import Path
-from zipfile import ZipFile
 
-import openpyxl
 import pandas as pd
 
 from lhdlib.data.grammar.doubts import Doubt, find_doubts
 from lhdlib.data.grammar.findings import POSITIVE_KINDS, Finding, read_findings, read_statements
 from lhdlib.data.grammar.levels import LUMBAR_LEVELS, PLACE
-from lhdlib.data.grammar.words import MAX_NOTE
-from lhdlib.errors import UserError
+from lhdlib.data.workbook import read_notes
 
-# bounds on hostile workbooks
-MAX_ROWS = 100_000
-MAX_UNPACKED = 200_000_000  # bytes
+__all__ = ["disc_labels", "label_table", "note_flags", "parse_report", "read_notes"]
+
+DISAGREE = "two notes of this patient disagree"
 
 
 def parse_report(text: str) -> list[Finding]:
@@ -118,62 +114,24 @@ def label_table(notes: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         Columns ``patient, level, label, flag``. A label is decided where ``flag`` is empty.
     """
+    notes = notes[[isinstance(note, str) and note.strip() != "" for note in notes["note"]]].drop_duplicates()
     rows = []
-    for patient, note in zip(notes["patient"], notes["note"], strict=True):
-        if not isinstance(note, str) or not note.strip():
-            continue
-        labels, doubts = disc_labels(note), _note_doubts(note)
+    for patient, texts in notes.groupby("patient", sort=False)["note"]:
+        decisions = [_decisions(text) for text in texts]
         for level in LUMBAR_LEVELS:
-            label = level in labels
-            here = [doubt for doubt in doubts if level in (doubt.levels or (level,)) and (doubt.spoils or not label)]
-            rows.append((patient, level, label, "; ".join(dict.fromkeys(map(_flag, here)))))
+            labels = [decision[level][0] for decision in decisions]
+            flags = [flag for decision in decisions for flag in decision[level][1]]
+            flags += [DISAGREE] if len(set(labels)) > 1 else []
+            rows.append((patient, level, any(labels), "; ".join(dict.fromkeys(flags))))
     return pd.DataFrame(rows, columns=["patient", "level", "label", "flag"])
 
 
-def read_notes(path: str | Path) -> pd.DataFrame:
-    """The radiologists' workbook as a table.
-
-    Parameters
-    ----------
-    path : str or Path
-        ``Radiologists Report.xlsx``: sheet ``Sheet1`` (or the first), columns ``Patient ID`` and ``Clinician's Notes``.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``patient`` (four digits) and ``note``, a row per patient; an empty note is an empty string.
-
-    Raises
-    ------
-    UserError
-        The workbook is missing, unreadable, or has other columns.
-    """
-    path = Path(path)
-    remedy = "download the radiologists' notes (doi 10.17632/s6bgczr8s2) again"
-    if not path.is_file():
-        raise UserError(f"No workbook of notes at {path}: {remedy}, or correct the path.")
-    try:
-        with ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > MAX_UNPACKED:
-                raise ValueError("it unpacks to an absurd size")
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        try:
-            sheet = book["Sheet1"] if "Sheet1" in book.sheetnames else book.worksheets[0]
-            sheet.reset_dimensions()  # the file's own statement of its size is not to be trusted
-            rows = list(sheet.iter_rows(max_row=MAX_ROWS, max_col=50, values_only=True))
-        finally:
-            book.close()
-    except Exception as error:  # a damaged archive or damaged XML fails in any of the libraries beneath
-        raise UserError(f"{path} cannot be read as an Excel workbook ({type(error).__name__}): {remedy}.") from error
-    header = [re.sub(r"[^a-z]", "", str(cell or "").lower()) for cell in rows[0]] if rows else []
-    if "patientid" not in header or "cliniciansnotes" not in header:
-        raise UserError(f"{path} lacks the columns 'Patient ID' and \"Clinician's Notes\" in its first row: {remedy}.")
-    columns = header.index("patientid"), header.index("cliniciansnotes")
-    table = []
-    for row in rows[1:]:
-        cells = [row[c] if c < len(row) else None for c in columns]
-        patient = re.fullmatch(r"\s*([0-9]{1,4})(?:\.0)?\s*", str(cells[0]))
-        if patient:
-            note = "" if cells[1] is None else str(cells[1]).strip()
-            table.append((f"{int(patient[1]):04d}", note[:MAX_NOTE]))
-    return pd.DataFrame(table, columns=["patient", "note"])
+def _decisions(note: str) -> dict[str, tuple[bool, list[str]]]:
+    """For each lumbar level whether the note makes it positive, and why that is undecided."""
+    labels, doubts = disc_labels(note), _note_doubts(note)
+    out = {}
+    for level in LUMBAR_LEVELS:
+        positive = level in labels
+        here = [doubt for doubt in doubts if level in (doubt.levels or (level,)) and (doubt.spoils or not positive)]
+        out[level] = positive, [_flag(doubt) for doubt in here]
+    return out
