@@ -1,21 +1,17 @@
-"""Labels and flags of notes, the hand-made labels of real ones, and the workbook."""
+"""Labels and flags of notes: our own, of every kind, and the hand-made labels of real ones."""
 
-import contextlib
 import random
 import re
 from pathlib import Path
 
-import openpyxl
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lhdlib.data import reports
 from lhdlib.data.grammar import doubts
 from lhdlib.data.grammar.levels import LUMBAR_LEVELS
 from lhdlib.data.reports import disc_labels, label_table, note_flags, read_notes
-from lhdlib.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -84,6 +80,12 @@ def test_label_table_flags_only_what_is_open():
     assert table["level"].tolist() == list(LUMBAR_LEVELS)
     assert table.loc[table["label"], "level"].tolist() == ["L4-L5"]
     assert (table["flag"] == "").tolist() == table["label"].tolist()
+
+
+def test_two_notes_that_disagree_are_flagged_where_they_do():
+    notes = pd.DataFrame({"patient": ["0001", "0001"], "note": ["Bulge at L4-L5", "Bulge at L4-L5 and L5-S1"]})
+    table = label_table(notes)
+    assert table.level[table.flag != ""].tolist() == ["L5-S1"] and len(table) == 5
 
 
 # --- properties ------------------------------------------------------------------------------------------------------
@@ -178,55 +180,3 @@ def test_real_notes_with_more_typos(gold):
     misspelt = gold["note"].map(lambda note: re.sub(r"[A-Za-z]{6,}", misspell, note))
     assert (misspelt != gold["note"]).mean() > 0.8
     assert _disc_f1(gold, misspelt)[0] >= 0.97
-
-
-# --- the workbook -----------------------------------------------------------------------------------------------------
-
-
-def _workbook(path, rows, title="Sheet1"):
-    book = openpyxl.Workbook()
-    book.active.title = title
-    for row in rows:
-        book.active.append(row)
-    book.save(path)
-    return path
-
-
-def test_read_notes(tmp_path):
-    rows = [[" patient  ID", None, "CLINICIAN'S NOTES "], [1, None, "Bulge"], [25.0, None, None], [None, None, "lost"]]
-    table = read_notes(_workbook(tmp_path / "notes.xlsx", rows, title="Other"))
-    assert table.to_dict("list") == {"patient": ["0001", "0025"], "note": ["Bulge", ""]}
-
-
-def test_unusable_workbook_says_how_to_mend_it(tmp_path):
-    text = tmp_path / "text.xlsx"
-    text.write_text("not a workbook")
-    foreign = _workbook(tmp_path / "foreign.xlsx", [["a", "b"], [1, 2]])
-    empty = _workbook(tmp_path / "empty.xlsx", [])
-    for path in (tmp_path / "absent.xlsx", text, foreign, empty, tmp_path):
-        with pytest.raises(UserError, match="download the radiologists' notes") as caught:
-            read_notes(path)
-        assert str(path) in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_absurdly_large_workbook_is_refused(tmp_path, monkeypatch):
-    path = _workbook(tmp_path / "notes.xlsx", [["Patient ID", "Clinician's Notes"], [1, "x" * 9000]])
-    assert len(read_notes(path)) == 1
-    monkeypatch.setattr(reports, "MAX_UNPACKED", 9000)
-    with pytest.raises(UserError, match="download"):
-        read_notes(path)
-
-
-def test_damaged_workbooks_are_read_or_refused(tmp_path):
-    whole = _workbook(
-        tmp_path / "notes.xlsx", [["Patient ID", "Clinician's Notes"], [1, "Bulge at L4-L5"]]
-    ).read_bytes()
-    rng = random.Random(2)
-    damaged = tmp_path / "damaged.xlsx"
-    for _ in range(150):
-        data = bytearray(whole[: rng.choice((len(whole), rng.randrange(1, len(whole))))])
-        for _ in range(rng.randrange(1, 6)):
-            data[rng.randrange(len(data))] = rng.randrange(256)
-        damaged.write_bytes(data)
-        with contextlib.suppress(UserError):
-            read_notes(damaged)

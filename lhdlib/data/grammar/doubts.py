@@ -109,7 +109,7 @@ def _idle(text: str, statement: Statement) -> Iterator[Doubt]:
 
 
 def _either(text: str, statement: Statement) -> Iterator[Doubt]:
-    """ "Bulge at L4-L5 or L5-S1"."""
+    """One of two levels: "bulge at L4-L5 or L5-S1"."""
     positive = {f.level for f, _ in statement.findings if not f.negated and f.kind in POSITIVE_KINDS}
     for group in statement.groups:
         inside = statement.sentence[group.first : group.last]
@@ -118,7 +118,7 @@ def _either(text: str, statement: Statement) -> Iterator[Doubt]:
 
 
 def _change(text: str, statement: Statement) -> Iterator[Doubt]:
-    """ "No change", "stationary", "improved": what there was before is not in this note."""
+    """Changes ("no change", "stationary", "improved"): what there was before is not in this note."""
     tags = [token.tag for token in statement.sentence]
     has_finding = any(f.level and not f.negated and f.kind in POSITIVE_KINDS for f, _ in statement.findings)
     for i, token in enumerate(statement.sentence):
@@ -149,7 +149,7 @@ def _is_change(sentence: Sequence[Token], i: int) -> bool:
 
 
 def _past(text: str, statement: Statement) -> Iterator[Doubt]:
-    """ "Previous herniation at L4-L5", but not "previous surgery", "old fracture", "since the previous study"."""
+    """Findings of the past ("previous herniation"); not "previous surgery", "old fracture", "since the last study"."""
     sentence = statement.sentence
     if not any(f.kind in POSITIVE_KINDS and not f.negated for f, _ in statement.findings):
         return

@@ -74,9 +74,7 @@ def _concepts(sentence: list[Token], groups: list[Group]) -> list[Concept]:
             out.append(Concept(tag, i, i + 1))
         elif tag in ("press", "narrow"):
             out += _compressions(tags, i)
-        elif tag in OTHER_KINDS:
-            out.append(Concept(tag, i, i + 1))
-        elif tag == "normal" and _called_normal(sentence, i, groups) is not None:
+        elif tag in OTHER_KINDS or (tag == "normal" and _called_normal(sentence, i, groups) is not None):
             out.append(Concept(tag, i, i + 1))
     return sorted(out, key=lambda concept: concept.first)
 

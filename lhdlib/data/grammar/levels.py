@@ -1,5 +1,6 @@
 """Level expressions: ``L4-5``, ``L3 to S1``, "last two discs"."""
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from lhdlib.data.grammar.words import DISC_KINDS, NUMBERS, Token
@@ -223,9 +224,9 @@ def _are_joined(sentence: list[Token], before: Group, group: Group) -> bool:
     between = sentence[before.last : group.first]
     if any(token.tag not in _GLUE | _DETAILS and token.word not in _QUIET for token in between):
         return False
-    if any(token.tag in _DETAILS for token in between):
-        if not {",", "and", ")", "than"} & {part for token in between for part in (token.tag, token.word)}:
-            return False
+    joints = {",", "and", ")", "than"} & {part for token in between for part in (token.tag, token.word)}
+    if not joints and any(token.tag in _DETAILS for token in between):
+        return False
     opener = next((t for t in reversed(sentence[: before.first]) if t.tag not in ("", "level", "(")), None)
     governed = bool(_STATEMENTS & {t.tag for t in sentence[: before.first]})
     if not governed or opener is None or opener.tag in (",", "and", "stop", ":"):
@@ -246,7 +247,7 @@ _PLURAL = {"are", "were", "show", "appear", "look", "have", "remain"}
 def _reached(sentence: list[Token], groups: list[Group]) -> list[Group]:
     """Groups, those marked that a fragment or a bulge of another level reaches, or may have reached."""
     out = groups[:1]
-    for before, group in zip(groups, groups[1:], strict=False):
+    for before, group in pairwise(groups):
         between = sentence[before.last : group.first]
         way = max((i for i, token in enumerate(between) if _is_way(token)), default=None)
         if way is not None and group.role == "named" and before.levels:
