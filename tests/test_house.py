@@ -24,6 +24,7 @@ HELPERS = {
 #: Tests of the checkout as a whole; they lie at the top.
 OF_THE_WHOLE = {
     "test_docs",
+    "test_examples",
     "test_faults",
     "test_house",
     "test_notebooks",

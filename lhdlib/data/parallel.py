@@ -32,7 +32,7 @@ class _Process(SpawnProcess):
 
 
 class _Context(SpawnContext):
-    Process = _Process  # type: ignore[assignment]
+    Process = _Process
 
 
 SPAWN = _Context()  #: for pools whose functions lie in lhdlib, not in the script

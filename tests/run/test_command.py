@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lhdlib.cache import module_path
+from lhdlib.cache import PACKAGE, module_path
 from lhdlib.errors import UserError
 from lhdlib.run import command
 from lhdlib.run.workspace import ROOT
@@ -73,7 +73,7 @@ def test_an_unknown_word_shows_the_usage(argv, capsys):
 @pytest.mark.parametrize("name", command.COMMANDS)
 def test_each_subcommand_has_its_module(name):
     place, purpose = command.COMMANDS[name]
-    tree = ast.parse(module_path(place).read_text(encoding="utf-8"))
+    tree = ast.parse(module_path(place, PACKAGE).read_text(encoding="utf-8"))
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert {"add_arguments", "run"} <= functions.keys() and "main" not in functions
     for one in ("add_arguments", "run"):

@@ -138,7 +138,7 @@ def _stop(child: subprocess.Popen) -> None:
     child.wait()
     for pipe in (child.stdin, child.stdout):
         with contextlib.suppress(OSError):  # what was not sent yet cannot be
-            pipe.close()  # type: ignore[union-attr]
+            pipe.close()
 
 
 @atexit.register
