@@ -1,4 +1,4 @@
-"""What was computed from the same inputs is read: keys of code and content, arrays and models kept under a key.
+"""Keys of code and content, and arrays and models kept under a key: nothing is computed twice from the same inputs.
 
 A key of code is made of syntax trees, so that it tells a change from a comment. It follows imports inside the package.
 """

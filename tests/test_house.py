@@ -16,7 +16,7 @@ PACKAGE, TESTS = ROOT / "lhdlib", ROOT / "tests"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if not path.name.startswith("__"))
 TOP, LINES, WORDS = 10, 450, 80
 #: Signatures that are fixed as they are, for those who call them from outside.
-FIXED = {"contrastive_loss", "sample_crops", "binary_metrics"}
+FIXED = {"contrastive_loss", "sample_crops", "binary_metrics", "progress_bar"}  # the last is called as tqdm is
 HELPERS = {
     *("browser/lab.py", "data/hostile.py", "data/server.py", "data/trees.py", "evidence/made_up.py"),
     *("figures/drawing.py", "phantom/studies.py"),

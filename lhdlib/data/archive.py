@@ -328,7 +328,7 @@ def _extract(archive: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo], folde
 
 
 def next_command(folder: Path, patients: int) -> str:
-    """What to run on a folder with so many patients: the demo's sizes, or the smoke's where those are too few."""
+    """Command to run on a folder with so many patients: the demo's sizes, or the smoke's where those are too few."""
     settings = profiles.load("demo").data
     held_out = settings.test_per_class + settings.validation_per_class
     # The rarer class is the positive one; as many again are left for training.

@@ -1,4 +1,4 @@
-"""What a dataset holds, in tables for its card, and a manifest by which two sites tell whether they built the same.
+"""Tables for a dataset's card, and the manifest by which two sites tell whether they built the same.
 
 ``lhdlib compare A B`` compares two manifests.
 """

@@ -47,7 +47,7 @@ BOTH = ("ACC", "AUC")
 
 @dataclass(frozen=True)
 class Claim:
-    """What the paper says, where, and what would show it: the quantities and the open range that they must lie in."""
+    """A claim of the paper, its place, and what would show it: quantities and the open range that they must lie in."""
 
     text: str
     place: str

@@ -1,4 +1,4 @@
-"""What runs where: pre-training on one device, on all GPUs of a machine, or on several machines (``tf.distribute``).
+"""Devices of the pre-training: one device, on all GPUs of a machine, or on several machines (``tf.distribute``).
 
 The environment decides, in TensorFlow's own terms: ``TF_CONFIG`` with more than one worker means those machines;
 otherwise all visible GPUs are used (``CUDA_VISIBLE_DEVICES`` chooses among them); one GPU, or none, is one device.

@@ -171,7 +171,7 @@ class CropStore:
             path.unlink(missing_ok=True)  # the other parts alone are of no use
 
     def write(self, compute: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
-        """What `compute` fills in: ``train``, for the ``.npz``, or nothing where the file of its own has it."""
+        """Arrays that `compute` fills in: ``train``, for the ``.npz``, or nothing where the file of its own has it."""
         if not self.apart:
             return {"train": compute(np.empty(self.shape, np.float32))}
         self.path.unlink(missing_ok=True)  # its key must not vouch for other features

@@ -271,7 +271,7 @@ class DatasetBrowser(panel.Panel):
         self.kind = widgets.ToggleButtons(options=[SLICES, DISCS, REJECTED])
         widths = {"patient": 180, "study": 520, "series": 330, "level": 230, "status": 560, "reason": 560}
         self.patient, self.study, self.series, self.level, self.status, self.reason = (
-            panel.dropdown(name, width=width) for name, width in widths.items()
+            panel.dropdown(name, ("",), width=width) for name, width in widths.items()
         )
         self.selectors = {
             SLICES: [self.patient, self.study, self.series],

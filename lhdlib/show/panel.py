@@ -93,7 +93,7 @@ def wide(control: Described, width: int) -> Described:
     return control
 
 
-def dropdown(label: str, options: Iterable[Any] = ("",), *, value: Any = None, width: int = 220) -> widgets.Dropdown:
+def dropdown(label: str, options: Iterable[Any], *, value: Any = None, width: int = 220) -> widgets.Dropdown:
     """A list to choose from, the first of its options chosen unless said otherwise."""
     options = list(options)
     chosen = {} if value is None else {"value": value}

@@ -59,7 +59,7 @@ def constraints(crops: pd.DataFrame, size: int, theta_deg: float, min_area: floa
     Parameters
     ----------
     crops : pd.DataFrame, 2 rows
-        Of `augment.sample_crops`.
+        Crops as `augment.sample_crops` draws them.
     size : int
         W = H, pixels.
     theta_deg : float

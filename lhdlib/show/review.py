@@ -39,7 +39,7 @@ class Review(JudgedDiscs):
     Attributes
     ----------
     notes : pd.DataFrame
-        Of `reports.read_notes`.
+        Notes as `reports.read_notes` gives them.
     doubts : pd.Series of str
         Why a person should look at a disc; empty when nothing is open.
 
@@ -118,9 +118,9 @@ def open_questions(judged: pd.DataFrame, notes: pd.DataFrame) -> pd.Series:
     Parameters
     ----------
     judged : pd.DataFrame
-        Of `overrides.apply_overrides`.
+        Discs under the verdicts (`overrides.apply_overrides`).
     notes : pd.DataFrame
-        Of `reports.read_notes`.
+        Notes as `reports.read_notes` gives them.
     """
     noted = labels.note_labels(judged, notes).reason.mask(judged.verdict.isin(list(overrides.LABELS)), "")
     reasons = judged.flag.where(judged.flag != "", noted)

@@ -52,7 +52,7 @@ class FoundStudy:
     root : Path
         That the paths in the tables are relative to.
     slices, rejected : pd.DataFrame
-        Of `dicom.index_tree`: the study's slices, and all that was set aside below `root`.
+        The index (`dicom.index_tree`): the study's slices, and all that was set aside below `root`.
     patient : str
         The archive's number; other names may be a person's and stay unsaid.
     folder : str

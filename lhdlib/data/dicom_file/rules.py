@@ -1,4 +1,4 @@
-"""What is a usable axial slice, and what the index says of it.
+"""Rules: which file is a usable axial slice, and its record in the index.
 
 Numbers decide what a slice is (orientation, echo and repetition time); texts tell the region and other contrasts. What
 contradicts itself is used with a remark, for a person to look at.
@@ -85,7 +85,7 @@ def patient_of(path: str) -> str:
 
 
 def read_header(folder: str, path: str) -> dict[str, Any]:
-    """What the index says of a file.
+    """Record of a file in the index.
 
     Parameters
     ----------

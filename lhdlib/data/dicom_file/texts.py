@@ -1,4 +1,4 @@
-"""What a study and its series say of themselves: descriptions, and the names of their own two folders."""
+"""Texts of a study and its series: their descriptions, and the names of their own two folders."""
 
 import re
 import unicodedata

@@ -1,4 +1,4 @@
-"""What a note leaves open: words that the grammar does not use, levels of which it understood nothing."""
+"""Doubts that a note leaves: words that the grammar does not use, levels of which it understood nothing."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence

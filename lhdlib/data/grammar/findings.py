@@ -217,7 +217,7 @@ def _blames_another(concepts: list[Concept], k: int, denied: list[bool], tags: l
 
 @dataclass
 class Statement:
-    """What one sentence says: its findings, each with the role of the level expression it hangs on ("" without one).
+    """A sentence as understood: its findings, each with the role of the level expression it hangs on ("" without one).
 
     `owned` are the groups that a finding of this or a later sentence hangs on; `normal` are levels called normal, with
     the role of their group; a `request` is what was asked, not what was found.
