@@ -211,6 +211,8 @@ def _table(slabs: pd.DataFrame, readings: pd.DataFrame) -> pd.DataFrame:
         if len(own):
             row["probability"] = own.probability.mean()
             row["called"] = "abnormal" if row["probability"] >= Reading.threshold else "normal"
+        if len(own) == 1:
+            row["remark"] = discs.sample_remark(slab.slices)
         if len(own) > 1:
             row["remark"] = (
                 f"{slab.slices} slices have no middle one: read as {' and as '.join(own.read)}, the mean counts"
@@ -232,7 +234,7 @@ def _described(readings: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     for one in readings.itertuples():
         disc = table.loc[one.disc]
         said = f"Slices {one.read} of {disc.slices}, cranial to caudal."
-        if disc.remark:
+        if disc.read_2:
             said += f" {disc.remark} ({disc.probability:.3f})."
         words.append(said)
     return readings.drop(columns=["weights", "paths"]).assign(read=words)

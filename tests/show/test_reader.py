@@ -194,6 +194,45 @@ def test_the_sentence_about_files_set_aside_counts_each_kind(tree, model):  # no
     assert reader.set_aside_line(dataclasses.replace(found, rejected=found.rejected[:0])) == "No file was set aside."
 
 
+# The angled study of another hospital
+
+ANGLED = "angled_study_axial_T2.csv"
+
+
+def write_angled(folder: Path, table: pd.DataFrame, size: int = 64) -> Path:
+    """The geometry of `real/headers/angled_study_axial_T2.csv` with pixels of its own, and a minimal header."""
+    for number, row in enumerate(table.itertuples()):
+        image = trees.make_slice(
+            (row.x, row.y, row.z),
+            [row.row_x, row.row_y, row.row_z, row.column_x, row.column_y, row.column_z],
+            (size, size),
+            seed=number,
+            InstanceNumber=row.instance_number,
+            PixelSpacing=[row.pixel * row.rows / size] * 2,
+            SliceThickness=row.thickness,
+            SeriesDescription="T2",
+            **dict.fromkeys(["EchoTime", "RepetitionTime", "Modality", "BodyPartExamined", "SeriesNumber"]),
+        )
+        trees.save(image, folder / "T2" / f"{number:03d}.dcm")
+    return folder
+
+
+def test_an_angled_study_gives_a_page_with_five_rows(real_dir, model, tmp_path):
+    table = pd.read_csv(real_dir / "headers" / ANGLED)
+    found = read(write_angled(tmp_path / "hospital" / "37" / "LUMBAR", table), model)
+    assert list(found.table.level) == ["L1-L2", "L2-L3", "L3-L4", "L4-L5", "L5-S1"]
+    assert list(found.table.slices) == list(table.groupby("slab_level", sort=False).size())
+    assert found.table.probability.between(0, 1).all() and (found.table.called != reader.NOT_READ).all()
+    for disc in found.table.itertuples():  # the middle of each reading is at most one slice from the slab's
+        for words in filter(None, (disc.read_1, disc.read_2)):
+            first, last = map(int, words.split("-"))
+            assert last == first + 2 and abs((first + last) / 2 - (disc.slices + 1) / 2) <= 1
+        assert disc.read_2 == "" and f"{disc.slices} slices, from above: the sample has" in disc.remark
+    page, path = reader.save_study(found, tmp_path / "out")
+    body = page.read_text(encoding="utf-8").split("<tbody>")[1].split("</tbody>")[0]
+    assert body.count("<tr>") == 5 == len(pd.read_csv(path))
+
+
 # A finished run
 
 

@@ -88,6 +88,16 @@ def test_a_series_folder_and_a_folder_of_files_will_do(tree, tmp_path):
     assert (found.patient, found.folder) == (study.UNNUMBERED, "images") and len(found.slices) == 12
 
 
+def test_one_study_on_several_disks_is_one(tmp_path):
+    for disk, disc in zip(("DISK1", "DISK2", "DISK3"), DISCS, strict=True):
+        place = {"center": (0, 0, disc[1]), "count": disc[2], "size": SIZE}
+        number = int(disk[-1])
+        trees.write_slab(tmp_path / "0007" / disk / "T2", **place, first=10 * number, seed=number, tilt=5.0 * number)
+    found = study.find_study(tmp_path)
+    assert len(found.slices) == 12 and found.key == key_of(UID) and found.patient == "0007"
+    assert found.folder == tmp_path.name  # of several folders none names it
+
+
 @pytest.mark.parametrize(
     "date, wanted",
     [
