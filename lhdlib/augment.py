@@ -91,11 +91,11 @@ def sample_crops(
 
     Parameters
     ----------
-    theta_deg : float
+    theta_deg
         Angles are uniform in [-theta, theta], degrees.
-    min_area : float
+    min_area
         p_crop, share of the image, in [0, 1).
-    sigma : float
+    sigma
         Standard deviation of O, share of the width (not given in the paper).
 
     Returns
@@ -184,10 +184,10 @@ def warp(images: tf.Tensor, maps: tf.Tensor, *, margin: int = 0) -> tf.Tensor:
 
     Parameters
     ----------
-    images : tf.Tensor, shape (n, H, W, c)
-    maps : tf.Tensor, shape (m, 2, 3)
+    images : shape (n, H, W, c)
+    maps : shape (m, 2, 3)
         See `affine`; m is a multiple of n, and each image has m / n views in a row.
-    margin : int
+    margin
         Rows and columns by which the views go on beyond each border, mirrored there.
 
     Returns
@@ -327,9 +327,9 @@ def contrastive_views(images: np.ndarray, seed: int | tuple[int, ...], profile: 
     Parameters
     ----------
     images : np.ndarray, shape (n, W, W, 1), float
-    seed : int or tuple of int
+    seed
         The views depend on nothing else, e.g. (seed, step).
-    profile : Profile
+    profile
         Its section `views`.
 
     Returns

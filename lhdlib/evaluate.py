@@ -31,11 +31,10 @@ def binary_metrics(labels: np.ndarray, scores: np.ndarray, threshold: float = 0.
 
     Parameters
     ----------
-    labels : np.ndarray, shape (n,)
+    labels : shape (n,)
         0 or 1, both present.
-    scores : np.ndarray, shape (n,)
+    scores : shape (n,)
         Probabilities; a sample is called positive at `threshold` or above.
-    threshold : float
 
     Returns
     -------
@@ -287,12 +286,12 @@ def contrast(
 
     Parameters
     ----------
-    labels : np.ndarray, shape (n,)
+    labels : shape (n,)
     runs : sequence of np.ndarray, shape (seeds, n)
         Logits of each classifier; they may differ in their number of seeds.
     coefficients : sequence of float
         One per classifier.
-    patients : np.ndarray, shape (n,)
+    patients : shape (n,)
 
     Returns
     -------

@@ -42,9 +42,9 @@ def heatmaps(feature_maps: np.ndarray, gradients: np.ndarray) -> tuple[np.ndarra
 
     Parameters
     ----------
-    feature_maps : np.ndarray, shape (..., 3, u, v, n)
+    feature_maps : shape (..., 3, u, v, n)
         A, the output of the last residual stage.
-    gradients : np.ndarray, shape (..., 3, u, v, n)
+    gradients : shape (..., 3, u, v, n)
         G = dh/dA, h the classifier's output before the sigmoid; (..., 3, 1, 1, n) where it is the same at every
         position.
 
@@ -128,9 +128,8 @@ def closed_form_gradients(extractor: keras.Model, feature_maps: np.ndarray, weig
 
     Parameters
     ----------
-    extractor : keras.Model
-    feature_maps : np.ndarray, shape (..., 3, u, v, n)
-    weights : np.ndarray, shape (3, d)
+    feature_maps : shape (..., 3, u, v, n)
+    weights : shape (3, d)
         Those of the linear classifier.
 
     Returns

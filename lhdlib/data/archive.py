@@ -63,10 +63,10 @@ def fetch(
 
     Parameters
     ----------
-    folder : path
+    folder
         Gets ``01_MRI_Data/0001 ...`` and ``Radiologists Report.xlsx``. A ZIP or workbook that was put there by hand,
         under the sources' names, is used and not fetched (the ZIP is removed once all of it is unpacked).
-    patients : str, optional
+    patients
         Such as ``"1-20,30"``: only these, read from the remote ZIP by byte ranges and checked by its CRCs. All by
         default: the ZIP is downloaded, checked by its SHA-256, unpacked and removed.
 

@@ -201,7 +201,7 @@ def manifest(archive: Path, data: Dataset) -> pd.DataFrame:
 
     Parameters
     ----------
-    archive : Path
+    archive
         Folder that the dataset was built from; the samples' slices are read again.
 
     Returns

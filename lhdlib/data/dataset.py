@@ -100,12 +100,12 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
 
     Parameters
     ----------
-    archive : Path
+    archive
         Folder tree with the studies and, anywhere in it, the notes workbook and the verdicts of a review.
-    folder : Path
+    folder
         Gets ``store.npy``, ``dataset.json``, and the tables ``slices``, ``discs``, ``samples``, ``rejected`` and
         ``set_aside`` as CSV.
-    seed : int
+    seed
         Seed of the splits.
 
     Raises

@@ -38,7 +38,7 @@ def index_tree(
 
     Parameters
     ----------
-    workers : int, optional
+    workers
         Processes; the number of cores when None. The result does not depend on it.
     duplicates : {"removed", "kept"}
         What becomes of images stored twice (profile, ``data.duplicates``).
@@ -93,7 +93,7 @@ def find_duplicates(
 
     Parameters
     ----------
-    slices : pd.DataFrame
+    slices
         From `index_tree`, with paths relative to `folder`.
 
     Returns

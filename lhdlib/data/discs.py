@@ -38,7 +38,7 @@ def group_discs(slices: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    slices : pd.DataFrame
+    slices
         The table of `dicom.index_tree`; the order of its rows does not matter.
 
     Returns

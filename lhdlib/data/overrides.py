@@ -167,9 +167,9 @@ def apply_overrides(found: pd.DataFrame, verdicts: pd.DataFrame) -> tuple[pd.Dat
 
     Parameters
     ----------
-    found : pd.DataFrame
+    found
         The table of `discs.group_discs`.
-    verdicts : pd.DataFrame
+    verdicts
         The table of `read_overrides`.
 
     Returns

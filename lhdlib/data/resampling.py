@@ -42,12 +42,12 @@ def preprocess(
 
     Parameters
     ----------
-    pixels : np.ndarray, shape (rows, columns)
+    pixels : shape (rows, columns)
     spacing : (float, float)
         Row and column spacing, mm.
-    size : int
+    size
         W = H of the result, pixels.
-    field_of_view_mm : float
+    field_of_view_mm
         Side of the square kept; 0 keeps all, padding the shorter side.
     scaling : {"percentile", "maximum", "standard"}
         The 99.5th percentile or the maximum becomes 1, or the mean 0 and the standard deviation 1.

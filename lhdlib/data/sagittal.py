@@ -101,9 +101,9 @@ def sagittal_view(archive: Path, slabs: pd.DataFrame, slices: pd.DataFrame, reje
 
     Parameters
     ----------
-    slabs : pd.DataFrame
+    slabs
         T2 slabs of one study, from `discs.group_discs`.
-    slices, rejected : pd.DataFrame
+    slices, rejected
         Both tables of `dicom.index_tree`.
 
     Raises

@@ -24,11 +24,10 @@ def assign_split(samples: pd.DataFrame, settings: profiles.Data, seed: int, how:
 
     Parameters
     ----------
-    samples : pd.DataFrame
+    samples
         With ``patient`` and ``label``.
-    settings : profiles.Data
+    settings
         ``test_per_class`` and ``validation_per_class``.
-    seed : int
     how : {"paper", "patient"}
         "paper": samples at random, as published: two samples of one disc, or two discs of one patient, may fall on
         both sides. "patient": whole patients; what a test or validation patient has beyond the balanced number is

@@ -20,7 +20,7 @@ def name_studies(slices: pd.DataFrame) -> pd.DataFrame:
 
     Parameters
     ----------
-    slices : pd.DataFrame
+    slices
         ``path, patient, study`` (folder, or empty), ``study_key, series, instance_number, weighting, remark``, sorted
         by path, without copies.
 

@@ -30,7 +30,7 @@ def read_notes(path: str | Path) -> pd.DataFrame:
 
     Parameters
     ----------
-    path : str or Path
+    path
         ``Radiologists Report.xlsx``: one sheet, columns ``Patient ID`` and ``Clinician's Notes``.
 
     Returns

@@ -35,11 +35,9 @@ def perturb(
 
     Parameters
     ----------
-    extractor : keras.Model
-    slices, heat : np.ndarray, shape (n, 3, W, W)
-    weights : np.ndarray, shape (3, d)
-    bias : float
-    shares : np.ndarray, shape (k,)
+    slices, heat : shape (n, 3, W, W)
+    weights : shape (3, d)
+    shares : shape (k,)
         In [0, 1].
 
     Returns
@@ -85,12 +83,10 @@ def faithfulness(
 
     Parameters
     ----------
-    extractor : keras.Model
-    slices : np.ndarray, shape (n, 3, W, W)
+    slices : shape (n, 3, W, W)
     maps : mapping of kind -> np.ndarray, shape (n, 3, u, v)
-    weights : np.ndarray, shape (3, d)
-    bias : float
-    patients : np.ndarray, shape (n,)
+    weights : shape (3, d)
+    patients : shape (n,)
 
     Returns
     -------
@@ -144,7 +140,7 @@ def sanity(
         With the trained model.
     changed : mapping of check -> mapping of kind -> np.ndarray, shape (n, 3, u, v)
         The same discs after a change; a check that leaves no map of a kind any heat is left out there.
-    patients : np.ndarray, shape (n,)
+    patients : shape (n,)
 
     Returns
     -------
@@ -172,11 +168,11 @@ def class_dependence(
 
     Parameters
     ----------
-    trained, opposite : gradcam.Explained
+    trained, opposite
         With the classifier, and with the signs of its weights and bias turned: its "abnormal" is "normal".
-    plain : np.ndarray, shape (n, 3, u, v)
+    plain : shape (n, 3, u, v)
         The plain mean of the channels: the map of a classifier without weights (Eq. 18 is uniform then).
-    patients : np.ndarray, shape (n,)
+    patients : shape (n,)
 
     Returns
     -------

@@ -146,12 +146,12 @@ def compared_maps(
 
     Parameters
     ----------
-    maps, classic : np.ndarray, shape (n, 3, u, v)
+    maps, classic : shape (n, 3, u, v)
         The paper's and classic Grad-CAM's.
-    normal : np.ndarray, shape (m, 3, u, v)
+    normal : shape (m, 3, u, v)
         The paper's maps of normal discs.
-    cover : np.ndarray, shape (n, 3, W, W)
-    draws, seed : int
+    cover : shape (n, 3, W, W)
+    draws, seed
         For the random maps.
 
     Returns
@@ -186,8 +186,8 @@ def aligned(maps: np.ndarray, size: int) -> np.ndarray:
 
     Parameters
     ----------
-    maps : np.ndarray, shape (..., u, v)
-    size : int
+    maps : shape (..., u, v)
+    size
         W.
 
     Returns

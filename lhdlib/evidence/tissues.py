@@ -96,15 +96,13 @@ def tissue_heat(
 
     Parameters
     ----------
-    heat : np.ndarray, shape (n, W, W)
+    heat : shape (n, W, W)
         One slice each.
     rows : np.ndarray of int, shape (n,)
         Rows of `slices`.
-    slices : pd.DataFrame
     files : list of Path, n
         Label masks of these slices.
-    settings : profiles.Data
-    patients : np.ndarray, shape (n,)
+    patients : shape (n,)
 
     Returns
     -------

@@ -38,9 +38,9 @@ def save_figure(fig: Figure, name: str, folder: Path, stamp: Mapping[str, Any], 
     ----------
     fig : matplotlib.figure.Figure
         With its alternative text (`style.described`), and `style.COLUMN`, ``MIDDLE`` or ``PAGE`` wide.
-    name : str
+    name
         File name without suffix.
-    stamp : mapping
+    stamp
         `workspace.Workspace.stamp`; needs ``data``.
 
     Returns

@@ -47,9 +47,9 @@ def resnet(x: Any, blocks: tuple[int, ...], width: int) -> Any:
     Parameters
     ----------
     x : keras tensor, shape (batch, W, W, channels)
-    blocks : tuple of int
+    blocks
         Bottleneck blocks per stage; every stage after the first halves the resolution and doubles the width.
-    width : int
+    width
         Channels of the stem and of the first stage's 3x3 convolutions.
 
     Returns
@@ -76,11 +76,11 @@ def build_encoder(size: int, settings: Encoder, drop_rate: float, seed: int) -> 
 
     Parameters
     ----------
-    size : int
+    size
         W = H, pixels.
-    drop_rate : float
+    drop_rate
         In [0, 1).
-    seed : int
+    seed
         For the initial weights and dropout.
 
     Returns

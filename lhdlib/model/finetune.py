@@ -99,9 +99,9 @@ def train_linear(
 
     Parameters
     ----------
-    features : np.ndarray, shape (crops, m, 3, d)
+    features : shape (crops, m, 3, d)
         Beyond `MEMORY_LIMIT` (then best a map of a file) an epoch reads its own crop alone.
-    labels : np.ndarray, shape (n,) or (seeds, n)
+    labels : shape (n,) or (seeds, n)
         0 or 1; a row per seed where they differ (shuffled labels).
     rows : np.ndarray of int, shape (n,), optional
         The samples to train on, all m when None.
@@ -232,13 +232,13 @@ def classify(
 
     Parameters
     ----------
-    features : dict
+    features
         As from `dataset_features`.
-    seed : int
+    seed
         The repetitions have the seeds ``seed .. seed + settings.seeds - 1``.
     rows : np.ndarray of int, optional
         Training samples to use, all when None.
-    labels : np.ndarray, shape (n,) or (seeds, n), optional
+    labels : shape (n,) or (seeds, n)
         In place of the training labels (controls).
 
     Returns

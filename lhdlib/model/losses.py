@@ -35,13 +35,13 @@ def contrastive_loss(
 
     Parameters
     ----------
-    features : tf.Tensor, shape (2n, d)
+    features : shape (2n, d)
         Semantic feature vectors x.
-    temperature : float
+    temperature
         τ of Eq. 5, positive; it divides the inner product, not a cosine.
     reduction : {"sum", "mean"}
         Eq. 6 sums over the 2n rows (so that the L2 term has the paper's weight); "mean" divides by 2n.
-    groups : tf.Tensor, shape (2n,), optional
+    groups : shape (2n,)
         Patient of each row; rows of the same patient other than the partner are then left out of the denominator.
 
     Returns

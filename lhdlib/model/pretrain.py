@@ -170,15 +170,15 @@ def pretrain(
 
     Parameters
     ----------
-    images : np.ndarray, shape (N, W, W)
+    images : shape (N, W, W)
         The slice store.
     train_rows, validation_rows : np.ndarray of int
         Slices to train on and slices held out.
     patients : np.ndarray of int, shape (N,)
         Patient of each slice, to count (or mask) negatives of the same patient.
-    folder : Path
+    folder
         Gets ``encoder.keras``, ``history.csv`` and, while training, ``checkpoint.npz``.
-    data_key : str
+    data_key
         Fingerprint of the slices and of what is held out.
 
     Returns

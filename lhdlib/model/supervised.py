@@ -29,7 +29,7 @@ def train_supervised(
 
     Parameters
     ----------
-    images : np.ndarray, shape (N, W, W)
+    images : shape (N, W, W)
         The slice store.
     train, validation : (rows, labels)
         Of int, shape (n, 3), and of 0 or 1, shape (n,).

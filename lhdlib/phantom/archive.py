@@ -143,12 +143,12 @@ def write_phantom(
 
     Parameters
     ----------
-    folder : path
+    folder
         Gets ``archive/`` (`01_MRI_Data/` and the notes), ``truth/`` and ``phantom.json``; whole or not at all.
         A phantom written with the same parameters is used as it is, one with others is replaced.
-    patients : int
+    patients
         Number of patients with studies, 1 to 9000.
-    workers : int, optional
+    workers
         Processes, all usable cores by default; the bytes are the same with any number.
 
     Returns

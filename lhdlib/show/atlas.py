@@ -59,13 +59,13 @@ def write_atlas(
 
     Parameters
     ----------
-    stamp : mapping
+    stamp
         `workspace.Workspace.stamp`.
-    warning : str
+    warning
         Stands large above everything; by default the data's label.
-    details : str
+    details
         HTML below the discs, its contents escaped.
-    limit : int
+    limit
         Bytes that the page may have.
 
     Raises
