@@ -145,6 +145,7 @@ def _disc_f1(gold: pd.DataFrame, notes: pd.Series) -> tuple[float, float, float]
     return 2 * hits / (2 * hits + false + missed), hits / (hits + false), hits / (hits + missed)
 
 
+@pytest.mark.slow
 def test_real_notes(gold):
     assert len(gold) > 200
     f1, precision, recall = _disc_f1(gold, gold["note"])
@@ -160,6 +161,7 @@ def test_real_notes_without_a_level_are_flagged(gold):
     assert agree.mean() >= 0.98
 
 
+@pytest.mark.slow
 def test_real_notes_with_more_typos(gold):
     """One letter dropped, doubled, swapped or replaced in every fourth long word."""
     rng = random.Random(0)

@@ -154,6 +154,8 @@ def _past(text: str, statement: Statement) -> Iterator[Doubt]:
     if not any(f.kind in POSITIVE_KINDS and not f.negated for f, _ in statement.findings):
         return
     for i, token in enumerate(sentence):
+        if token.tag == "post-operative change" and "for" in [t.word for t in sentence[i + 1 : i + 3]]:
+            yield Doubt(PAST, _words(text, sentence), statement.levels(), True)  # "operated for a herniation"
         if token.tag == "past" and "change" not in {t.tag for t in sentence[:i]}:
             following = next((concept.kind for concept in statement.concepts if concept.first > i), "")
             if following in ("fracture", "post-operative change") or any(
@@ -310,7 +312,7 @@ _SAID = POSITIVE_KINDS | {"dehydration", "non-disc compression"}
 
 
 _LUMBAR = re.compile(r"\blss\b|\blumb|\bl\W{0,2}s?\W{0,3}spine\b|\bl ?-?[1-5]\b|\bdis[ck]s?\b|\bls\b", re.IGNORECASE)
-_NEAR = {*LUMBAR_LEVELS, "T11-T12", "T12-L1"}
+_NEAR = {*LUMBAR_LEVELS, "T10-T11", "T11-T12", "T12-L1"}  # on the images of a lumbar study
 
 
 def _is_about_lumbar_discs(statement: Statement, is_lumbar: bool) -> bool:

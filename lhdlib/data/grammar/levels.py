@@ -283,6 +283,8 @@ def _excepted(sentence: list[Token], groups: list[Group]) -> list[Group]:
         bare = token.word == "but" and not any(t.tag in _STATEMENTS | {"seen", "show"} for t in sentence[e:])
         if token.tag not in ("except", "no") and not bare and not (token.word == "but" and of_all):
             continue
+        if not any(group.first > e for group in groups):
+            break
         if token.tag == "no" and _STATEMENTS & {t.tag for t in sentence[e : _clause_end(sentence, e + 1)]}:
             continue  # but "herniation at L4-L5, not at L5-S1"
         last = e + 1

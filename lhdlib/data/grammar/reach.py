@@ -1,5 +1,6 @@
 """How far a denial or a doubt reaches in a sentence."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from lhdlib.data.grammar.levels import Group
@@ -52,14 +53,15 @@ def find_reach(sentence: list[Token], groups: list[Group]) -> Reach:
     """
     tags = [token.tag for token in sentence]
     operators = [i for i in range(len(tags)) if _operator(sentence, i)]
-    ends = ends_of_reach(sentence, groups)
+    ends = sorted(ends_of_reach(sentence, groups))
+    stops = sorted({*ends, *(i for i in operators if _turns_back(sentence, i)), len(tags)})
+    breaks = [0] + [i + 1 for i, tag in enumerate(tags) if tag in (",", "no", "absent", "stop")]
     denied = ["non" in tags[max(0, i - 2) : i] for i in range(len(tags))]
     reach = Reach(denied, [False] * len(tags), [])
     for i in operators:
-        last = min((end for end in ends if end > i), default=len(tags))
-        last = min([last] + [j for j in operators if j > i and _turns_back(sentence, j)])
-        start = max([j + 1 for j in range(i) if tags[j] in (",", "no", "absent", "stop")] + [0])
-        first = max([end for end in ends if end <= i] + [start])
+        last = stops[bisect_right(stops, i)]
+        start = breaks[bisect_right(breaks, i) - 1]
+        first = max([start, *ends[: bisect_right(ends, i)][-1:]])
         found = _reaches(sentence, i, first, last)
         if found is None and tags[i - 1 : i] == [":"]:  # "bulge at L4-L5: none"
             found = _reaches(sentence, i, start, last)
