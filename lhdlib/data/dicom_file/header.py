@@ -209,7 +209,9 @@ class AnyHeader(Header):
     def __init__(self, file: BinaryIO) -> None:
         file.seek(0)
         self.dataset = read_partial(_metered(file), _at_pixels, specific_tags=list(TAGS))
-        super().__init__({int(e.tag): e for e in (*self.dataset.file_meta.elements(), *self.dataset.elements())})
+        parts = self.dataset.file_meta, self.dataset
+        tags = [(part, tag) for part in parts for tag in part.keys()]  # noqa: SIM118  a data set yields its elements
+        super().__init__({int(tag): part.get_item(tag, keep_deferred=True) for part, tag in tags})  # nothing decoded
 
     def _decoded(self, tag: int, vr: str) -> Any:
         return (self.dataset.file_meta if tag in META_TAGS else self.dataset)[tag].value
