@@ -4,7 +4,6 @@
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 VENV=$ROOT/.venv
 NEED_GB=4
-FETCH_GB=1.1 # what pip downloads
 ALIVE_S=20   # seconds between two signs of life
 
 die() {
@@ -78,7 +77,7 @@ make_venv() {
     [ "$free_kb" -ge $((NEED_GB * 1024 * 1024)) ] ||
         die "$ROOT has $((free_kb / 1024)) MB free and the installation needs $NEED_GB GB: free some space and start again."
     python=$(suitable_python) || exit 1
-    echo "Installing the pinned packages into $VENV, once: about $FETCH_GB GB to download; this takes some minutes." >&2
+    echo "Installing the pinned packages into $VENV, once; this takes some minutes." >&2
     "$python" -m venv --clear "$VENV" ||
         die "$python cannot make $VENV: install its venv module (Debian, Ubuntu: apt install python3-venv) and start again."
     local pip=("$VENV/bin/python" -m pip --quiet --disable-pip-version-check install)
