@@ -114,7 +114,8 @@ def label_table(notes: pd.DataFrame) -> pd.DataFrame:
     DataFrame
         Columns ``patient, level, label, flag``. A label is decided where ``flag`` is empty.
     """
-    notes = notes[[isinstance(note, str) and note.strip() != "" for note in notes["note"]]].drop_duplicates()
+    said = notes["note"].map(lambda note: isinstance(note, str) and note.strip() != "")
+    notes = notes[said.astype(bool)].drop_duplicates()
     rows = []
     for patient, texts in notes.groupby("patient", sort=False)["note"]:
         decisions = [_decisions(text) for text in texts]

@@ -222,7 +222,7 @@ def test_a_killed_extraction_goes_on(server, tmp_path, monkeypatch):
     sources = serve(server, pack(members))
     server.hold_from = 40
     code = "import sys; from lhdlib.data import archive as a; a.BLOCK = 2**14; a.fetch(sys.argv[1], patients='1-5', "
-    code += f"a.{sources['source']!r}, a.{sources['notes']!r})"
+    code += f"source=a.{sources['source']!r}, notes=a.{sources['notes']!r})"
     process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.DEVNULL)
     assert server.held.wait(60)
     process.send_signal(signal.SIGKILL)

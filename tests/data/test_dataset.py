@@ -357,7 +357,7 @@ def test_bad_input_ends_in_one_sentence_and_never_in_a_mixture(copy, small):
     cases = [
         (copy.archive / "nowhere", SMALL, "--data DIR", ""),
         (copy.archive.parent / "empty", SMALL, "10.17632/s6bgczr8s2", ""),
-        (broken, SMALL, "download", ""),
+        (broken, SMALL, "no Excel workbook", ""),
         (scouts, SMALL, "No axial T2 slice", "rejected slices"),
         (copy.archive, greedy, "lower test_per_class", "discs rejected set_aside slices"),
         (copy.archive, hungry, "too few to hold out", "discs rejected set_aside slices"),
@@ -444,7 +444,7 @@ def test_the_description_is_json_with_the_counts(built):
 GOOD = {f"{n:04d}": ("Disc bulges at L4-L5 and L5-S1." if n % 2 else "Normal discs.") for n in range(1, 7)}
 UNDECIDED = "No change since the previous examination."
 CAUSES = {  # notes, how a study is written, words of the error, reasons in set_aside.csv
-    "other names": ({f"P{n}": note for n, note in GOOD.items()}, {}, "of 18 T2 discs 18 without", {"no note": 18}),
+    "other names": ({f"P9{n}": note for n, note in GOOD.items()}, {}, "of 18 T2 discs 18 without", {"no note": 18}),
     "numbers beyond": ({str(int(n) + 500): note for n, note in GOOD.items()}, {}, "18 without a note", {"no note": 18}),
     "empty notes": (dict.fromkeys(GOOD, ""), {}, "18 without a note", {"no note": 18}),
     "undecided": (dict.fromkeys(GOOD, UNDECIDED), {}, "18 with an undecided note", {"note undecided": 18}),

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from lhdlib import files, paper
 from lhdlib.errors import UserError
-from lhdlib.figures.words import setting_text
+from lhdlib.figures import words
 from lhdlib.model import pretrain
 from lhdlib.profile import setting_key
 from lhdlib.run import command, sweep, workspace
@@ -96,7 +96,7 @@ def test_where_notebook_05_looks(space):
 
     anything = SimpleNamespace(dataset_features=lambda *_: None, classify=lambda *_: None, extractor=lambda _: None)
     names = {"ws": space, "paper": paper, "pretrain": SimpleNamespace(pretrained=record), "seed": space.seed}
-    names |= {"setting_key": setting_key, "setting_text": setting_text}
+    names |= {"setting_key": setting_key, "words": words}
     unused = dict.fromkeys(("data", "settings", "split"))
     exec(cell, names | unused | {"finetune": anything, "encoder": anything})
     assert asked == sweep.trainings(space)
