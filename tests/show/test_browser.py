@@ -157,7 +157,8 @@ def test_discs_are_filtered_and_marked(built):  # noqa: F811
         view.status.value, view.level.value = status, level
         pairs = zip(wanted, slabs.level, strict=True)
         keep = [status in ("", own) and level in ("", there) for own, there in pairs]
-        titles = [re.match("<b>(.*?)</b>", view.caption.value)[1] for _ in positions(view)] if any(keep) else []
+        marked = [re.match("<b>(.*?)</b>", view.caption.value)[1] for _ in positions(view)] if any(keep) else []
+        titles = list(map(html.unescape, marked))
         places = slabs.assign(status=wanted)[["patient", "level", "weighting", "status"]][keep].to_numpy()
         assert sorted(titles) == sorted("patient {}, {}, {}: {}".format(*place) for place in places)
         if not titles:
