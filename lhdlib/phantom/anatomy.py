@@ -1,4 +1,4 @@
-"""Random patients: vertebral levels, discs with their lesions, and where a scanner would put its slabs.
+"""Random patients: vertebral levels, discs with their disease, and where a scanner would put its slabs.
 
 A patient is a chain of discs with local frames (u: left, v: posterior, w: cranial; the origin is the middle of the
 posterior disc margin; millimetres).
@@ -8,11 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LEVELS = ("L5-S1", "L4-L5", "L3-L4", "L2-L3", "L1-L2", "T12-L1", "T11-T12", "T10-T11")  #: from below
+from lhdlib.phantom.disease import (
+    LEVELS,
+    Displacement,
+    Tear,
+    random_degeneration,
+    random_displacement,
+    random_severities,
+    random_tear,
+)
+
 PIXEL, SPACING, THICKNESS, ROWS = 0.6875, 4.4, 4.0, 320  #: axial slices; millimetres, and pixels
 
 # Means by level, in the order of LEVELS; lengths in millimetres.
-DEGENERATION = (0.52, 0.53, 0.42, 0.31, 0.24, 0.2, 0.2, 0.2)  # 0 to 1
 TILT = (24, 9, 1, -4, -8, -9, -8, -6)  # degrees
 HEIGHT = (9.5, 11, 10.5, 9.8, 9, 8, 7, 6.5)
 HALF_WIDTH = (25.5, 25.5, 25, 24, 23, 22, 21, 20)
@@ -23,24 +31,9 @@ SAC_GAP = (3.2, 1.4, 1.0, 0.9, 0.8, 0.8, 0.8, 0.8)  # from the disc to the sac
 VERTEBRA = 26.5  # height of a vertebral body
 ORIGIN = (20.0, -75.0)  # y and z of L5-S1
 
-KINDS = {"bulge": 0.42, "protrusion": 0.36, "extrusion": 0.12, "tear": 0.10}  #: of lesions, with their shares
-PLACES = ("central", "left paracentral", "right paracentral", "left foraminal", "right foraminal")
-SLABS = {3: 0.33, 4: 0.37, 5: 0.22, 6: 0.08}  #: discs that are imaged, with their shares of patients
+SLABS = {3: 0.84, 4: 0.1, 5: 0.04, 6: 0.02}  #: discs that are imaged, with their shares of patients
 # Slices of a slab -> slices above its disc's middle. The publishers' central slice is the third of four and of five.
 SLICES_ABOVE = {3: 1, 4: 2, 5: 2, 6: 3}
-
-
-@dataclass(frozen=True)
-class Lesion:
-    """Shape of what makes a disc positive; lengths in millimetres."""
-
-    kind: str  #: bulge, protrusion, extrusion or tear
-    side: str  #: diffuse, central, left/right paracentral, left/right foraminal
-    depth: float
-    width: float
-    centre: float  #: u, positive to the patient's left
-    migration: float  #: w of the extruded fragment, negative caudal
-    signal: float  #: T2 signal relative to the tissue table
 
 
 @dataclass(frozen=True)
@@ -48,8 +41,10 @@ class Disc:
     """One disc with the canal behind it; lengths in millimetres, angles in radians."""
 
     level: str
-    severity: float  #: hidden degeneration, 0 to 1
-    lesion: Lesion | None
+    severity: float  #: of the disease
+    degeneration: float  #: 0 to 1
+    displacement: Displacement
+    tear: Tear | None
     origin: tuple[float, float, float]  #: middle of the posterior margin: x to the left, y backwards, z upwards
     tilt: float  #: about x
     height: float
@@ -63,6 +58,11 @@ class Disc:
     facet: float  #: size of the facet joints, 1 is usual
     infiltration: float  #: share of the back muscles that is fat
     phase: tuple[float, float]  #: of the pattern of nerve roots
+
+    @property
+    def abnormal(self) -> bool:
+        """The truth, whatever a reader says."""
+        return self.severity > 0
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,6 @@ class Patient:
     marrow: float  #: signal relative to the tissue table
     columns: int
 
-    @property
-    def imaged(self) -> list[Disc]:
-        """Discs that have a slab, from the top."""
-        return [self.discs[slab.disc] for slab in self.slabs]
-
 
 def sample_patient(seed: int, number: int) -> Patient:
     """Anatomy of the patient with a number (from 1) in the phantom with a seed, without rendering."""
@@ -107,7 +102,7 @@ def sample_patient(seed: int, number: int) -> Patient:
 def random_patient(rng: np.random.Generator, number: int) -> Patient:
     """Draw a patient; `rng` goes on from there to the patient's texture and noise."""
     count = int(rng.choice(list(SLABS), p=list(SLABS.values())))
-    discs = _random_discs(rng, count)
+    discs = _random_discs(rng)
     return Patient(
         number=number,
         discs=discs,
@@ -125,13 +120,14 @@ def random_patient(rng: np.random.Generator, number: int) -> Patient:
     )
 
 
-def _random_discs(rng: np.random.Generator, count: int) -> tuple[Disc, ...]:
-    """All discs of a patient from below; only the lowest `count`, which are imaged, may have a lesion."""
+def _random_discs(rng: np.random.Generator) -> tuple[Disc, ...]:
+    """All discs of a patient from below."""
     n = len(LEVELS)
-    severity = np.clip(np.array(DEGENERATION) + rng.normal(0, 0.13) + rng.normal(0, 0.13, n), 0.02, 0.98)
+    severity = random_severities(rng)
+    degeneration = random_degeneration(rng, severity)
     size = rng.normal(1, 0.04)
     tilts = np.radians(np.array(TILT) + rng.normal(0, 2.5, n) + rng.normal(0, 2))
-    heights = np.clip(np.array(HEIGHT) * size * (1 - 0.28 * severity) * rng.normal(1, 0.06, n), 6, 13)
+    heights = np.clip(np.array(HEIGHT) * size * (1 - 0.28 * degeneration) * rng.normal(1, 0.06, n), 6, 13)
     sideways = np.cumsum(rng.normal(0, 0.8, n))
     y, z = ORIGIN
     discs = []
@@ -141,7 +137,7 @@ def _random_discs(rng: np.random.Generator, count: int) -> tuple[Disc, ...]:
             step = size * VERTEBRA + (heights[k] + heights[k - 1]) / 2
             y, z = y - step * np.sin(middle), z + step * np.cos(middle)
         frame = (float(sideways[k]), float(y), float(z)), float(tilts[k])
-        discs.append(_random_disc(rng, k, severity[k], size, float(heights[k]), frame, imaged=k < count))
+        discs.append(_random_disc(rng, k, severity[k], degeneration[k], size, float(heights[k]), frame))
     return tuple(discs)
 
 
@@ -149,57 +145,38 @@ def _random_disc(
     rng: np.random.Generator,
     k: int,
     severity: float,
+    degeneration: float,
     size: float,
     height: float,
     frame: tuple[tuple[float, float, float], float],
-    *,
-    imaged: bool,
 ) -> Disc:
-    """One disc; the hidden severity moves what one sees of it only on average."""
-    positive = imaged and rng.random() < 1 / (1 + np.exp(-(-0.02 + 3.2 * (severity - 0.45))))
+    """One disc; its degeneration moves what one sees of it only on average."""
     half_width = HALF_WIDTH[k] * size * rng.normal(1, 0.03)
-    narrow = 1 - 0.16 * np.clip(severity - 0.3 + rng.normal(0, 0.15), 0, 1)
+    displacement = random_displacement(rng, severity, half_width)
+    narrow = 1 - 0.16 * np.clip(degeneration - 0.3 + rng.normal(0, 0.15), 0, 1)
     return Disc(
         level=LEVELS[k],
         severity=float(severity),
-        lesion=_random_lesion(rng, half_width) if positive else None,
+        degeneration=float(degeneration),
+        displacement=displacement,
+        tear=random_tear(rng, severity, displacement),
         origin=frame[0],
         tilt=frame[1],
         height=height,
         half_width=float(half_width),
         half_depth=float(HALF_DEPTH[k] * size * rng.normal(1, 0.03)),
         concavity=float(np.clip(rng.normal(0.8 if k == 0 else 1.5, 0.6), 0, 3)),
-        nucleus=float(np.clip(1.05 - 1.15 * severity + rng.normal(0, 0.16), 0.03, 1)),
+        nucleus=float(np.clip(1.05 - 1.15 * degeneration + rng.normal(0, 0.16), 0.03, 1)),
         sac=(
             float(SAC_HALF_WIDTH[k] * narrow * rng.normal(1, 0.07)),
             float(SAC_HALF_DEPTH[k] * narrow * rng.normal(1, 0.07)),
         ),
         gap=float(SAC_GAP[k] * rng.uniform(0.7, 1.3)),
-        flavum=float(np.clip(2.2 + 2.4 * severity + rng.normal(0, 0.6), 1.5, 5.5)),
-        facet=float(np.clip(0.88 + 0.34 * severity + rng.normal(0, 0.07), 0.75, 1.35)),
-        infiltration=float(np.clip(0.1 + 0.5 * severity + rng.normal(0, 0.12) + 0.08 * (k < 2), 0, 0.9)),
+        flavum=float(np.clip(2.2 + 2.4 * degeneration + rng.normal(0, 0.6), 1.5, 5.5)),
+        facet=float(np.clip(0.88 + 0.34 * degeneration + rng.normal(0, 0.07), 0.75, 1.35)),
+        infiltration=float(np.clip(0.1 + 0.5 * degeneration + rng.normal(0, 0.12) + 0.08 * (k < 2), 0, 0.9)),
         phase=(float(rng.uniform(0, 2 * np.pi)), float(rng.uniform(0, 2 * np.pi))),
     )
-
-
-def _random_lesion(rng: np.random.Generator, half_width: float) -> Lesion:
-    """A lesion of a disc so wide."""
-    kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
-    places = PLACES if kind == "protrusion" else PLACES[:3]
-    side = "diffuse" if kind == "bulge" else str(rng.choice(places))
-    # All ranges are drawn from, whichever is used.
-    centre = {"diffuse": 0.0, "central": rng.normal(0, 1)}.get(side, rng.uniform(5, 9))
-    if "foraminal" in side:
-        centre = rng.uniform(0.62, 0.74) * half_width
-    depth, width = {
-        "bulge": (rng.uniform(2.8, 5), 2 * half_width),
-        "protrusion": (rng.uniform(4.5, 8.5), rng.uniform(10, 18)),
-        "extrusion": (rng.uniform(7.5, 11), rng.uniform(11, 17)),
-        "tear": (rng.uniform(1.8, 2.6), rng.uniform(5, 9)),
-    }[kind]
-    migration = rng.choice([-1, 1], p=[0.7, 0.3]) * rng.uniform(3, 8) if kind == "extrusion" else 0.0
-    signed = -centre if side.startswith("right") else centre
-    return Lesion(kind, side, float(depth), float(width), float(signed), float(migration), float(rng.uniform(0.6, 1.4)))
 
 
 def _random_slabs(rng: np.random.Generator, tilts: np.ndarray, count: int) -> tuple[Slab, ...]:

@@ -31,9 +31,10 @@ from lhdlib.phantom.imaging import (
     position_display,
     sagittal_images,
 )
-from lhdlib.phantom.notes import compose_note, write_workbook
+from lhdlib.phantom.notes import write_workbook
+from lhdlib.phantom.reading import read_patient
 from lhdlib.phantom.series import VERSION, Series, series_header, write_series
-from lhdlib.phantom.truth import PackedMask, truth_row, write_truth
+from lhdlib.phantom.truth import PackedMask, truth_rows, write_truth
 from lhdlib.progress import progress_bar
 
 MOST_PATIENTS = 9000  # with the empty rows of the notes, four digits are enough
@@ -59,8 +60,7 @@ class _Axial:
 
     t1: list[Image]
     t2: list[Image]
-    masks: list[np.ndarray]  # of the T2 images
-    discs: list[dict[str, Any]]
+    masks: list[list[np.ndarray]]  # of the T2 images, by slab
 
 
 def write_patient(archive: Path, seed: int, number: int) -> Written:
@@ -93,10 +93,11 @@ def write_patient(archive: Path, seed: int, number: int) -> Written:
         place = archive / "01_MRI_Data" / f"{number:04d}" / study / one.folder
         stem = f"{one.folder[:11]}_{number:04d}"
         files[one] = write_series(place, series_header(seed, number, one, time), stem, images, rng, repeat=again)
+    reading, masks = read_patient(seed, patient), [mask for slab in axial.masks for mask in slab]
     return Written(
-        note=compose_note(np.random.default_rng([seed, number, 1]), patient.imaged),
-        discs=axial.discs,
-        masks={uid: PackedMask.of(axial.masks[i]) for uid, i in files[t2]},
+        note=reading.note,
+        discs=truth_rows(patient, reading, axial.masks),
+        masks={uid: PackedMask.of(masks[i]) for uid, i in files[t2]},
     )
 
 
@@ -112,16 +113,15 @@ def _random_study(rng: np.random.Generator) -> tuple[str, str]:
 def _axial_images(rng: np.random.Generator, patient: Patient, texture: Texture) -> _Axial:
     """Images of all slabs in both weightings; now and then a slab has no T1."""
     without_t1 = int(rng.integers(len(patient.slabs))) if rng.random() < 0.15 else None
-    axial = _Axial([], [], [], [])
+    axial = _Axial([], [], [])
     for index, slab in enumerate(patient.slabs):
-        first = len(axial.t2)
+        axial.masks.append([])
         for plane in axial_planes(patient, slab):
             (t1, t2), mask = axial_signal(patient, texture, slab, plane)
-            axial.masks.append(mask)
+            axial.masks[-1].append(mask)
             axial.t2.append((plane, digitise(rng, t2, patient)))
             if index != without_t1:
                 axial.t1.append((plane, digitise(rng, t1, patient)))
-        axial.discs.append(truth_row(patient, slab, first + 1, axial.masks[first:]))
     return axial
 
 

@@ -103,7 +103,8 @@ def axial_signal(patient: Patient, texture: Texture, slab: Slab, plane: Plane) -
     share = paint_spine(deep, u[box][None], v[box][None], heights, disc, patient, boxed, PIXEL)
     image[:, rows, columns] = deep.mean(axis=1)
     mask = np.zeros(u.shape, bool)
-    mask[box] = share.mean(axis=0) >= LESION_SHARE
+    if disc.abnormal:  # what leaves a healthy disc is no lesion
+        mask[box] = share.mean(axis=0) >= LESION_SHARE
     return _received(image, v, depth, patient), mask
 
 

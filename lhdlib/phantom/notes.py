@@ -2,6 +2,7 @@
 
 import re
 import zipfile
+from collections.abc import Sequence
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -9,17 +10,20 @@ from pathlib import Path
 import numpy as np
 import openpyxl
 
-from lhdlib.phantom.anatomy import LEVELS, Disc, Lesion
+from lhdlib.phantom import facts
+from lhdlib.phantom.anatomy import Disc
+from lhdlib.phantom.disease import LEVELS
 
 SLIPS = {"noted": "notted", "compressing": "compresing", "thecal": "thecl", "Feature": "Faeture"}
 
 
-def compose_note(rng: np.random.Generator, discs: list[Disc]) -> str:
-    """A radiologist's note on some discs, in the style of the archive's notes.
+def compose_note(rng: np.random.Generator, discs: Sequence[Disc], abnormal: Sequence[bool]) -> str:
+    """A radiologist's note on some discs from the top, in the style of the archive's notes.
 
-    Every positive disc, and no other, is said to have a bulge, protrusion, extrusion, tear or compression.
+    Every disc that the reader calls abnormal, and no other, is said to have a bulge, protrusion, extrusion or
+    sequestration, and perhaps a tear beside it.
     """
-    return _Writer(rng).note(discs)
+    return _Writer(rng).note(discs, abnormal)
 
 
 class _Writer:
@@ -35,10 +39,10 @@ class _Writer:
     def chance(self, probability: float) -> bool:
         return self.rng.random() < probability
 
-    def note(self, discs: list[Disc]) -> str:
+    def note(self, discs: Sequence[Disc], abnormal: Sequence[bool]) -> str:
         """The whole note: heading, findings, remarks, perhaps a spelling mistake."""
-        positive = [disc for disc in discs if disc.lesion]
-        dry = [disc for disc in discs if not disc.lesion and disc.nucleus < 0.45]
+        positive = [disc for disc, found in zip(discs, abnormal, strict=True) if found]
+        dry = [disc for disc in discs if disc not in positive and disc.nucleus < 0.45]
         lines = [self.pick("LSS MRI:", "LSS MRI :", "LSS MRI", "Lumbosacral MRI", "MRI OF THE LSS")]
         if self.chance(0.5):
             spasm = "Feature of muscle spasm.", "Features of muscle spasm noted.", "feature of muscle spasm ."
@@ -63,31 +67,39 @@ class _Writer:
         return [line] if line == normal else [line, "No significant thecal sac or nerve root compression noted."]
 
     def findings(self, positive: list[Disc]) -> list[str]:
-        """Lines on all positive discs; several bulges may share one."""
+        """Lines on all positive discs; several bulges without a tear may share one."""
         lines = []
-        bulges = [disc for disc in positive if disc.lesion and disc.lesion.kind == "bulge"]
+        bulges = [disc for disc in positive if disc.displacement.kind == "bulge" and not disc.tear]
         if len(bulges) > 1 and self.chance(0.7):
             form = self.pick("Diffuse disc bulges", "Mild diffuse disc bulges", "Disc bulges")
-            effect = self.pick("compressing the thecal sac", "mild compressing thecal sac and both exit nerve roots")
-            lines.append(f"{form} {self.pick('noted at', 'of', 'at')} {self.places(bulges)}, {effect}.")
+            lines.append(f"{form} {self.pick('noted at', 'of', 'at')} {self.places(bulges)}{self.pressed('both ')}.")
             positive = [disc for disc in positive if disc not in bulges]
-        return lines + [self.finding(disc.lesion, self.places([disc])) for disc in positive if disc.lesion]
+        return lines + [self.finding(disc, self.places([disc])) for disc in positive]
 
-    def finding(self, lesion: Lesion, place: str) -> str:
-        """One sentence on one lesion."""
-        pick = self.pick
-        side = pick(lesion.side, lesion.side.replace("left", "Lt").replace("right", "Rt"))
+    def finding(self, disc: Disc, place: str) -> str:
+        """One sentence on one disc."""
+        pick, kind, side = self.pick, disc.displacement.kind, disc.displacement.side
+        at, tear = pick("noted at", "at", "of"), pick(" with annular tear", " and annular fissure") if disc.tear else ""
+        if kind == "bulge":
+            form = pick("Diffuse", "Mild diffuse", "Wide base")
+            return f"{form} disc bulge{tear} {at} {place}{self.pressed('both ')}."
+        side = pick(side, side.replace("left", "Lt").replace("right", "Rt"))
         side = side[0].upper() + side[1:]
-        effect = pick("compressing the thecal sac", "mildly compressing thecal sac", "indenting the thecal sac")
-        at = pick("noted at", "at", "of")
-        if lesion.kind == "bulge":
-            root = pick("", " and both exiting nerve roots", " and exit canals")
-            return f"{pick('Diffuse', 'Mild diffuse', 'Wide base')} disc bulge {at} {place}, {effect}{root}."
-        if lesion.kind == "tear":
-            return f"{side} {pick('annular tear', 'annular fissure')} {at} {place}."
-        root = "" if side == "Central" else pick("", f" and {side.split()[0]} nerve root")
-        moved = pick(" with caudal migration", "") if lesion.migration < 0 else ""
-        return f"{side} disc {lesion.kind} {at} {place}{moved}, {effect}{root}."
+        moved = pick(" with caudal migration", "") if disc.displacement.migration < 0 else ""
+        one = "" if side == "Central" else f"{side.split()[0]} "
+        return f"{side} disc {kind}{tear} {at} {place}{moved}{self.pressed(one)}."
+
+    def pressed(self, side: str) -> str:
+        """What the discs press on, as often as the archive's notes say it; `side` stands before a root or foramen."""
+        sac, foramen, root = (self.chance(share) for share in facts.PRESSED.values())
+        soft = self.pick("compressing the thecal sac", "mildly compressing thecal sac", "indenting the thecal sac")
+        nerve = f"{side}{self.pick('nerve root', 'exiting nerve root')}" + "s" * (side == "both ")
+        parts = [soft] * sac + [f"compressing {nerve}" if not sac else nerve] * root
+        text = f", {' and '.join(parts)}" if parts else ""
+        if foramen:
+            canals = f"{side}{self.pick('neural foramen', 'exit foramen')}" + "s" * (side == "both ")
+            text += f"{' and' if text else ','} narrowing {canals}"
+        return text
 
     def places(self, discs: list[Disc]) -> str:
         """Names of levels: one, a list, or from the first to the last."""

@@ -9,7 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
-from lhdlib.phantom.anatomy import LEVELS, Disc, Lesion, Patient
+from lhdlib.phantom.anatomy import Disc, Patient
+from lhdlib.phantom.disease import LEVELS, Displacement
 from lhdlib.phantom.painting import TISSUE, Field, Grain, Signal, cover, oval, paint, ramp
 
 
@@ -40,7 +41,7 @@ class Sac:
     squareness = 0.45  # share
     taper_lower, taper_upper = 0.32, 0.15  # share: narrower behind; in the two lowest levels, and above
     sacral, sacral_over = 0.25, 14.0  # share: narrower in the sacrum, reached so far below the disc
-    shift, squeeze, yielding = 0.55, 0.4, 0.4  # shares: of the push; of the push; of the lesion's reach
+    shift, squeeze, yielding = 0.55, 0.4, 0.4  # shares: of the push; of the push; of the reach
     dura = 0.7
 
 
@@ -51,11 +52,12 @@ class Canal:
 
 
 class Reach:
-    """How far lesions leave the disc."""
+    """How far displaced material leaves the disc."""
 
     beyond_plates = 3.0  # above and below the disc
     bulge_from, bulge_over = -2.0, 8.0  # a bulge grows backwards from the disc's centre
-    neck_depth, neck_width = 0.55, 0.8  # shares of an extrusion's depth and width that its neck has
+    # shares of the depth that the neck of extruded material has, and of its width
+    neck_depth, neck_width = {"extrusion": 0.55, "sequestration": 0.3}, 0.8
 
 
 @dataclass(frozen=True)
@@ -155,10 +157,9 @@ class Segment:
 
     @cached_property
     def _push(self) -> Field:
-        """How far the lesion pushes the sac backwards."""
-        if self.disc.lesion is None:
-            return 0.0
-        return reach(self.disc.lesion, self.disc, np.zeros_like(self.u), np.float32(0), self.w) * Sac.yielding
+        """How far displaced material pushes the sac backwards."""
+        beyond = reach(self.disc.displacement, self.disc, np.zeros_like(self.u), np.float32(0), self.w)
+        return beyond * Sac.yielding
 
     @cached_property
     def in_sac(self) -> np.ndarray:
@@ -178,12 +179,12 @@ class Segment:
         return (oval(self.u / narrowed, self.in_sac, Sac.squareness) - 1) * half_depth
 
 
-def reach(lesion: Lesion, disc: Disc, u: Field, v: Field, w: Field) -> np.ndarray:
+def reach(displacement: Displacement, disc: Disc, u: Field, v: Field, w: Field) -> np.ndarray:
     """Millimetres by which disc material exceeds the normal margin, backwards."""
     profile = np.sqrt(np.clip(1 - (w / np.float32(disc.height / 2 + Reach.beyond_plates)) ** 2, 0, 1))
-    if lesion.kind == "bulge":
-        return lesion.depth * profile * ramp(v + disc.half_depth, Reach.bulge_from, Reach.bulge_over)
-    extruded = lesion.kind == "extrusion"
-    share, width = (Reach.neck_depth, Reach.neck_width * lesion.width) if extruded else (1.0, lesion.width)
-    dome = np.sqrt(np.clip(1 - (2 * (u - lesion.centre) / width) ** 2, 0, 1)) * (v > -disc.half_depth)
-    return np.float32(share * lesion.depth) * profile * dome
+    if displacement.kind == "bulge":
+        return displacement.depth * profile * ramp(v + disc.half_depth, Reach.bulge_from, Reach.bulge_over)
+    share = Reach.neck_depth.get(displacement.kind)
+    width = displacement.width * (Reach.neck_width if share else 1)
+    dome = np.sqrt(np.clip(1 - (2 * (u - displacement.centre) / width) ** 2, 0, 1)) * (v > -disc.half_depth)
+    return np.float32((share or 1) * displacement.depth) * profile * dome

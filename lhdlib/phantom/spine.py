@@ -1,4 +1,4 @@
-"""The spine about one disc, structure by structure from the back to the front, and the disc's lesion.
+"""The spine about one disc, structure by structure from the back to the front, and what leaves the disc.
 
 Above each function stands the table of its dimensions: millimetres in the disc's frame (see `segment`), where the
 comment names no other unit; a "share" has none.
@@ -6,7 +6,8 @@ comment names no other unit; a "share" has none.
 
 import numpy as np
 
-from lhdlib.phantom.anatomy import Disc, Lesion, Patient
+from lhdlib.phantom.anatomy import Disc, Patient
+from lhdlib.phantom.disease import Displacement
 from lhdlib.phantom.painting import TISSUE, Grain, between, cover, ellipse, ramp
 from lhdlib.phantom.segment import Sac, Segment, reach
 
@@ -21,7 +22,7 @@ def paint_spine(
     grain: Grain,
     soft: float,
 ) -> np.ndarray:
-    """Paint vertebrae, disc, canal and lesion over `image` ``(2, ...)``, in place.
+    """Paint vertebrae, disc, canal and what leaves the disc over `image` ``(2, ...)``, in place.
 
     Parameters
     ----------
@@ -33,12 +34,12 @@ def paint_spine(
     Returns
     -------
     (...) float32
-        Share of each point that is lesion.
+        Share of each point that is displaced disc material or a tear, physiological or not.
     """
     segment = Segment(image, u, v, w, disc, patient, grain, soft)
     for structure in BACK_TO_FRONT:
         structure(segment)
-    return lesion(segment)
+    return np.maximum(displaced(segment), torn(segment))
 
 
 # --- behind the canal -----------------------------------------------------------------------------------------------
@@ -326,62 +327,62 @@ BACK_TO_FRONT = (
 )
 
 
-# --- lesions --------------------------------------------------------------------------------------------------------
+# --- what leaves the disc ---------------------------------------------------------------------------------------------
 
 
 class Hernia:
-    """How lesions leave the disc."""
+    """How material leaves the disc."""
 
-    full = 0.5  # reach at which material is as dense as it gets
+    full = 1.2  # reach at which material is as dense as it gets
     fragment_height = 7.5  # half height of an extruded fragment
     fragment_in_disc = 0.5  # how far the fragment starts before the margin
     fragment_inside = 1.0
-    ligament = 0.9  # thickness of the posterior ligament that it carries with it
+    ligament, opacity = 0.9, 0.6  # thickness of the posterior ligament that it carries with it; a share
 
 
-def lesion(at: Segment) -> np.ndarray:
-    """Paint the disc's lesion, if it has one; returns its share of each point."""
-    if at.disc.lesion is None:
+def displaced(at: Segment) -> np.ndarray:
+    """Disc material beyond the margin, under the ligament that it lifts; returns its share of each point."""
+    displacement = at.disc.displacement
+    if displacement.depth == 0:
         return np.zeros(at.image.shape[1:], np.float32)
-    return _tear(at, at.disc.lesion) if at.disc.lesion.kind == "tear" else _hernia(at, at.disc.lesion)
+    beyond = reach(displacement, at.disc, at.u, at.v, at.w)
+    outer, present = at.margin - beyond, ramp(beyond, 0, Hernia.full)
+    if displacement.migration:
+        fragment = _fragment(at, displacement)
+        outer = np.where(present > 0, np.minimum(outer, fragment), fragment)
+        present = np.maximum(present, at.cover(fragment - Hernia.fragment_inside))
+    body = at.cover(at.body)
+    at.paint(np.clip(at.cover(outer - Hernia.ligament) - body, 0, 1) * present * Hernia.opacity, "ligament")
+    share = np.clip(at.cover(outer) - body, 0, 1) * present
+    t1, t2 = TISSUE["annulus"]
+    at.paint(share, (t1, t2 * displacement.signal))
+    return share
 
 
-class Tear:
-    """Fissure of the outer annulus."""
+def _fragment(at: Segment, displacement: Displacement) -> np.ndarray:
+    """Approximate signed distance to the ellipsoid of an extruded fragment, which has migrated up or down."""
+    start = Hernia.fragment_in_disc
+    r = np.sqrt(
+        ((at.u - displacement.centre) / (displacement.width / 2)) ** 2
+        + ((at.v - displacement.depth * 0.5 + start) / (displacement.depth * 0.5 + start)) ** 2
+        + ((at.w - displacement.migration) / Hernia.fragment_height) ** 2
+    )
+    return (r - 1) * displacement.depth / 2
+
+
+class Fissure:
+    """Tear of the outer annulus."""
 
     before_margin, half_height, fade = 2.6, 4.0, 1.5
 
 
-def _tear(at: Segment, lesion: Lesion) -> np.ndarray:
-    """Bright spot in the posterior annulus."""
-    centre = lesion.centre, -at.disc.concavity - Tear.before_margin
-    spot = ellipse(at.u, at.v, centre, (lesion.width / 2, lesion.depth / 2))
-    share = at.cover(spot) * between(at.w, -Tear.half_height, Tear.half_height, Tear.fade)
+def torn(at: Segment) -> np.ndarray:
+    """Bright spot in the posterior annulus, if it is torn; returns its share of each point."""
+    tear = at.disc.tear
+    if tear is None:
+        return np.zeros(at.image.shape[1:], np.float32)
+    centre = tear.centre, -at.disc.concavity - Fissure.before_margin
+    spot = ellipse(at.u, at.v, centre, (tear.width / 2, tear.depth / 2))
+    share = at.cover(spot) * between(at.w, -Fissure.half_height, Fissure.half_height, Fissure.fade)
     at.paint(share, "tear")
     return share
-
-
-def _hernia(at: Segment, lesion: Lesion) -> np.ndarray:
-    """Disc material beyond the margin, under the ligament that it lifts."""
-    beyond = reach(lesion, at.disc, at.u, at.v, at.w)
-    outer, present = at.margin - beyond, ramp(beyond, 0, Hernia.full)
-    if lesion.kind == "extrusion":
-        fragment = _fragment(at, lesion)
-        outer = np.where(present > 0, np.minimum(outer, fragment), fragment)
-        present = np.maximum(present, at.cover(fragment - Hernia.fragment_inside))
-    body = at.cover(at.body)
-    at.paint(np.clip(at.cover(outer - Hernia.ligament) - body, 0, 1) * present, "ligament")
-    share = np.clip(at.cover(outer) - body, 0, 1) * present
-    at.paint(share, (TISSUE["hernia"][0], TISSUE["hernia"][1] * lesion.signal))
-    return share
-
-
-def _fragment(at: Segment, lesion: Lesion) -> np.ndarray:
-    """Approximate signed distance to the ellipsoid of an extruded fragment, which has migrated up or down."""
-    start = Hernia.fragment_in_disc
-    r = np.sqrt(
-        ((at.u - lesion.centre) / (lesion.width / 2)) ** 2
-        + ((at.v - lesion.depth * 0.5 + start) / (lesion.depth * 0.5 + start)) ** 2
-        + ((at.w - lesion.migration) / Hernia.fragment_height) ** 2
-    )
-    return (r - 1) * lesion.depth / 2

@@ -1,6 +1,6 @@
 """Truth of a phantom: its discs, and the mask of each lesion in each slice."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from lhdlib.errors import UserError
-from lhdlib.phantom.anatomy import Patient, Slab
+from lhdlib.phantom.anatomy import Patient
+from lhdlib.phantom.disease import grade
+from lhdlib.phantom.reading import Reading
 
 
 class PackedMask(NamedTuple):
@@ -27,24 +29,37 @@ class PackedMask(NamedTuple):
         return np.unpackbits(self.bits, count=int(np.prod(self.shape))).reshape(self.shape).astype(bool)
 
 
-def truth_row(patient: Patient, slab: Slab, first_slice: int, masks: list[np.ndarray]) -> dict[str, Any]:
-    """Truth of a disc, from the lesion masks of its slices; `first_slice` counts from 1."""
-    disc = patient.discs[slab.disc]
-    lesion = disc.lesion
-    return {
-        "patient": f"{patient.number:04d}",
-        "level": disc.level,
-        "label": int(lesion is not None),
-        "lesion": lesion.kind if lesion else "none",
-        "side": lesion.side if lesion else "none",
-        "depth_mm": round(lesion.depth, 2) if lesion else 0.0,
-        "width_mm": round(lesion.width, 2) if lesion else 0.0,
-        "severity": round(disc.severity, 4),
-        "first_slice": first_slice,
-        "central_slice": first_slice + int(np.argmin(np.abs(slab.offsets))),
-        "slices": len(slab.offsets),
-        "lesion_slices": sum(bool(mask.any()) for mask in masks),
-    }
+def truth_rows(
+    patient: Patient, reading: Reading, masks: Sequence[Sequence[np.ndarray]]
+) -> list[dict[str, Any]]:
+    """Truth of a patient's imaged discs, from both readings and the lesion masks of each slab's slices."""
+    places = {disc.level: i for i, disc in enumerate(reading.discs)}
+    rows, first = [], 1
+    for slab, mine in zip(patient.slabs, masks, strict=True):
+        disc = patient.discs[slab.disc]
+        place, displacement = places[disc.level], disc.displacement
+        rows.append(
+            {
+                "patient": f"{patient.number:04d}",
+                "level": disc.level,
+                "label": int(disc.abnormal),
+                "noted": int(reading.noted[place]),
+                "second_reader": int(reading.second[place]),
+                "severity": round(disc.severity, 4),
+                "grade": grade(disc.degeneration),
+                "lesion": displacement.kind if disc.abnormal else "none",
+                "side": displacement.side if displacement.depth else "none",
+                "depth_mm": round(displacement.depth, 2),
+                "width_mm": round(displacement.width, 2) if displacement.depth else 0.0,
+                "tear": int(disc.tear is not None),
+                "first_slice": first,
+                "central_slice": first + int(np.argmin(np.abs(slab.offsets))),
+                "slices": len(slab.offsets),
+                "lesion_slices": sum(bool(mask.any()) for mask in mine),
+            }
+        )
+        first += len(slab.offsets)
+    return rows
 
 
 def write_truth(folder: Path, rows: list[dict[str, Any]], masks: Mapping[str, PackedMask]) -> None:
@@ -86,8 +101,9 @@ def load_truth(folder: str | Path) -> tuple[pd.DataFrame, Mapping[str, np.ndarra
     Returns
     -------
     discs : DataFrame
-        A row per imaged disc: patient ("0001"), level, label, lesion, side, depth_mm, width_mm, severity (0 to 1),
-        first_slice and central_slice (1-based, in the T2 axial series), slices, lesion_slices (with a lesion in them).
+        A row per imaged disc: patient ("0001"), level; abnormal in truth (label), by the note (noted), by a second
+        reader; severity (above 0: abnormal), grade (1 to 5), lesion, side, depth_mm and width_mm (of normal discs too),
+        tear; first_slice and central_slice (1-based, in the T2 axial series), slices, lesion_slices.
     masks : Mapping
         SOPInstanceUID of a T2 axial slice to its lesion mask, ``(rows, columns)`` bool.
 
