@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from lhdlib.phantom import segment
-from lhdlib.phantom.anatomy import LEVELS, Disc, Lesion, Patient
+from lhdlib.phantom.anatomy import Disc, Patient
+from lhdlib.phantom.disease import LEVELS, Displacement
 from tests.phantom.studies import flat_segment
 
-BULGE = Lesion("bulge", "diffuse", 4.0, 50.0, 0.0, 0.0, 1.0)
-PROTRUSION = Lesion("protrusion", "left paracentral", 6.0, 14.0, 7.0, 0.0, 1.0)
-EXTRUSION = Lesion("extrusion", "central", 9.0, 14.0, 0.0, -5.0, 1.0)
+NOTHING = Displacement("bulge", "diffuse", 0.0, 50.0, 0.0)
+BULGE = Displacement("bulge", "diffuse", 4.0, 50.0, 0.0)
+PROTRUSION = Displacement("protrusion", "left paracentral", 6.0, 14.0, 7.0)
+EXTRUSION = Displacement("extrusion", "central", 9.0, 14.0, 0.0, -5.0)
 
 
 @pytest.fixture(params=range(8))
@@ -69,7 +71,7 @@ def test_bodies_have_a_waist_and_the_sacrum_narrows(some):
 
 def test_the_sac_lies_in_the_canal_between_its_front_and_its_back(some):
     patient, disc = some
-    healthy = replace(disc, lesion=None)
+    healthy = replace(disc, displacement=NOTHING)
     front, middle, back = disc.gap, disc.gap + disc.sac[1], disc.gap + 2 * disc.sac[1]
     line = at(patient, healthy, (0, front, 5), (0, middle, 5), (0, back, 5), (disc.sac[0], middle, 5))
     np.testing.assert_allclose(line.in_sac, [-1, 0, 1, 0], atol=1e-5)
@@ -86,8 +88,8 @@ def test_a_lesion_pushes_the_front_of_the_sac_backwards_at_its_own_height(some, 
     v = np.linspace(0, 20, 401)
     for height, moved in ((0, True), (disc.height / 2 + 6, False)):
         fronts = []
-        for one in (None, lesion):
-            sac = at(patient, replace(disc, lesion=one), *((0, x, height) for x in v)).sac
+        for one in (NOTHING, lesion):
+            sac = at(patient, replace(disc, displacement=one), *((0, x, height) for x in v)).sac
             fronts.append(v[np.flatnonzero(sac < 0)[0]])
         assert (fronts[1] > fronts[0] + 0.2) == moved
 

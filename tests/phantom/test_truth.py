@@ -5,6 +5,7 @@ import pytest
 
 from lhdlib.errors import UserError
 from lhdlib.phantom import truth
+from lhdlib.phantom.reading import read_patient
 from tests.phantom.studies import axial_headers
 
 
@@ -14,12 +15,13 @@ def test_truth_labels_and_masks_agree(headers, written):
     numbered = axial_headers(headers, "T2")
     assert set(masks) == {str(ds.SOPInstanceUID) for ds in numbered.ds}
     assert discs.label.nunique() == 2
+    assert ((discs.severity > 0) == discs.label).all() and ((discs.lesion != "none") == discs.label).all()
+    assert (discs.depth_mm[discs.label == 1] >= 2).all() and (discs.depth_mm[discs.label == 0] > 0).any()
     for row in discs.itertuples():
         slab = range(row.first_slice, row.first_slice + row.slices)
         mine = [ds for ds in numbered[numbered.patient == row.patient].ds if ds.InstanceNumber in slab]
         sizes = {int(ds.InstanceNumber): masks[ds.SOPInstanceUID].sum() for ds in mine}
         assert all(masks[ds.SOPInstanceUID].shape == ds.pixel_array.shape for ds in mine)
-        assert row.label == (row.lesion != "none")
         if row.label:
             assert sizes[row.central_slice] * 0.6875**2 > 4  # mm²
         else:
@@ -43,13 +45,19 @@ def test_masks_come_back_as_they_were(tmp_path):
         np.testing.assert_array_equal(again[uid], mask)
 
 
-def test_a_row_tells_the_lesion_and_where_its_slices_are(anatomies):
-    for patient in anatomies[:20]:
-        for slab in patient.slabs:
-            masks = [np.full((4, 4), i == 1) for i in range(len(slab.offsets))]
-            row = truth.truth_row(patient, slab, 6, masks)
-            lesion = patient.discs[slab.disc].lesion
-            assert (row["patient"], row["level"]) == (f"{patient.number:04d}", patient.discs[slab.disc].level)
-            assert (row["label"], row["lesion"]) == ((1, lesion.kind) if lesion else (0, "none"))
-            assert (row["first_slice"], row["slices"], row["lesion_slices"]) == (6, len(masks), 1)
-            assert abs(slab.offsets[row["central_slice"] - 6]) == min(map(abs, slab.offsets))
+def test_rows_tell_truth_and_both_readings_and_where_the_slices_are(anatomies):
+    for patient in anatomies[:40]:
+        reading = read_patient(11, patient)
+        masks = [[np.full((4, 4), i == 1) for i in range(len(slab.offsets))] for slab in patient.slabs]
+        first = 1
+        for slab, row in zip(patient.slabs, truth.truth_rows(patient, reading, masks), strict=True):
+            disc = patient.discs[slab.disc]
+            place = [one.level for one in reading.discs].index(disc.level)
+            assert (row["patient"], row["level"]) == (f"{patient.number:04d}", disc.level)
+            assert (row["noted"], row["second_reader"]) == (reading.noted[place], reading.second[place])
+            assert row["label"] == (disc.severity > 0) == (row["severity"] > 0)
+            assert row["lesion"] == (disc.displacement.kind if disc.severity > 0 else "none")
+            assert row["depth_mm"] == pytest.approx(disc.displacement.depth, abs=0.006)
+            assert (row["first_slice"], row["slices"], row["lesion_slices"]) == (first, len(slab.offsets), 1)
+            assert abs(slab.offsets[row["central_slice"] - first]) == min(map(abs, slab.offsets))
+            first += row["slices"]
