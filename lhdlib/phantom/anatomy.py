@@ -18,7 +18,10 @@ from lhdlib.phantom.disease import (
     random_tear,
 )
 
-PIXEL, SPACING, THICKNESS, ROWS = 0.6875, 4.4, 4.0, 320  #: axial slices; millimetres, and pixels
+SPACING, THICKNESS = 4.4, 4.0  #: axial slices, millimetres
+# Axial matrix and field of view (millimetres): the archive's, and what scanners do otherwise, as often as that.
+USUAL_MATRIX, USUAL_FIELD, OTHERWISE = 320, 220.0, 0.3
+MATRICES, FIELDS = (256, 320, 384), (200.0, 220.0, 240.0)
 
 # Means by level, in the order of LEVELS; lengths in millimetres.
 TILT = (24, 9, 1, -4, -8, -9, -8, -6)  # degrees
@@ -58,6 +61,7 @@ class Disc:
     facet: float  #: size of the facet joints, 1 is usual
     infiltration: float  #: share of the back muscles that is fat
     phase: tuple[float, float]  #: of the pattern of nerve roots
+    rotation: float  #: about w
 
     @property
     def abnormal(self) -> bool:
@@ -84,13 +88,18 @@ class Patient:
     slabs: tuple[Slab, ...]  #: from the top
     fat_thickness: float  #: under the skin
     muscle_scale: float
-    rotation: float  #: about w
     centre: tuple[float, float]  #: of an axial image, from the disc
     saturation: float  #: from the front of the vertebrae to the saturation band
     coil: float  #: depth at which the coil's sensitivity has fallen to 1/e
+    coil_slope: float  #: what the sensitivity gains per millimetre to the left
+    bend: tuple[float, float]  #: contrast in T1 and T2: above 0, middle tones are brighter
+    ghost: tuple[float, int]  #: share of the signal that motion displaces, and by how many rows
+    stripe: tuple[float, float]  #: signal that a crossing slab takes (a share), and v where it does so
     noise: float  #: relative to fat's signal
     gain: float  #: grey value of fat's signal
     marrow: float  #: signal relative to the tissue table
+    pixel: float
+    rows: int
     columns: int
 
 
@@ -103,21 +112,35 @@ def random_patient(rng: np.random.Generator, number: int) -> Patient:
     """Draw a patient; `rng` goes on from there to the patient's texture and noise."""
     count = int(rng.choice(list(SLABS), p=list(SLABS.values())))
     discs = _random_discs(rng)
+    pixel, rows, columns = _random_matrix(rng)
     return Patient(
         number=number,
         discs=discs,
         slabs=_random_slabs(rng, np.array([disc.tilt for disc in discs]), count),
-        fat_thickness=float(np.clip(rng.gamma(3.5, 4), 3, 40)),
-        muscle_scale=float(rng.normal(1, 0.05)),
-        rotation=float(np.radians(rng.normal(0, 1.2))),
-        centre=(float(rng.normal(0, 1.5)), float(-13 + rng.normal(0, 2.5))),
+        fat_thickness=float(np.clip(rng.gamma(2.8, 5), 3, 40)),
+        muscle_scale=float(np.clip(rng.normal(1, 0.09), 0.75, 1.25)),
+        centre=(float(rng.normal(0, 3.5)), float(-16 + rng.normal(0, 4.5))),
         saturation=float(rng.uniform(3, 13)),
-        coil=float(rng.uniform(38, 95)),
-        noise=float(rng.uniform(0.012, 0.024)),
+        coil=float(rng.uniform(36, 110)),
+        coil_slope=float(np.clip(rng.normal(0, 0.0012), -0.003, 0.003)),
+        bend=(float(rng.uniform(-0.2, 0.35)), float(rng.uniform(-0.2, 0.35))),
+        ghost=(float(rng.uniform(0.01, 0.05) * (rng.random() < 0.35)), int(rng.integers(25, rows // 2))),
+        stripe=(float(rng.uniform(0.3, 0.7) * (rng.random() < 0.25)), float(rng.uniform(40, 75))),
+        noise=float(rng.uniform(0.01, 0.03)),
         gain=float(rng.uniform(700, 1300)),
-        marrow=float(rng.normal(1, 0.1)),
-        columns=310 if rng.random() < 0.04 else 320,
+        marrow=float(np.clip(rng.normal(1, 0.15), 0.6, 1.5)),
+        pixel=pixel,
+        rows=rows,
+        columns=columns,
     )
+
+
+def _random_matrix(rng: np.random.Generator) -> tuple[float, int, int]:
+    """Side of a pixel, rows and columns of the axial slices."""
+    matrix, field, other, narrow = rng.choice(MATRICES), rng.choice(FIELDS), rng.random(), rng.random()
+    if other < OTHERWISE:
+        return float(field / matrix), int(matrix), int(matrix)
+    return USUAL_FIELD / USUAL_MATRIX, USUAL_MATRIX, USUAL_MATRIX - 10 * (narrow < 0.04)
 
 
 def _random_discs(rng: np.random.Generator) -> tuple[Disc, ...]:
@@ -125,10 +148,12 @@ def _random_discs(rng: np.random.Generator) -> tuple[Disc, ...]:
     n = len(LEVELS)
     severity = random_severities(rng)
     degeneration = random_degeneration(rng, severity)
-    size = rng.normal(1, 0.04)
+    size = float(np.clip(rng.normal(1, 0.055), 0.86, 1.16))
     tilts = np.radians(np.array(TILT) + rng.normal(0, 2.5, n) + rng.normal(0, 2))
     heights = np.clip(np.array(HEIGHT) * size * (1 - 0.28 * degeneration) * rng.normal(1, 0.06, n), 6, 13)
-    sideways = np.cumsum(rng.normal(0, 0.8, n))
+    curve = rng.normal(0, 3.5) * np.sin(np.pi * np.arange(n) / 5)  # slight scoliosis, and the turn that comes with it
+    sideways = curve + np.cumsum(rng.normal(0, 0.8, n))
+    rotations = np.radians(rng.normal(0, 2.5) + 0.5 * curve + rng.normal(0, 0.7, n))
     y, z = ORIGIN
     discs = []
     for k in range(n):
@@ -136,7 +161,7 @@ def _random_discs(rng: np.random.Generator) -> tuple[Disc, ...]:
             middle = (tilts[k] + tilts[k - 1]) / 2
             step = size * VERTEBRA + (heights[k] + heights[k - 1]) / 2
             y, z = y - step * np.sin(middle), z + step * np.cos(middle)
-        frame = (float(sideways[k]), float(y), float(z)), float(tilts[k])
+        frame = (float(sideways[k]), float(y), float(z)), float(tilts[k]), float(rotations[k])
         discs.append(_random_disc(rng, k, severity[k], degeneration[k], size, float(heights[k]), frame))
     return tuple(discs)
 
@@ -148,7 +173,7 @@ def _random_disc(
     degeneration: float,
     size: float,
     height: float,
-    frame: tuple[tuple[float, float, float], float],
+    frame: tuple[tuple[float, float, float], float, float],
 ) -> Disc:
     """One disc; its degeneration moves what one sees of it only on average."""
     half_width = HALF_WIDTH[k] * size * rng.normal(1, 0.03)
@@ -162,6 +187,7 @@ def _random_disc(
         tear=random_tear(rng, severity, displacement),
         origin=frame[0],
         tilt=frame[1],
+        rotation=frame[2],
         height=height,
         half_width=float(half_width),
         half_depth=float(HALF_DEPTH[k] * size * rng.normal(1, 0.03)),
@@ -184,10 +210,10 @@ def _random_slabs(rng: np.random.Generator, tilts: np.ndarray, count: int) -> tu
     usual = int(rng.choice([4, 5], p=[0.45, 0.55]))
     blocks = rng.random() < 0.45  # all slabs above the lowest exactly parallel, apart only by a gap
     share, common = rng.uniform(0.5, 0.9), tilts[1:count].mean() + np.radians(rng.normal(0, 1))
-    roll = np.radians(rng.normal(0, 0.8))
+    roll = np.radians(rng.normal(0, 1.6))
     slabs = []
     for k in reversed(range(count)):
-        tilt = tilts[0] * rng.uniform(0.85, 1.0) if k == 0 else common + share * (tilts[k] - common) * (not blocks)
+        tilt = tilts[0] * rng.uniform(0.75, 1.05) if k == 0 else common + share * (tilts[k] - common) * (not blocks)
         slices = int(rng.choice([3, 6])) if rng.random() < 0.03 else usual
         first = SLICES_ABOVE[slices] * SPACING + rng.uniform(-1.2, 1.2)
         turned = roll if blocks and k else roll + np.radians(rng.normal(0, 0.6))

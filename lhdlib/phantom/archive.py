@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from lhdlib.errors import UserError
-from lhdlib.phantom.anatomy import ROWS, SPACING, THICKNESS, Patient, random_patient
+from lhdlib.phantom.anatomy import SPACING, THICKNESS, Patient, random_patient
 from lhdlib.phantom.imaging import (
     Image,
     Texture,
@@ -67,7 +67,7 @@ def write_patient(archive: Path, seed: int, number: int) -> Written:
     """Render one patient and write all series; the seed and the number decide every byte."""
     rng = np.random.default_rng([seed, number])
     patient = random_patient(rng, number)
-    texture = Texture(rng, (ROWS, patient.columns))
+    texture = Texture(rng, (patient.rows, patient.columns))
     study, time = _random_study(rng)
     first = int(rng.choice([4, 5, 6], p=[0.75, 0.2, 0.05]))  # number of the first axial series
     axial = _axial_images(rng, patient, texture)

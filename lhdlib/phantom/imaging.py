@@ -6,8 +6,8 @@ from typing import TypeAlias
 import numpy as np
 from scipy import ndimage
 
-from lhdlib.phantom.anatomy import PIXEL, ROWS, Disc, Patient, Slab
-from lhdlib.phantom.painting import Grain
+from lhdlib.phantom.anatomy import Disc, Patient, Slab
+from lhdlib.phantom.painting import Grain, between
 from lhdlib.phantom.spine import paint_spine
 from lhdlib.phantom.trunk import paint_trunk
 
@@ -15,6 +15,8 @@ LEVEL_HEIGHT = 36.0  #: millimetres from disc to disc, for the texture and for w
 SLICE_PROFILE = (-1.4, 0.0, 1.4)  #: millimetres about the slice's middle, where the spine is sampled
 LESION_SHARE = 0.4  #: a pixel belongs to the lesion's mask from this share on
 WEIGHTINGS = ("T1", "T2")  #: order of the maps
+# Stripe of lost signal where slabs cross: v per millimetre upwards, no farther forward, half width, soft edge.
+STRIPE_RISES, STRIPE_FROM, STRIPE_HALF, STRIPE_SOFT = 3.0, 32.0, 3.0, 4.0
 
 
 class Texture:
@@ -73,8 +75,8 @@ def axial_planes(patient: Patient, slab: Slab) -> list[Plane]:
     ahead = 0.7 * disc.half_depth  # the slab turns about a point in the disc's posterior half
     middle = np.array(disc.origin) - ahead * np.array([0, np.cos(disc.tilt), np.sin(disc.tilt)])
     middle = middle + (ahead + patient.centre[1]) * down + patient.centre[0] * right
-    corner = middle - PIXEL * ((patient.columns - 1) / 2 * right + (ROWS - 1) / 2 * down)
-    return [Plane(corner + offset * normal, right, down, PIXEL, ROWS, patient.columns) for offset in slab.offsets]
+    corner = middle - patient.pixel * ((patient.columns - 1) / 2 * right + (patient.rows - 1) / 2 * down)
+    return [Plane(corner + offset * normal, right, down, patient.pixel, patient.rows, patient.columns) for offset in slab.offsets]
 
 
 def sagittal_planes(patient: Patient, offsets: np.ndarray, pixel: float, size: int) -> list[Plane]:
@@ -91,33 +93,44 @@ def sagittal_planes(patient: Patient, offsets: np.ndarray, pixel: float, size: i
 def axial_signal(patient: Patient, texture: Texture, slab: Slab, plane: Plane) -> tuple[np.ndarray, np.ndarray]:
     """T1 and T2 signal ``(2, rows, columns)`` of an axial slice, and the lesion's mask."""
     disc = patient.discs[slab.disc]
-    u, v, w = _in_frame(plane, disc, patient.rotation)
-    height = float(w[plane.rows // 2 + 18, plane.columns // 2])  # in the canal
+    u, v, w = _in_frame(plane, disc)
+    height = float(w[plane.rows // 2 + round(12.4 / plane.pixel), plane.columns // 2])  # in the canal
     grain = texture.at(height + LEVEL_HEIGHT * slab.disc)
-    image, depth = paint_trunk(u, v, slab.disc + height / LEVEL_HEIGHT, patient, disc.infiltration, grain, PIXEL)
+    image, depth = paint_trunk(u, v, slab.disc + height / LEVEL_HEIGHT, patient, disc.infiltration, grain, plane.pixel)
     # The spine alone is averaged over the slice thickness; around it one plane stands for the slice.
     rows, columns = box = _spine_box(u, v)
     heights = w[box] + np.array(SLICE_PROFILE, np.float32)[:, None, None]
     deep = np.stack([image[:, rows, columns]] * len(SLICE_PROFILE), axis=1)
     boxed = Grain(*(field[box] for field in grain))
-    share = paint_spine(deep, u[box][None], v[box][None], heights, disc, patient, boxed, PIXEL)
+    share = paint_spine(deep, u[box][None], v[box][None], heights, disc, patient, boxed, plane.pixel)
     image[:, rows, columns] = deep.mean(axis=1)
     mask = np.zeros(u.shape, bool)
     if disc.abnormal:  # what leaves a healthy disc is no lesion
         mask[box] = share.mean(axis=0) >= LESION_SHARE
-    return _received(image, v, depth, patient), mask
+    signal = _received(image, u, v, depth, patient)
+    lost, where = patient.stripe
+    where += STRIPE_RISES * height
+    if lost and slab.disc < 2 and where > STRIPE_FROM:  # where the lowest slab crosses the next, tissue stays saturated
+        signal *= 1 - np.float32(lost) * between(v, where - STRIPE_HALF, where + STRIPE_HALF, STRIPE_SOFT)
+    ghost, rows = patient.ghost
+    return (signal + np.float32(ghost) * np.roll(signal, rows, axis=1) if ghost else signal), mask
 
 
-def _in_frame(plane: Plane, disc: Disc, rotation: float) -> tuple[np.ndarray, ...]:
-    """u, v and w of a plane's pixels in a disc's frame, turned about w by the patient's rotation."""
-    c, s = np.cos(disc.tilt), np.sin(disc.tilt)
-    tilted = np.array([[1, 0, 0], [0, c, s], [0, -s, c]])
-    c, s = np.cos(rotation), np.sin(rotation)
-    frame = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]) @ tilted
-    start = frame @ (plane.position - disc.origin)
-    across, along = PIXEL * (frame @ plane.right), PIXEL * (frame @ plane.down)
+def _in_frame(plane: Plane, disc: Disc) -> tuple[np.ndarray, ...]:
+    """u, v and w of a plane's pixels in a disc's frame."""
+    start = _turned(plane.position - disc.origin, disc)
+    across, along = ([plane.pixel * x for x in _turned(axis, disc)] for axis in (plane.right, plane.down))
     i, j = np.arange(plane.rows, dtype=np.float32)[:, None], np.arange(plane.columns, dtype=np.float32)
     return tuple((start[n] + across[n] * j + along[n] * i).astype(np.float32) for n in range(3))
+
+
+def _turned(vector: np.ndarray, disc: Disc) -> tuple[float, float, float]:
+    """A vector along a disc's axes; written out, for matrix products round differently on other processors."""
+    x, y, z = vector.tolist()
+    c, s = np.cos(disc.tilt), np.sin(disc.tilt)
+    y, z = c * y + s * z, c * z - s * y
+    c, s = np.cos(disc.rotation), np.sin(disc.rotation)
+    return c * x + s * y, c * y - s * x, z
 
 
 def _spine_box(u: np.ndarray, v: np.ndarray) -> tuple[slice, slice]:
@@ -156,7 +169,7 @@ def overview_signal(patient: Patient, texture: Texture, plane: Plane, factor: in
         part, fields = flat[:, here], Grain(*(field.ravel()[here] for field in grain))
         paint_spine(part, u[near], v[near], w[near], disc, patient, fields, step)
         flat[:, here] = part
-    signal = _received(image[WEIGHTINGS.index(weighting)], behind, depth, patient)
+    signal = _received(image, x, behind, depth, patient)[WEIGHTINGS.index(weighting)]
     return ndimage.zoom(signal, factor, order=1, grid_mode=True, mode="nearest")
 
 
@@ -170,11 +183,15 @@ def _nearest_disc(patient: Patient, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     return nearest
 
 
-def _received(signal: np.ndarray, v: np.ndarray, depth: np.ndarray, patient: Patient) -> np.ndarray:
-    """Signal at the coil: less from deeper below the skin, and little in front of the saturation band's edge."""
+def _received(
+    signal: np.ndarray, u: np.ndarray, v: np.ndarray, depth: np.ndarray, patient: Patient
+) -> np.ndarray:
+    """Signal ``(2, ...)`` at the coil: less from deeper below the skin, and little before the saturation band's edge."""
     edge = -2 * patient.discs[1].half_depth - patient.saturation
     coil = 0.25 + 0.75 * np.exp(-np.clip(depth, 0, None) / patient.coil)
-    return signal * (coil * (0.04 + 0.96 / (1 + np.exp(-np.clip((v - edge) / 2.2, -30, 30)))))
+    coil *= 1 + np.float32(patient.coil_slope) * u
+    bend = np.array(patient.bend, np.float32).reshape(2, *[1] * u.ndim)
+    return signal * (1 + bend * (1 - signal)) * (coil * (0.04 + 0.96 / (1 + np.exp(-np.clip((v - edge) / 2.2, -30, 30)))))
 
 
 # --- grey values ----------------------------------------------------------------------------------------------------
@@ -214,8 +231,8 @@ def position_display(sagittal: Image, planes: list[Plane]) -> Image:
     view, pixels = sagittal
     pixels = pixels.copy()
     for plane in planes:
-        middle = plane.position + PIXEL * (plane.columns - 1) / 2 * plane.right
-        steps = np.arange(0, PIXEL * plane.rows, view.pixel / 2)
+        middle = plane.position + plane.pixel * (plane.columns - 1) / 2 * plane.right
+        steps = np.arange(0, plane.pixel * plane.rows, view.pixel / 2)
         relative = middle + steps[:, None] * plane.down - view.position
         j, i = (np.rint(relative @ axis / view.pixel).astype(int) for axis in (view.right, view.down))
         seen = (i >= 0) & (i < view.rows) & (j >= 0) & (j < view.columns)

@@ -50,12 +50,16 @@ class Compartment:
 
     centre, radii = (0.0, 9.0), (26.0, 15.0)
     unevenness, soft = 3.0, 3.0
+    streak, streak_sharpness, streak_opacity = 0.3, 4.0, 0.55  # where middle and fine grain nearly cancel; a share
 
 
 def compartment(at: Segment) -> None:
     """Fat around spine and foramina."""
     distance = ellipse(at.u, at.v, Compartment.centre, Compartment.radii)
-    at.paint(cover(distance + Compartment.unevenness * at.grain.middle, Compartment.soft), "fat")
+    inside = cover(distance + Compartment.unevenness * at.grain.middle, Compartment.soft)
+    at.paint(inside, "fat")
+    streaks = (Compartment.streak - np.abs(at.grain.middle - at.grain.fine)) * Compartment.streak_sharpness
+    at.paint(inside * np.clip(streaks, 0, Compartment.streak_opacity), "muscle")
 
 
 class SpinousProcess:
