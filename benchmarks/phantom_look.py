@@ -21,14 +21,14 @@ from lhdlib.phantom.archive import write_phantom
 OUTPUT = Path(__file__).resolve().parents[1] / "docs" / "phantom_and_real.png"
 GREY = np.linspace(0, 1.25, 26)
 RINGS_MM = np.arange(0, 111, 5.0)
-SPACING_MM = 0.6875
+SPACING_MM = 0.6875  # of the real slices
 
 
-def statistics(image: np.ndarray) -> dict[str, np.ndarray]:
+def statistics(image: np.ndarray, *, spacing: float = SPACING_MM) -> dict[str, np.ndarray]:
     """Grey-level density, mean in rings about the centre, and density of gradient magnitudes of one slice."""
     image = image / np.percentile(image, 99.5)
     y, x = np.indices(image.shape) - (np.array(image.shape)[:, None, None] - 1) / 2
-    ring = np.digitize(np.hypot(x, y) * SPACING_MM, RINGS_MM)
+    ring = np.digitize(np.hypot(x, y) * spacing, RINGS_MM)
     slope = np.hypot(*np.gradient(image))
     return {
         "grey level": np.histogram(image, GREY, density=True)[0],
@@ -48,7 +48,8 @@ def main() -> None:
         archive = write_phantom(Path(folder) / "phantom", 12)
         slices, _ = dicom.index_tree(archive)
         made = [dicom.read_pixels(archive / path) for path in slices.path]
-    found = {"phantom": [statistics(i) for i in made], "real": [statistics(i) for i in real]}
+    ours = [statistics(i, spacing=spacing) for i, spacing in zip(made, slices.row_spacing, strict=True)]
+    found = {"phantom": ours, "real": [statistics(i) for i in real]}
     draw(made, None, found, OUTPUT)
     if args.with_slices:
         draw(made, real, found, args.with_slices)

@@ -120,13 +120,13 @@ def paint_trunk(
     return section.image, skin(section)
 
 
-FINE_CONTRAST = 0.05  # of the signal, per unit of fine grain
+FINE_CONTRAST = 0.042  # of the signal, per unit of fine grain
 
 
 class Fat:
     """Fat that fills the trunk; shares of the signal."""
 
-    contrast, septa = 0.03, 0.16
+    contrast, septa = 0.03, 0.13
 
 
 def fat(at: Section) -> None:

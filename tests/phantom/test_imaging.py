@@ -26,7 +26,9 @@ def test_slabs_follow_the_spine(anatomies):
     assert 0.2 < np.mean(upper < 1e-3) < 0.7
     assert {len(slab.offsets) for patient in anatomies for slab in patient.slabs} == {3, 4, 5, 6}
     assert {len(patient.slabs) for patient in anatomies} == {3, 4, 5, 6}
-    assert {patient.columns for patient in anatomies} == {310, 320}
+    matrices = {(patient.rows, patient.columns) for patient in anatomies}
+    assert matrices == {(256, 256), (320, 310), (320, 320), (384, 384)}
+    assert np.mean([patient.pixel == 0.6875 for patient in anatomies]) > 0.6
 
 
 @pytest.mark.slow
@@ -65,12 +67,13 @@ def test_a_lesion_changes_nothing_else(anatomies):
     assert np.hypot(rows - centre[0], columns - centre[1]).max() * plane.pixel < 30
 
 
-def statistics(image: np.ndarray) -> np.ndarray:
+def statistics(image: np.ndarray, *, pixel: float = 0.6875) -> np.ndarray:
     """Shares of 8 grey-level classes, mean in 7 rings of 15 mm, gradient energy: of the image scaled robustly."""
-    image = image[:, (image.shape[1] - 310) // 2 :][:, :310].astype(float)
+    image = image[:, (image.shape[1] - 310) // 2 :][:, :310] if image.shape[1] == 320 else image
+    image = image.astype(float)
     image = np.clip(image / np.percentile(image, 99.5), 0, 1.2)
     shares = np.histogram(image, [0, 0.05, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.21])[0] / image.size
-    radius = np.hypot(*(np.indices(image.shape) - np.array(image.shape)[:, None, None] / 2)) * 0.6875
+    radius = np.hypot(*(np.indices(image.shape) - np.array(image.shape)[:, None, None] / 2)) * pixel
     rings = [image[(radius >= low) & (radius < low + 15)].mean() for low in range(0, 105, 15)]
     energy = np.mean(np.square(np.gradient(image)))
     return np.array([*shares, *rings, energy])
@@ -79,8 +82,8 @@ def statistics(image: np.ndarray) -> np.ndarray:
 @pytest.mark.slow
 def test_statistics_lie_near_the_real_ones(headers, real_dir):
     real = np.array([statistics(imread(path)) for path in sorted((real_dir / "axial").glob("*.png"))])
-    images = [ds.pixel_array for weighting in ("T1", "T2") for ds in axial_headers(headers, weighting).ds]
-    ours = np.array([statistics(image) for image in images])
+    files = [ds for weighting in ("T1", "T2") for ds in axial_headers(headers, weighting).ds]
+    ours = np.array([statistics(ds.pixel_array, pixel=float(ds.PixelSpacing[0])) for ds in files])
     # Means within 1.5 standard deviations of the real slices', and most phantom slices inside the real range,
     # widened by one standard deviation.
     distance = np.abs(ours.mean(axis=0) - real.mean(axis=0)) / real.std(axis=0)
@@ -132,9 +135,10 @@ def test_the_coil_and_the_saturation_band_weaken_what_is_deep_and_in_front(anato
     patient = anatomies[0]
     slab = next(slab for slab in patient.slabs if slab.disc == 2)
     plane = imaging.axial_planes(patient, slab)[len(slab.offsets) // 2]
-    texture = imaging.Texture(np.random.default_rng(0), (320, patient.columns))
+    texture = imaging.Texture(np.random.default_rng(0), (patient.rows, patient.columns))
     (_, t2), _ = imaging.axial_signal(patient, texture, slab, plane)
-    back, front = t2[190:260].mean(), t2[:60].mean()
+    row = plane.rows / 320
+    back, front = t2[int(190 * row) : int(260 * row)].mean(), t2[: int(60 * row)].mean()
     assert back > 5 * front
 
 
@@ -151,8 +155,41 @@ def test_the_position_display_draws_each_slice_as_a_line(anatomies):
     distances = []
     for plane in planes:
         # A slice's middle line, seen from the side: neither x nor the roll counts.
-        middle = plane.position + 0.6875 * (plane.columns - 1) / 2 * plane.right
+        middle = plane.position + plane.pixel * (plane.columns - 1) / 2 * plane.right
         normal = np.array([0, -plane.down[2], plane.down[1]]) / np.hypot(*plane.down[1:])
         distances.append(np.abs((points - middle) @ normal))
     nearest = np.array(distances).argmin(axis=0)
     assert np.min(distances, axis=0).max() < 0.8 and set(nearest) == set(range(len(planes)))
+
+
+def test_patients_differ_in_what_real_studies_differ_in(anatomies):
+    """Poses and contrasts so far apart that no pixel shows the same tissue in all patients."""
+    lowest = [patient.discs[1] for patient in anatomies]
+    assert np.degrees(np.std([disc.rotation for disc in lowest])) > 2
+    assert np.ptp([patient.centre for patient in anatomies], axis=0).min() > 12
+    assert np.std([disc.half_width for disc in lowest]) > 1.2
+    for name in ("coil_slope", "noise", "coil", "marrow", "gain", "muscle_scale", "fat_thickness"):
+        assert len({getattr(patient, name) for patient in anatomies}) > 100, name
+    assert 0.2 < np.mean([patient.ghost[0] > 0 for patient in anatomies]) < 0.5
+    assert 0.15 < np.mean([patient.stripe[0] > 0 for patient in anatomies]) < 0.35
+
+
+def central_signal(patient):
+    slab = next(slab for slab in patient.slabs if slab.disc == 1)
+    plane = imaging.axial_planes(patient, slab)[int(np.argmin(np.abs(slab.offsets)))]
+    texture = imaging.Texture(np.random.default_rng(0), (patient.rows, patient.columns))
+    return imaging.axial_signal(patient, texture, slab, plane)[0]
+
+
+def test_motion_and_crossing_slabs_leave_their_marks(anatomies):
+    plain = replace(anatomies[0], ghost=(0.0, 60), stripe=(0.0, 60.0), coil_slope=0.0)
+    signal = central_signal(plain)
+    ghosted = central_signal(replace(plain, ghost=(0.05, 60)))
+    np.testing.assert_allclose(ghosted - signal, 0.05 * np.roll(signal, 60, axis=1), atol=1e-6)
+    striped = central_signal(replace(plain, stripe=(0.5, 60.0)))
+    lost = np.flatnonzero(np.any(np.abs(striped - signal) > 1e-3, axis=(0, 2)))
+    assert len(lost) and np.ptp(lost) * plain.pixel < 40 and (lost > plain.rows // 2).all()  # a band behind the canal
+    assert np.all(striped <= signal + 1e-6) and np.all(striped >= 0.49 * signal - 1e-6)
+    sloped = central_signal(replace(plain, coil_slope=0.003))
+    left, right = (np.s_[:, :, :80], np.s_[:, :, -80:])  # the patient's right side is on the image's left
+    assert sloped[left].sum() < signal[left].sum() and sloped[right].sum() > signal[right].sum()

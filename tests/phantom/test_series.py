@@ -39,6 +39,9 @@ def test_echo_and_repetition_times_tell_the_weighting(headers):
         assert ds.EchoTime > 80 and ds.RepetitionTime > 3000
 
 
+MATRICES = {(256, 256), (320, 310), (320, 320), (384, 384)}
+
+
 @pytest.mark.slow
 def test_axial_geometry(headers, written):
     discs, _ = truth.load_truth(written)
@@ -48,8 +51,8 @@ def test_axial_geometry(headers, written):
         for ds in images.values():
             right, down = np.reshape(np.array(ds.ImageOrientationPatient, float), (2, 3))
             np.testing.assert_allclose([right @ right, down @ down, right @ down], [1, 1, 0], atol=1e-6)
-            assert list(ds.PixelSpacing) == [0.6875, 0.6875] and ds.SliceThickness == 4
-            assert ds.Rows == 320 and ds.Columns in (310, 320)
+            assert 199 < ds.Rows * ds.PixelSpacing[0] < 241 and ds.PixelSpacing[0] == ds.PixelSpacing[1]
+            assert ds.SliceThickness == 4 and (ds.Rows, ds.Columns) in MATRICES
         for row in discs[discs.patient == patient].itertuples():
             slab = [images[i] for i in range(row.first_slice, row.first_slice + row.slices)]
             assert len({str(ds.ImageOrientationPatient) for ds in slab}) == 1
