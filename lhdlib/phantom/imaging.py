@@ -76,7 +76,10 @@ def axial_planes(patient: Patient, slab: Slab) -> list[Plane]:
     middle = np.array(disc.origin) - ahead * np.array([0, np.cos(disc.tilt), np.sin(disc.tilt)])
     middle = middle + (ahead + patient.centre[1]) * down + patient.centre[0] * right
     corner = middle - patient.pixel * ((patient.columns - 1) / 2 * right + (patient.rows - 1) / 2 * down)
-    return [Plane(corner + offset * normal, right, down, patient.pixel, patient.rows, patient.columns) for offset in slab.offsets]
+    return [
+        Plane(corner + offset * normal, right, down, patient.pixel, patient.rows, patient.columns)
+        for offset in slab.offsets
+    ]
 
 
 def sagittal_planes(patient: Patient, offsets: np.ndarray, pixel: float, size: int) -> list[Plane]:
@@ -183,15 +186,15 @@ def _nearest_disc(patient: Patient, y: np.ndarray, z: np.ndarray) -> np.ndarray:
     return nearest
 
 
-def _received(
-    signal: np.ndarray, u: np.ndarray, v: np.ndarray, depth: np.ndarray, patient: Patient
-) -> np.ndarray:
-    """Signal ``(2, ...)`` at the coil: less from deeper below the skin, and little before the saturation band's edge."""
+def _received(signal: np.ndarray, u: np.ndarray, v: np.ndarray, depth: np.ndarray, patient: Patient) -> np.ndarray:
+    """Signal ``(2, ...)`` at the coil: less from deeper below the skin, little before the saturation band's edge."""
     edge = -2 * patient.discs[1].half_depth - patient.saturation
     coil = 0.25 + 0.75 * np.exp(-np.clip(depth, 0, None) / patient.coil)
     coil *= 1 + np.float32(patient.coil_slope) * u
     bend = np.array(patient.bend, np.float32).reshape(2, *[1] * u.ndim)
-    return signal * (1 + bend * (1 - signal)) * (coil * (0.04 + 0.96 / (1 + np.exp(-np.clip((v - edge) / 2.2, -30, 30)))))
+    return (
+        signal * (1 + bend * (1 - signal)) * (coil * (0.04 + 0.96 / (1 + np.exp(-np.clip((v - edge) / 2.2, -30, 30)))))
+    )
 
 
 # --- grey values ----------------------------------------------------------------------------------------------------

@@ -29,9 +29,7 @@ class PackedMask(NamedTuple):
         return np.unpackbits(self.bits, count=int(np.prod(self.shape))).reshape(self.shape).astype(bool)
 
 
-def truth_rows(
-    patient: Patient, reading: Reading, masks: Sequence[Sequence[np.ndarray]]
-) -> list[dict[str, Any]]:
+def truth_rows(patient: Patient, reading: Reading, masks: Sequence[Sequence[np.ndarray]]) -> list[dict[str, Any]]:
     """Truth of a patient's imaged discs, from both readings and the lesion masks of each slab's slices."""
     places = {disc.level: i for i, disc in enumerate(reading.discs)}
     rows, first = [], 1
