@@ -14,6 +14,8 @@ from lhdlib.phantom.trunk import paint_trunk
 LEVEL_HEIGHT = 36.0  #: millimetres from disc to disc, for the texture and for what changes by level
 SLICE_PROFILE = (-1.4, 0.0, 1.4)  #: millimetres about the slice's middle, where the spine is sampled
 LESION_SHARE = 0.4  #: a pixel belongs to the lesion's mask from this share on
+COIL_FLAT, COIL_HALF = 16.0, 300.0  # millimetres: deep as far as this the coil receives all; to the side, half
+SHARPENING = 0.65  #: of the scanner's edge filter
 WEIGHTINGS = ("T1", "T2")  #: order of the maps
 # Stripe of lost signal where slabs cross: v per millimetre upwards, no farther forward, half width, soft edge.
 STRIPE_RISES, STRIPE_FROM, STRIPE_HALF, STRIPE_SOFT = 3.0, 32.0, 3.0, 4.0
@@ -189,12 +191,11 @@ def _nearest_disc(patient: Patient, y: np.ndarray, z: np.ndarray) -> np.ndarray:
 def _received(signal: np.ndarray, u: np.ndarray, v: np.ndarray, depth: np.ndarray, patient: Patient) -> np.ndarray:
     """Signal ``(2, ...)`` at the coil: less from deeper below the skin, little before the saturation band's edge."""
     edge = -2 * patient.discs[1].half_depth - patient.saturation
-    coil = 0.25 + 0.75 * np.exp(-np.clip(depth, 0, None) / patient.coil)
-    coil *= 1 + np.float32(patient.coil_slope) * u
+    coil = 0.25 + 0.75 * np.exp(-np.clip(depth - COIL_FLAT, 0, None) / patient.coil)
+    coil *= (1 + np.float32(patient.coil_slope) * u) / (1 + (u / np.float32(COIL_HALF)) ** 2)
     bend = np.array(patient.bend, np.float32).reshape(2, *[1] * u.ndim)
-    return (
-        signal * (1 + bend * (1 - signal)) * (coil * (0.04 + 0.96 / (1 + np.exp(-np.clip((v - edge) / 2.2, -30, 30)))))
-    )
+    coil *= 0.04 + 0.96 / (1 + np.exp(-np.clip((v - edge) / 2.2, -30, 30)))
+    return signal * (1 + bend * (1 - signal)) * coil
 
 
 # --- grey values ----------------------------------------------------------------------------------------------------
@@ -206,7 +207,7 @@ def digitise(rng: np.random.Generator, signal: np.ndarray, patient: Patient) -> 
     real += signal
     inner = signal[1:-1, 1:-1]
     ring = signal[:-2, 1:-1] + signal[2:, 1:-1] + signal[1:-1, :-2] + signal[1:-1, 2:]
-    real[1:-1, 1:-1] += np.float32(0.55) * (inner - ring / 4)
+    real[1:-1, 1:-1] += np.float32(SHARPENING) * (inner - ring / 4)
     magnitude = np.sqrt(real * real + imaginary * imaginary) * np.float32(patient.gain)
     return np.minimum(magnitude, 4095).astype("<u2")
 

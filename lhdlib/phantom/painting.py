@@ -19,8 +19,8 @@ class Grain(NamedTuple):
 # Relative signal in T1 and T2 weighted turbo spin echo; subcutaneous fat on T1 is 1.
 TISSUE: dict[str, tuple[float, float]] = {
     "fat": (1.00, 0.84),
-    "muscle": (0.34, 0.15),
-    "marrow": (0.50, 0.40),
+    "muscle": (0.43, 0.20),
+    "marrow": (0.64, 0.53),
     "cortex": (0.07, 0.05),
     "csf": (0.20, 1.10),
     "nerve": (0.36, 0.30),

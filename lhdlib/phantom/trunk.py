@@ -126,7 +126,7 @@ FINE_CONTRAST = 0.042  # of the signal, per unit of fine grain
 class Fat:
     """Fat that fills the trunk; shares of the signal."""
 
-    contrast, septa = 0.03, 0.13
+    contrast, septa = 0.03, 0.2
 
 
 def fat(at: Section) -> None:
@@ -139,8 +139,8 @@ def fat(at: Section) -> None:
 class Belly:
     """Where bowel lies; the coarse grain decides where a loop and where gas is."""
 
-    front, beside, fade = -22.0, 30.0, 8.0
-    loop, gas, sharpness = 0.5, 1.3, 2.0  # coarse grain above the one, below minus the other; no unit
+    front, beside, fade = 0.0, 52.0, 12.0
+    loop, gas, sharpness = -0.4, 1.6, 2.0  # coarse grain above the one, below minus the other; no unit
 
 
 def bowel(at: Section) -> None:
@@ -212,7 +212,7 @@ class Pelvis:
     cos, sin = 0.5, 0.866  # the wing stands at 60 degrees
     curve, curve_at = 0.004, 10.0  # per millimetre, and v of its flattest point
     iliacus, iliacus_along, iliacus_fades = (-22.0, -7.0), (4.0, 75.0), (4.0, 8.0)  # across, along the wing
-    gluteal, gluteal_along, gluteal_fades = (6.0, 30.0), (-8.0, 75.0), (3.0, 5.0)
+    gluteal, gluteal_along, gluteal_fades = (6.0, 42.0), (-8.0, 75.0), (3.0, 5.0)
     unevenness, half_thickness, thinner, thinnest, thickest = 0.3, 8.5, 0.07, 3.5, 8.0  # thinner: a share
     cortex, cortex_along, marrow_along, fade = 1.6, (-12.0, 90.0), (-10.0, 90.0), 4.0
 
@@ -258,7 +258,7 @@ class Erector:
     side, half_width = (28, 33, 36, 39, 40, 38), (27, 32, 35.5, 39, 40, 38)
     slope, unevenness, squareness = 0.1, 0.6, 0.2  # slope and squareness are shares
     midline = 3.2  # no muscle is nearer to the midline
-    fat_around, fascia_at, fascia_half, fascia_opacity = 0.9, 0.4, 0.4, 0.4  # the opacity is a share
+    fat_around, fascia_at, fascia_half, fascia_opacity = 1.5, 0.4, 0.4, 0.4  # the opacity is a share
 
 
 class Creep:
