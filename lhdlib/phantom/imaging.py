@@ -14,8 +14,8 @@ from lhdlib.phantom.trunk import paint_trunk
 LEVEL_HEIGHT = 36.0  #: millimetres from disc to disc, for the texture and for what changes by level
 SLICE_PROFILE = (-1.4, 0.0, 1.4)  #: millimetres about the slice's middle, where the spine is sampled
 LESION_SHARE = 0.4  #: a pixel belongs to the lesion's mask from this share on
-COIL_FLAT, COIL_HALF = 16.0, 300.0  # millimetres: deep as far as this the coil receives all; to the side, half
-SHARPENING = 0.65  #: of the scanner's edge filter
+COIL_FLAT, COIL_HALF = 16.0, 200.0  # millimetres: deep as far as this the coil receives all; to the side, half
+SHARPENING = 0.75  #: of the scanner's edge filter
 WEIGHTINGS = ("T1", "T2")  #: order of the maps
 # Stripe of lost signal where slabs cross: v per millimetre upwards, no farther forward, half width, soft edge.
 STRIPE_RISES, STRIPE_FROM, STRIPE_HALF, STRIPE_SOFT = 3.0, 32.0, 3.0, 4.0

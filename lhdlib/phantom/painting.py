@@ -20,7 +20,7 @@ class Grain(NamedTuple):
 TISSUE: dict[str, tuple[float, float]] = {
     "fat": (1.00, 0.84),
     "muscle": (0.43, 0.20),
-    "marrow": (0.64, 0.53),
+    "marrow": (0.68, 0.57),
     "cortex": (0.07, 0.05),
     "csf": (0.20, 1.10),
     "nerve": (0.36, 0.30),

@@ -118,7 +118,7 @@ def test_grey_values_without_noise_are_the_sharpened_signal(anatomies):
     patient = replace(anatomies[0], noise=0.0, gain=1000.0)
     signal = rng.random((40, 30)).astype(np.float32)
     sharp = signal.astype(float)
-    kernel = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]]) * 0.65 / 4
+    kernel = np.array([[0, -1, 0], [-1, 4, -1], [0, -1, 0]]) * 0.75 / 4
     sharp[1:-1, 1:-1] += convolve2d(signal, kernel, "valid")
     expected = np.minimum(np.abs(sharp) * 1000, 4095)
     np.testing.assert_allclose(imaging.digitise(rng, signal, patient), expected, atol=1.01)
