@@ -10,6 +10,16 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever needs the smoke run is slow; side by side (`-n 2 --dist loadgroup`) one process makes it, and a file's
+    tests stay together, so that what they share is made once."""
+    for item in items:
+        needs_smoke = "smoke" in item.fixturenames
+        if needs_smoke:
+            item.add_marker(pytest.mark.slow)
+        item.add_marker(pytest.mark.xdist_group("smoke" if needs_smoke else str(item.path)))
+
+
 @pytest.fixture(scope="session")
 def real_dir() -> Path:
     """Folder of real slices, notes and header values beside the checkout; tests that need it are skipped without it."""

@@ -210,7 +210,7 @@ def test_a_long_installation_shows_that_it_lives(checkout):
     script.write_text(re.sub(r"^ALIVE_S=\d+", "ALIVE_S=1", script.read_text(), flags=re.M))
     code, error, _ = checkout.start(SLOW="2.5")
     assert code == 0 and re.search(r"once; this takes some minutes", error)
-    assert re.findall(r"still installing, (\d) s", error) == ["1", "2"]
+    assert re.findall(r"still installing, (\d) s", error)[:2] == ["1", "2"]
 
 
 @pytest.mark.parametrize("name", ["PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP"])

@@ -172,11 +172,11 @@ def _fate(tables: Mapping[str, pd.DataFrame]) -> str:
 
 def _counted(reasons: pd.Series, none: str) -> str:
     """``36 without a note, 12 flagged: repeated slab``: the most frequent reasons first, with their usual detail."""
-    table = reasons.str.split(": ", n=1, expand=True).reindex(columns=[0, 1]).fillna("")
+    table = reasons.astype(str).str.partition(": ").reindex(columns=[0, 2])
     counts = table[0].value_counts()
     parts = []
     for kind, number in counts.head(4).items():
-        details = table[1][table[0] == kind].value_counts()
+        details = table[2][table[0] == kind].value_counts()
         detail = f": {details.index[0]}" if details.index[0] else ""
         parts.append(f"{number} {KINDS.get(kind, kind)}{detail}{', for example' if len(details) > 1 else ''}")
     left = counts.iloc[4:].sum()

@@ -37,7 +37,7 @@ def note_labels(places: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
     reason = pd.Series("", merged.index)
     reason[merged.label.isna()] = "no note for this patient"
     reason[merged.patient.isin(several)] = "several notes for this patient"
-    reason = places.patient.map(unclear).fillna(reason)
+    reason = places.patient.map(unclear).astype(object).fillna(reason)
     undecided = merged.flag.fillna("") != ""
     reason[undecided] = "note undecided: " + merged.flag[undecided].astype(str)
     reason = reason.where(merged.level.isin(LUMBAR_LEVELS), "")

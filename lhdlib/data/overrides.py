@@ -51,7 +51,9 @@ def read_overrides(path: Path) -> pd.DataFrame:
     UserError
         For a file that is no table of verdicts, or a line in it that is none.
     """
-    return pd.DataFrame(_rows(path, _content(path)), columns=COLUMNS).astype({"slices": int})
+    return pd.DataFrame(_rows(path, _content(path)), columns=COLUMNS).astype(
+        dict.fromkeys(COLUMNS, object) | {"slices": int}
+    )
 
 
 def append_verdict(path: Path, disc: Any, verdict: str, level: str, who: str, *, why: str = "") -> None:

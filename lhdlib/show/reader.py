@@ -223,9 +223,9 @@ def _table(slabs: pd.DataFrame, readings: pd.DataFrame) -> pd.DataFrame:
         rows.append(row)
     table = pd.DataFrame(rows, columns=COLUMNS)
     numbers = ["probability", *(f"probability_{reading}" for reading in READINGS)]
-    return table.astype(dict.fromkeys(numbers, float)).fillna(
-        {column: "" for column in COLUMNS if column not in numbers}
-    )
+    words = [column for column in COLUMNS if column not in numbers]
+    types = dict.fromkeys(numbers, float) | dict.fromkeys(words, object)  # a column without a word would be of numbers
+    return table.astype(types).fillna(dict.fromkeys(words, ""))
 
 
 def _described(readings: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
@@ -270,7 +270,9 @@ def shown_table(study: Study) -> pd.DataFrame:
     shown = {"level": table.level, "slices": table.slices, "probability": table.probability.map(_number)}
     both = (table.read_2 != "").any()
     for reading in READINGS if both else READINGS[:1]:
-        read = table[f"read_{reading}"] + (": " + table[f"probability_{reading}"].map(_number)) * both
+        read = table[f"read_{reading}"]
+        if both:
+            read = read + ": " + table[f"probability_{reading}"].map(_number)
         shown[f"reading {reading}" if both else "read"] = read.where(table[f"read_{reading}"] != "", "")
         shown[f"weights {reading}" if both else "slice weights"] = table[f"weights_{reading}"]
     return pd.DataFrame(shown | {"called": table.called, "remark": table.remark, "flag": table.flag})
