@@ -24,7 +24,7 @@ MEMORY_LIMIT = (
 
 
 def extract(extractor: keras.Model, images: np.ndarray, rows: np.ndarray, *, batch: int = 64) -> np.ndarray:
-    """Features of each sample's three whole slices; batch normalisation and dropout in inference mode.
+    """Features of each sample's three slices; batch normalisation and dropout in inference mode.
 
     Parameters
     ----------
@@ -205,15 +205,13 @@ def dataset_features(
         return extract_crops(extractor, data.images, rows, crops, seed, out=out)
 
     def compute() -> dict[str, np.ndarray]:
-        arrays = {}
+        arrays, seen = {}, augment.seen(data.images, settings.test_crop)
         for name, part in parts.items():
             arrays[f"{name}_labels"] = part.labels
-            arrays |= (
-                store.write(crops_of_train) if name == "train" else {name: extract(extractor, data.images, part.rows)}
-            )
+            arrays |= store.write(crops_of_train) if name == "train" else {name: extract(extractor, seen, part.rows)}
         return arrays
 
-    inputs = extractor_key, data.info["fingerprint"], data.info["splits"], split, crops, seed
+    inputs = extractor_key, data.info["fingerprint"], data.info["splits"], split, crops, settings.test_crop, seed
     features = cache.cached(path, cache.content_key(*inputs, cache.code_key(__name__)), compute)
     return features | {"train": store.read()} if store.apart else features
 
