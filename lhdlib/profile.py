@@ -78,7 +78,8 @@ class Finetune:
     epochs: int
     test_crop: Literal["whole", "central"]  #: validation and test slices: as they are, or the mean of the random crops
     draws: int  #: random crops of each sample whose features are computed once and cycled through by the epochs
-    seeds: int  #: repetitions with other seeds
+    encoders: int  #: pre-trainings of the chosen regularisation, each with another seed; a classifier on each
+    seeds: int  #: classifiers on one encoder, each with another seed
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ The extractor is frozen: the features of every crop are computed once, whatever 
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -216,6 +216,20 @@ def dataset_features(
     return features | {"train": store.read()} if store.apart else features
 
 
+def repeated_features(
+    extractors: Sequence[tuple[keras.Model, str]], data: Dataset, split: str, settings: Finetune, seed: int, path: Path
+) -> list[dict[str, np.ndarray]]:
+    """`dataset_features` of several extractors, each with its key; the second's lie in ``<path>_2.npz``, and so on."""
+    return [
+        dataset_features(extractor, data, split, settings, seed, _numbered(path, number), key)
+        for number, (extractor, key) in enumerate(extractors, start=1)
+    ]
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path if number == 1 else path.with_stem(f"{path.stem}_{number}")
+
+
 def classify(
     features: dict[str, np.ndarray],
     settings: Finetune,
@@ -254,3 +268,18 @@ def classify(
         result[f"{part}_logits"] = logits(features[part], weights, bias)
         result[f"{part}_labels"] = features[f"{part}_labels"]
     return result
+
+
+def classify_each(
+    repeated: Sequence[dict[str, np.ndarray]],
+    settings: Finetune,
+    seed: int,
+    *,
+    rows: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """`classify` on the features of several extractors; the first axis holds the classifiers of one after the other."""
+    runs = [classify(features, settings, seed, rows=rows, labels=labels) for features in repeated]
+    shared = {name: value for name, value in runs[0].items() if name.endswith("_labels")}
+    each = {name: np.concatenate([run[name] for run in runs], axis=name == "losses") for name in runs[0]}
+    return each | shared

@@ -315,6 +315,18 @@ def pretrained(data: Dataset, profile: Profile, seed: int, root: Path) -> tuple[
     return encoder, history, (folder / "encoder.key").read_text(encoding="utf-8")
 
 
+def repeated(data: Dataset, profile: Profile, seed: int, root: Path) -> list[tuple[keras.Model, pd.DataFrame, str]]:
+    """`pretrained` with as many seeds as `finetune.encoders` says: what varies between them is luck.
+
+    Parameters
+    ----------
+    seed
+        Of the first, whose folder lies in `root`; those of the others follow, in a folder ``seed<number>`` each.
+    """
+    roots = [root, *(root / f"seed{seed + k}" for k in range(1, profile.finetune.encoders))]
+    return [pretrained(data, profile, seed + k, folder) for k, folder in enumerate(roots)]
+
+
 def set_statistics(
     model: keras.Model, images: np.ndarray, rows: np.ndarray, *, batches: int = 20, batch: int = 64
 ) -> None:
