@@ -153,6 +153,22 @@ def points_table(points: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def levels_table(found: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """AUCs over all discs, over those of the three lowest levels, and within levels.
+
+    Parameters
+    ----------
+    found : mapping of classifier -> "all" (a `Summary`), "lowest" and "within" (`evaluate.level_aucs`, as mappings)
+    """
+    columns = {"all": "AUC, all discs", "lowest": "AUC, three lowest levels", "within": "AUC within levels"}
+    return pd.DataFrame(
+        [
+            {"classifier": name} | {column: interval_text(aucs[key]) for key, column in columns.items()}
+            for name, aucs in found.items()
+        ]
+    )
+
+
 def comparison_table(metrics: Mapping[str, Mapping[str, Summary]], comparisons: Mapping[str, Mapping]) -> pd.DataFrame:
     """Classifiers with intervals, and how far another one is above each of them on the same discs.
 
