@@ -12,7 +12,7 @@ on its image alone.
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -379,3 +379,35 @@ def finetune_views(images: np.ndarray, boxes: np.ndarray) -> tf.Tensor:
     maps = affine(boxes, size, np.zeros((n, 2)), np.zeros(n), np.zeros(n, bool))
     channels_last = tf.transpose(tf.cast(images, tf.float32), [0, 2, 3, 1])
     return tf.transpose(compiled(warp)(channels_last, maps), [0, 3, 1, 2])
+
+
+CENTRAL = (0.125, 0.875)  #: from and to, shares of the slice: the mean of `finetune_crops`
+
+
+def seen_side(test_crop: str) -> tuple[float, float]:
+    """From where to where the network sees a side of a validation or test slice, in shares of it."""
+    return CENTRAL if test_crop == "central" else (0.0, 1.0)
+
+
+class CentralCrops:
+    """A slice store (N, W, W) seen through the mean crop of the fine-tuning stage; slices are cropped when asked for.
+
+    Training crops enlarge the anatomy by a third: a network that is shown whole slices afterwards meets other sizes
+    than it has learnt.
+    """
+
+    def __init__(self, images: np.ndarray):
+        self.images, self.shape = images, images.shape
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Crops of the slices that `rows` chooses, in the shape of the slices, float32."""
+        slices = np.asarray(self.images[rows])
+        size = slices.shape[-1]
+        flat = slices.reshape(-1, 1, size, size)
+        boxes = np.repeat([[CENTRAL[0], CENTRAL[0], CENTRAL[1], CENTRAL[1]]], len(flat), axis=0) * size
+        return finetune_views(flat, boxes).numpy().reshape(slices.shape)
+
+
+def seen(images: np.ndarray, test_crop: str) -> Any:
+    """The slice store as validation and test slices are shown to the network: itself, or its `CentralCrops`."""
+    return CentralCrops(images) if test_crop == "central" else images

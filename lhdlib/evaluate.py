@@ -211,6 +211,43 @@ def by_patient(
     return estimates
 
 
+def level_aucs(
+    labels: np.ndarray, logits: np.ndarray, patients: np.ndarray, levels: np.ndarray, *, lowest: Sequence[str]
+) -> dict[str, Estimate]:
+    """AUC of some levels alone, and within levels: lower discs are abnormal more often, so the level itself tells.
+
+    Parameters
+    ----------
+    labels, patients : shape (n,)
+    logits : shape (seeds, n)
+    levels : shape (n,)
+        Of each disc.
+    lowest
+        The levels of the first AUC.
+
+    Returns
+    -------
+    dict
+        ``lowest``: pairs of discs of these levels; ``within``: pairs of discs of one level, all levels together. Limits
+        resample patients; nan where no such pair exists.
+    """
+    truth = np.asarray(labels).astype(bool)
+    upper, lower = logits[:, truth, None], logits[:, None, ~truth]
+    order = (upper > lower).mean(axis=0) + (upper == lower).mean(axis=0) / 2
+    same = levels[truth, None] == levels[None, ~truth]
+    low = np.isin(levels[truth], lowest)[:, None] & np.isin(levels[~truth], lowest)
+    weights = np.concatenate([np.ones((1, len(truth))), patient_weights(patients)])
+    found = {}
+    for name, pairs in (("lowest", low), ("within", same)):
+        positive, negative = weights[:, truth], weights[:, ~truth]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            total = ((positive @ pairs) * negative).sum(1)
+            value, *draws = ((positive @ (order * pairs)) * negative).sum(1) / total
+        limits = normal_limits(value, np.array(draws)) if np.isfinite(value) else (np.nan, np.nan)
+        found[name] = Estimate(float(value), *(float(np.clip(limit, 0, 1)) for limit in limits))
+    return found
+
+
 def patient_mean(
     values: np.ndarray,
     patients: np.ndarray,

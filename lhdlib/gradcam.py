@@ -8,7 +8,10 @@ import numpy as np
 import tensorflow as tf
 from threadpoolctl import ThreadpoolController
 
+from lhdlib import augment
 from lhdlib.model import inference
+from lhdlib.model.encoder import stride
+from lhdlib.profile import Profile
 
 
 class Explained(NamedTuple):
@@ -158,10 +161,73 @@ def _channel_gradients(extractor: keras.Model, feature_maps: np.ndarray, weights
     return slopes.reshape(*samples, slices, 1, 1, n)
 
 
-def upsample(maps: np.ndarray, size: int) -> np.ndarray:
-    """Bicubic upsampling of maps (m, u, v) to (m, size, size), limited to [0, 1] (cubic overshoot is cut)."""
-    large = tf.image.resize(maps[..., None], (size, size), method="bicubic").numpy()[..., 0]
-    return np.clip(large, 0, 1)
+class Cells(NamedTuple):
+    """Where the cells of a map lie along a side of the slice; all in shares of the side."""
+
+    first: float  #: centre of the first cell
+    step: float  #: from a cell's centre to the next one's
+    low: float = 0.0  #: what the network sees begins here
+    high: float = 1.0  #: and ends here
+
+
+def cells(profile: Profile, count: int, *, place: str = "") -> Cells:
+    """Where the `count` cells in a row of this profile's maps lie.
+
+    "published": the maps are enlarged like a picture, as in the paper. "aligned": each cell lies at the centre of its
+    receptive field. Every stride of the network keeps the first of two positions and every convolution is padded
+    evenly, so that cell i looks at pixel ``stride * i`` of what the network sees.
+
+    Parameters
+    ----------
+    place
+        "published" or "aligned" in place of the profile's.
+    """
+    low, high = augment.seen_side(profile.finetune.test_crop)
+    first, step = 0.5 / count, 1 / count
+    if (place or profile.heatmaps.cells) == "aligned":
+        size = profile.data.image_size
+        first, step = 0.5 / size, stride(profile.encoder) / size
+    return Cells(low + (high - low) * first, (high - low) * step, low, high)
+
+
+def upsample(maps: np.ndarray, size: int, where: Cells | None = None) -> np.ndarray:
+    """Bicubic interpolation between the cells, limited to [0, 1] (cubic overshoot is cut).
+
+    Parameters
+    ----------
+    maps : shape (..., u, u)
+    size
+        Side of the slice as it is drawn, pixels.
+    where
+        The cells' places; None: they divide the slice evenly.
+
+    Returns
+    -------
+    np.ndarray, shape (..., size, size), float32
+        0 where the network sees nothing.
+    """
+    weights = _cubic(maps.shape[-1], size, where or Cells(0.5 / maps.shape[-1], 1 / maps.shape[-1]))
+    return np.clip(weights @ maps.astype(np.float32) @ weights.T, 0, 1)
+
+
+@functools.lru_cache(maxsize=16)
+def _cubic(count: int, size: int, where: Cells) -> np.ndarray:
+    """Weights (size, count) of Keys' cubic convolution (1981, doi:10.1109/TASSP.1981.1163711, a = -1/2) along a side.
+
+    Beyond the outermost cells their value goes on.
+    """
+    pixels = (np.arange(size) + 0.5) / size
+    place = np.clip((pixels - where.first) / where.step, 0, count - 1)
+    start = np.floor(place).astype(int)
+    weights = np.zeros((size, count))
+    for offset in (-1, 0, 1, 2):
+        distance = np.abs(place - start - offset)
+        near = 1.5 * distance**3 - 2.5 * distance**2 + 1
+        far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
+        weight = np.where(distance <= 1, near, np.where(distance < 2, far, 0))
+        np.add.at(weights, (np.arange(size), np.clip(start + offset, 0, count - 1)), weight)
+    weights[(pixels < where.low) | (pixels > where.high)] = 0
+    return weights.astype(np.float32)
 
 
 def sample_feature_maps(extractor: keras.Model, images: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -107,6 +107,14 @@ def test_the_headline_is_whole(smoke):
         assert all(0 <= m["low"] <= m["mean"] <= m["high"] <= 1 and m["sd"] >= 0 for m in metrics.values())
 
 
+def test_the_last_point_of_fig_9_is_the_headline(smoke):
+    labels = pd.read_csv(smoke.results / "06" / "labels.csv").query("model == 'semi'").set_index("metric")
+    headline = read_json(smoke.results / "04" / "headline.json")["metrics"]
+    for metric in ("ACC", "AUC"):
+        last = labels.loc[metric].sort_values("labels").iloc[-1]
+        assert {name: last[name] for name in headline[metric]} == pytest.approx(headline[metric], rel=1e-12)
+
+
 def test_the_encoder_loads_in_safe_mode_and_computes(smoke):
     settings = workspace.open_workspace("smoke").profile
     side = settings.data.image_size

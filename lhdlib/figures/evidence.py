@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 
 from lhdlib.evaluate import Estimate
 from lhdlib.evidence import audit
-from lhdlib.evidence.operating import AIM, POINTS, Calibration
-from lhdlib.figures.style import BLUE, COLUMN, GREEN, MIDDLE, MM, ORANGE, described, span, styled
+from lhdlib.evidence.operating import POINTS, Calibration
+from lhdlib.figures.style import BLUE, COLUMN, GREEN, MIDDLE, MM, ORANGE, VERMILION, described, span, styled
 from lhdlib.figures.words import METRICS, Interval, Summary, difference_text, interval_text
 
-POINT_STYLES = {"TPR": ("o", ORANGE), "TNR": ("s", GREEN)}
+POINT_STYLES = {"TPR": ("o", ORANGE), "TNR": ("s", GREEN), "balanced": ("^", VERMILION)}
 
 
 @styled
@@ -36,7 +36,7 @@ def roc_band(*, curve: pd.DataFrame, auc: Summary, points: Mapping[str, Mapping[
     seen = []
     for aim, (marker, color) in POINT_STYLES.items():
         tpr, tnr = (points[aim]["test"][name] for name in ("TPR", "TNR"))
-        name = f"{POINTS[aim]} {100 * AIM:.0f} % in validation"
+        name = f"{POINTS[aim]} in validation"
         ax.errorbar(
             1 - tnr["mean"],
             tpr["mean"],
@@ -55,7 +55,7 @@ def roc_band(*, curve: pd.DataFrame, auc: Summary, points: Mapping[str, Mapping[
     ax.set(xlabel="1 − specificity", ylabel="sensitivity")
     ax.legend(loc="lower right")
     return described(
-        fig, f"ROC curve with its 95 % band, {label}, and two operating points. {'; '.join(seen).capitalize()}."
+        fig, f"ROC curve with its 95 % band, {label}, and three operating points. {'; '.join(seen).capitalize()}."
     )
 
 
@@ -143,14 +143,30 @@ def points_table(points: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     rows = []
     for aim, point in points.items():
         row = {
-            "aim on the validation set": f"{POINTS[aim]} {100 * AIM:.0f} %",
+            "aim on the validation set": POINTS[aim],
             "probability at or above": ", ".join(f"{1 / (1 + np.exp(-cut)):.2f}" for cut in point["thresholds"]),
         }
-        for name, label in POINTS.items():
+        for name, label in (("TPR", "sensitivity"), ("TNR", "specificity")):
             row[f"{label}, validation"] = f"{point['validation'][name]:.3f}"
             row[f"{label}, test"] = interval_text(point["test"][name])
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def levels_table(found: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """AUCs over all discs, over those of the three lowest levels, and within levels.
+
+    Parameters
+    ----------
+    found : mapping of classifier -> "all" (a `Summary`), "lowest" and "within" (`evaluate.level_aucs`, as mappings)
+    """
+    columns = {"all": "AUC, all discs", "lowest": "AUC, three lowest levels", "within": "AUC within levels"}
+    return pd.DataFrame(
+        [
+            {"classifier": name} | {column: interval_text(aucs[key]) for key, column in columns.items()}
+            for name, aucs in found.items()
+        ]
+    )
 
 
 def comparison_table(metrics: Mapping[str, Mapping[str, Summary]], comparisons: Mapping[str, Mapping]) -> pd.DataFrame:

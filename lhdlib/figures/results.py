@@ -273,7 +273,10 @@ def labels_note(results: pd.DataFrame) -> str:
         table = results[results.metric == metric]
         semi = table[table.model == "semi"].sort_values("labels")
         values = {row["labels"]: row for _, row in semi.iterrows()}
-        notes.append(ordering_note({count: count for count in values}, values, metric))
+        rank = {count: count for count in paper.LABEL_COUNTS}
+        fewer, more = paper.LABELS_ALIKE[metric]
+        rank[more] = rank[fewer]
+        notes.append(ordering_note(dict(zip(values, rank.values(), strict=True)), values, metric))
         few, supv = semi.iloc[0], table[table.model == "supv"].iloc[0]
         compared = "reaches" if few["mean"] >= supv["mean"] else "stays below"
         apart = few.high < supv.low or few.low > supv.high

@@ -44,6 +44,13 @@ def difference_text(found: Interval | None, *, test: str = "") -> str:
     return f"{text}, {f'{test} p'.strip()} = {found['p']:.2g}" if found and "p" in found else text
 
 
+def repeats_text(encoders: int, seeds: int) -> str:
+    """What a mean and its spread are over: pre-trainings, seeds of fine-tuning, or both."""
+    if encoders == 1:
+        return f"{seeds} fine-tuning seeds" if seeds > 1 else "one training"
+    return f"{encoders} pre-trainings" + (f" with {seeds} fine-tuning seeds each" if seeds > 1 else "")
+
+
 # Names and lists
 
 

@@ -3,6 +3,7 @@
 """
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,30 +42,35 @@ def _bottleneck(x: Any, width: int, stride: int, project: bool, name: str) -> An
     return layers.ReLU(name=f"{name}_out")(layers.Add()([shortcut, x]))
 
 
-def resnet(x: Any, blocks: tuple[int, ...], width: int) -> Any:
-    """Bottleneck ResNet up to the last stage's ReLU; blocks (3, 4, 6, 3) and width 64 are ResNet-50.
+def resnet(x: Any, settings: Encoder) -> Any:
+    """Bottleneck ResNet up to the last stage's ReLU; blocks (3, 4, 6, 3), strides (1, 2, 2, 2) and width 64 are
+    ResNet-50.
 
     Parameters
     ----------
     x : keras tensor, shape (batch, W, W, channels)
-    blocks
-        Bottleneck blocks per stage; every stage after the first halves the resolution and doubles the width.
-    width
-        Channels of the stem and of the first stage's 3x3 convolutions.
+    settings
+        Every stage after the first doubles the width, and its first block divides the resolution by its stride.
 
     Returns
     -------
-    keras tensor, shape (batch, u, v, 4 * width * 2 ** (len(blocks) - 1))
+    keras tensor, shape (batch, u, v, 4 * width * 2 ** (stages - 1))
         The feature map A of the heatmaps.
     """
+    width = settings.width
     x = layers.ZeroPadding2D(3)(x)
     x = layers.ReLU()(_norm(layers.Conv2D(width, 7, strides=2, name="stem_conv")(x), "stem"))
     x = layers.MaxPooling2D(3, strides=2)(layers.ZeroPadding2D(1)(x))
-    for stage, count in enumerate(blocks):
+    for stage, (count, first) in enumerate(zip(settings.blocks, settings.strides, strict=True)):
         for block in range(count):
-            stride = 2 if stage > 0 and block == 0 else 1
+            stride = first if block == 0 else 1
             x = _bottleneck(x, width * 2**stage, stride, block == 0, f"stage{stage + 1}_block{block + 1}")
     return x
+
+
+def stride(settings: Encoder) -> int:
+    """Pixels of the image from one cell of the feature map to the next."""
+    return 4 * math.prod(settings.strides)  # the stem halves the resolution twice
 
 
 def build_encoder(size: int, settings: Encoder, drop_rate: float, seed: int) -> keras.Model:
@@ -90,7 +96,7 @@ def build_encoder(size: int, settings: Encoder, drop_rate: float, seed: int) -> 
     """
     keras.utils.set_random_seed(seed)
     image = keras.Input((size, size, 1), name="image")
-    x = layers.Identity(name="feature_map")(resnet(image, settings.blocks, settings.width))
+    x = layers.Identity(name="feature_map")(resnet(image, settings))
     with computed_in("float32"):  # the loss compares features by inner products, for which half precision is too coarse
         x = layers.GlobalAveragePooling2D(name="pool")(x)
         for number in range(1, 5):
@@ -132,7 +138,7 @@ def build_supervised(size: int, settings: Encoder, seed: int) -> keras.Model:
     """
     keras.utils.set_random_seed(seed)
     image = keras.Input((size, size, 3), name="slices")
-    x = layers.GlobalAveragePooling2D(name="pool")(resnet(image, settings.blocks, settings.width))
+    x = layers.GlobalAveragePooling2D(name="pool")(resnet(image, settings))
     return keras.Model(image, layers.Dense(1, name="logit")(x), name="supervised")
 
 

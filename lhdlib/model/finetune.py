@@ -5,7 +5,7 @@ The extractor is frozen: the features of every crop are computed once, whatever 
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -24,7 +24,7 @@ MEMORY_LIMIT = (
 
 
 def extract(extractor: keras.Model, images: np.ndarray, rows: np.ndarray, *, batch: int = 64) -> np.ndarray:
-    """Features of each sample's three whole slices; batch normalisation and dropout in inference mode.
+    """Features of each sample's three slices; batch normalisation and dropout in inference mode.
 
     Parameters
     ----------
@@ -205,17 +205,29 @@ def dataset_features(
         return extract_crops(extractor, data.images, rows, crops, seed, out=out)
 
     def compute() -> dict[str, np.ndarray]:
-        arrays = {}
+        arrays, seen = {}, augment.seen(data.images, settings.test_crop)
         for name, part in parts.items():
             arrays[f"{name}_labels"] = part.labels
-            arrays |= (
-                store.write(crops_of_train) if name == "train" else {name: extract(extractor, data.images, part.rows)}
-            )
+            arrays |= store.write(crops_of_train) if name == "train" else {name: extract(extractor, seen, part.rows)}
         return arrays
 
-    inputs = extractor_key, data.info["fingerprint"], data.info["splits"], split, crops, seed
+    inputs = extractor_key, data.info["fingerprint"], data.info["splits"], split, crops, settings.test_crop, seed
     features = cache.cached(path, cache.content_key(*inputs, cache.code_key(__name__)), compute)
     return features | {"train": store.read()} if store.apart else features
+
+
+def repeated_features(
+    extractors: Sequence[tuple[keras.Model, str]], data: Dataset, split: str, settings: Finetune, seed: int, path: Path
+) -> list[dict[str, np.ndarray]]:
+    """`dataset_features` of several extractors, each with its key; the second's lie in ``<path>_2.npz``, and so on."""
+    return [
+        dataset_features(extractor, data, split, settings, seed, _numbered(path, number), key)
+        for number, (extractor, key) in enumerate(extractors, start=1)
+    ]
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path if number == 1 else path.with_stem(f"{path.stem}_{number}")
 
 
 def classify(
@@ -256,3 +268,18 @@ def classify(
         result[f"{part}_logits"] = logits(features[part], weights, bias)
         result[f"{part}_labels"] = features[f"{part}_labels"]
     return result
+
+
+def classify_each(
+    repeated: Sequence[dict[str, np.ndarray]],
+    settings: Finetune,
+    seed: int,
+    *,
+    rows: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """`classify` on the features of several extractors; the first axis holds the classifiers of one after the other."""
+    runs = [classify(features, settings, seed, rows=rows, labels=labels) for features in repeated]
+    shared = {name: value for name, value in runs[0].items() if name.endswith("_labels")}
+    each = {name: np.concatenate([run[name] for run in runs], axis=name == "losses") for name in runs[0]}
+    return each | shared

@@ -206,10 +206,10 @@ def pretrain(
     finished = cache.load_model(folder / "encoder.keras", key=key)
     distribute.same(finished is None, folder)
     if finished is None:
-        state = State(*_untrained(size, profile, seed), folder / "checkpoint.npz", key)
+        batches = Batches(images, train_rows, patients, profile, seed)
+        state = State(*_untrained(size, profile, seed, batches.steps), folder / "checkpoint.npz", key)
         state.restore()
         distribute.same(state.epochs, folder)
-        batches = Batches(images, train_rows, patients, profile, seed)
         train(state, batches, lambda model: validation_accuracy(model, images, validation_rows, profile))
         # The encoder computes in float32 whatever trained it: features and heatmaps need not know.
         finished = build_encoder(size, profile.encoder, settings.drop_rate, seed)
@@ -222,12 +222,14 @@ def pretrain(
     return finished, files.read_table(folder / "history.csv")
 
 
-def _untrained(size: int, profile: Profile, seed: int) -> tuple[keras.Model, keras.optimizers.Optimizer]:
+def _untrained(size: int, profile: Profile, seed: int, steps: int) -> tuple[keras.Model, keras.optimizers.Optimizer]:
     settings = profile.pretrain
+    cosine = keras.optimizers.schedules.CosineDecay(settings.lr, settings.max_epochs * steps)
+    rate = cosine if settings.decay == "cosine" else settings.lr
     with distribute.strategy().scope():
         with computed_in(settings.precision):
             model = build_encoder(size, profile.encoder, settings.drop_rate, seed)
-        optimizer = keras.optimizers.Adam(settings.lr)
+        optimizer = keras.optimizers.Adam(rate)
         optimizer.build(model.trainable_variables)
     return model, optimizer
 
@@ -311,6 +313,18 @@ def pretrained(data: Dataset, profile: Profile, seed: int, root: Path) -> tuple[
     parts = data.pretrain_rows("train"), data.pretrain_rows("validation"), data.patients()
     encoder, history = pretrain(data.images, *parts, profile, seed, folder, data.info["pretrain_fingerprint"])
     return encoder, history, (folder / "encoder.key").read_text(encoding="utf-8")
+
+
+def repeated(data: Dataset, profile: Profile, seed: int, root: Path) -> list[tuple[keras.Model, pd.DataFrame, str]]:
+    """`pretrained` with as many seeds as `finetune.encoders` says: what varies between them is luck.
+
+    Parameters
+    ----------
+    seed
+        Of the first, whose folder lies in `root`; those of the others follow, in a folder ``seed<number>`` each.
+    """
+    roots = [root, *(root / f"seed{seed + k}" for k in range(1, profile.finetune.encoders))]
+    return [pretrained(data, profile, seed + k, folder) for k, folder in enumerate(roots)]
 
 
 def set_statistics(

@@ -55,6 +55,7 @@ def train_supervised(
         return loss
 
     lowest, best = np.inf, model.get_weights()
+    seen = augment.seen(images, profile.finetune.test_crop)
     bar = progress_bar(range(settings.epochs), desc="supervised baseline")
     for epoch in bar:
         rng = np.random.default_rng([seed, 5, epoch])
@@ -65,7 +66,7 @@ def train_supervised(
             chosen = order[start : start + batch]
             x = augment.finetune_views(images[rows[chosen]], boxes[chosen])
             losses.append(float(step(tf.transpose(x, [0, 2, 3, 1]), tf.cast(labels[chosen], tf.float32))))
-        held_out = cross_entropy(validation[1], supervised_logits(model, images, validation[0]))
+        held_out = cross_entropy(validation[1], supervised_logits(model, seen, validation[0]))
         if held_out < lowest:
             lowest, best = held_out, model.get_weights()
         bar.set_postfix(loss=f"{np.mean(losses):.3f}", validation=f"{held_out:.3f}", refresh=False)
@@ -79,7 +80,7 @@ def cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
 
 
 def supervised_logits(model: keras.Model, images: np.ndarray, rows: np.ndarray, *, batch: int = 64) -> np.ndarray:
-    """Logits of whole slices, shape (n,), in inference mode."""
+    """Logits, shape (n,), in inference mode."""
     compute = inference.forward(model)
     parts = []
     for start in range(0, len(rows), batch):
@@ -100,12 +101,21 @@ def baseline(data: Dataset, split: str, profile: Profile, seed: int, path: Path)
     def compute() -> dict[str, np.ndarray]:
         parts = {part: data.part(part, split) for part in ("train", "validation", "test")}
         known = [(parts[part].rows, parts[part].labels) for part in ("train", "validation")]
+        seen = augment.seen(data.images, profile.finetune.test_crop)
         model = train_supervised(data.images, known[0], known[1], profile, seed)
         result = {}
         for part in ("validation", "test"):
             result[f"{part}_labels"] = parts[part].labels
-            result[f"{part}_logits"] = supervised_logits(model, data.images, parts[part].rows)[None]
+            result[f"{part}_logits"] = supervised_logits(model, seen, parts[part].rows)[None]
         return result
 
-    settings = profile.supervised, profile.encoder, split, seed, data.info["fingerprint"], data.info["splits"]
+    settings = (
+        profile.supervised,
+        profile.encoder,
+        profile.finetune.test_crop,
+        split,
+        seed,
+        data.info["fingerprint"],
+        data.info["splits"],
+    )
     return cache.cached(path, cache.content_key(*settings, cache.code_key(__name__)), compute)

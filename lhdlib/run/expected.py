@@ -37,6 +37,7 @@ ESTIMATES = (
     "04/evidence/balance",
     "04/evidence/calibration",
     "04/evidence/controls",
+    "04/evidence/levels",
     "04/evidence/splits/difference",
     "05/comparisons",
     "06/comparisons",

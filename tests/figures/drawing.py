@@ -10,6 +10,7 @@ from matplotlib.transforms import Bbox
 
 from lhdlib import evaluate, paper
 from lhdlib.evidence import localise, operating
+from lhdlib.evidence.operating import POINTS
 from lhdlib.figures import card, evidence, gallery, heat, method, results
 from lhdlib.figures.heat import KINDS
 
@@ -160,7 +161,7 @@ def draw(name: str):
         "roc_band": lambda: {
             "curve": pd.DataFrame({"fpr": [0, 0.2, 1], "low": [0, 0.5, 1], "tpr": [0, 0.7, 1], "high": [0.1, 0.9, 1]}),
             "auc": patients(0.8),
-            "points": {aim: {"test": {"TPR": patients(0.9), "TNR": patients(0.6)}} for aim in ("TPR", "TNR")},
+            "points": {aim: {"test": {"TPR": patients(0.9), "TNR": patients(0.6)}} for aim in POINTS},
         },
         "calibration_curve": lambda: {
             "calibration": operating.Calibration(

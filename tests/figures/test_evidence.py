@@ -34,7 +34,7 @@ def texts(fig) -> str:
     return "\n".join(text.get_text() for text in fig.findobj(match=lambda artist: hasattr(artist, "get_text")))
 
 
-def test_roc_band_states_auc_and_both_operating_points(result, metrics):
+def test_roc_band_states_auc_and_the_operating_points(result, metrics):
     curve = operating.roc_band(result["test_labels"], result["test_logits"], result["patients"], draws=50)
     points = operating.operating_points(result, result["patients"])
     fig = evidence.roc_band(curve=curve, auc=metrics["AUC"], points=points)
@@ -46,7 +46,7 @@ def test_roc_band_states_auc_and_both_operating_points(result, metrics):
         x, y = 1 - point["test"]["TNR"]["mean"], point["test"]["TPR"]["mean"]
         assert any((x, y) == pytest.approx(place) for place in places)
     table = evidence.points_table(points)
-    assert table.iloc[:, 0].tolist() == ["sensitivity 90 %", "specificity 90 %"]
+    assert table.iloc[:, 0].tolist() == ["sensitivity 90 %", "specificity 90 %", "sensitivity = specificity"]
     assert table["sensitivity, test"][0].startswith(f"{points['TPR']['test']['TPR']['mean']:.3f} [")
 
 

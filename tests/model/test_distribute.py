@@ -34,7 +34,7 @@ def settings(**pretrain):
 
     fixed = {"lr": 1e-3, "batch": BATCH, "drop_rate": 0.25, "w": 1e-3}
     checks = {"steps_per_epoch": 1, "max_epochs": STEPS, "patience": STEPS}
-    network = {"blocks": (1,), "width": 8, "dim": 16}
+    network = {"blocks": (1,), "strides": (1,), "width": 8, "dim": 16}
     return profile.load("smoke").replace(encoder=network, pretrain=fixed | checks | pretrain)
 
 

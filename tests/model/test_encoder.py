@@ -13,8 +13,8 @@ from lhdlib.model.encoder import build_encoder, build_supervised, computed_in, e
 from lhdlib.model.layers import Dropout
 from lhdlib.profile import Encoder
 
-RESNET50 = Encoder(blocks=(3, 4, 6, 3), width=64, dim=256, fc_block="dense-norm-relu")
-SMALL = Encoder(blocks=(1, 1), width=8, dim=16, fc_block="dense-norm-relu")
+RESNET50 = Encoder(blocks=(3, 4, 6, 3), strides=(1, 2, 2, 2), width=64, dim=256, fc_block="dense-norm-relu")
+SMALL = Encoder(blocks=(1, 1), strides=(1, 2), width=8, dim=16, fc_block="dense-norm-relu")
 SIZE = 32
 
 

@@ -15,7 +15,7 @@ from lhdlib.model.encoder import build_encoder, extractor
 from lhdlib.profile import Encoder, Finetune
 
 SIZE, DIM = 32, 16
-SETTINGS = Finetune(lr=0.01, batch=8, w=0.0, epochs=6, draws=6, seeds=3)
+SETTINGS = Finetune(lr=0.01, batch=8, w=0.0, epochs=6, test_crop="whole", draws=6, seeds=3)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,9 @@ def frozen():
     noise = rng.normal(size=(30, SIZE, SIZE))
     images = np.stack([ndimage.gaussian_filter(image, 2.0) for image in noise])
     images = (images / images.std() / 4 + 0.5).astype(np.float16)
-    encoder = build_encoder(SIZE, Encoder(blocks=(1, 1), width=8, dim=DIM, fc_block="dense-norm-relu"), 0.5, 1)
+    encoder = build_encoder(
+        SIZE, Encoder(blocks=(1, 1), strides=(1, 2), width=8, dim=DIM, fc_block="dense-norm-relu"), 0.5, 1
+    )
     for variable in encoder.non_trainable_variables:
         if "moving_mean" in variable.path:
             variable.assign(rng.normal(0, 0.2, variable.shape))
