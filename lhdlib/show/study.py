@@ -45,31 +45,15 @@ REASONS = {  # of files set aside, for one and for several
 
 @dataclass(frozen=True)
 class FoundStudy:
-    """The one study that a folder holds.
+    """The one study that a folder holds."""
 
-    Attributes
-    ----------
-    root : Path
-        That the paths in the tables are relative to.
-    slices, rejected : pd.DataFrame
-        The index (`dicom.index_tree`): the study's slices, and all that was set aside below `root`.
-    patient : str
-        The archive's number; other names may be a person's and stay unsaid.
-    folder : str
-        Name of the study's own folder, or of `root` where that lies deeper.
-    date : str
-        Of the study, such as ``"2016-03-09"``; empty where the header has none.
-    key : str
-        Of the StudyInstanceUID, from which nobody can be found; of the slices where there is none.
-    """
-
-    root: Path
-    slices: pd.DataFrame
-    rejected: pd.DataFrame
-    patient: str
-    folder: str
-    date: str
-    key: str
+    root: Path  #: the paths in the tables are relative to it
+    slices: pd.DataFrame  #: of the study (`dicom.index_tree`)
+    rejected: pd.DataFrame  #: all that was set aside below `root`
+    patient: str  #: the archive's number; other names may be a person's and stay unsaid
+    folder: str  #: name of the study's own folder, or of `root` where that lies deeper
+    date: str  #: such as "2016-03-09"; empty where the header has none
+    key: str  #: of the StudyInstanceUID, from which nobody can be found; of the slices where there is none
 
     @property
     def identity(self) -> dict[str, str]:
