@@ -9,8 +9,6 @@ import datetime
 import hashlib
 import os
 import re
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from lhdlib import cache, files
 from lhdlib import profile as profiles
 from lhdlib.data import dicom
 from lhdlib.errors import UserError
+from lhdlib.progress import native_errors_to
 from lhdlib.run import stale, workspace
 
 NEEDED = ("01", "03", "04")  # notebooks whose results are read
@@ -203,20 +202,6 @@ def _date(header: pydicom.Dataset) -> str:
 # The command
 
 
-@contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
-    """What native libraries say to standard error as they start, whatever their level, goes nowhere."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
 def study_folder(parent: Path, found: FoundStudy) -> Path:
     """Folder for what is written about a study: no other study has it."""
     name = re.sub(r"[^\w.-]+", "_", found.folder).strip("._")[:80] or "study"
@@ -247,7 +232,7 @@ def run(args: argparse.Namespace) -> int:
     if not next(place for place in (folder, *folder.parents) if place.exists()).is_dir():
         raise UserError(f"{folder} cannot be made: name another folder with --out DIR.")
     print(f"{found}. Loading the model.", flush=True)
-    with _without_chatter():
+    with open(os.devnull, "wb") as nowhere, native_errors_to(nowhere.fileno()):
         from lhdlib.show import reader  # TensorFlow takes seconds: not before the input is known to be right
 
         study = reader.read_study(found, reader.load_model(finished))
