@@ -44,13 +44,13 @@ def binary_metrics(labels: np.ndarray, scores: np.ndarray, threshold: float = 0.
     Raises
     ------
     ValueError
-        When shapes differ, a label is neither 0 nor 1, only one class is present, or a score is not finite.
+        For labels other than these, other shapes, or a score that is not finite.
 
     Examples
     --------
     >>> metrics = binary_metrics(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9]))
-    >>> {name: estimate.value for name, estimate in metrics.items()}
-    {'ACC': 0.5, 'TPR': 0.5, 'TNR': 0.5, 'AUC': 0.75}
+    >>> metrics["ACC"].value, metrics["AUC"].value
+    (0.5, 0.75)
     """
     if not np.isin(labels, (0, 1)).all():
         raise ValueError("Labels must be 0 or 1.")
@@ -318,23 +318,20 @@ def contrast(
 ) -> dict[str, dict[str, float]]:
     """A linear combination of several classifiers' metrics on the same discs.
 
-    Coefficients (1, -1) give a difference, those of a regression line a slope. The AUC's test is DeLong's for
-    correlated curves, with components averaged over the seeds (the mean of their AUCs is a U-statistic as each is).
-
     Parameters
     ----------
     labels : shape (n,)
     runs : sequence of np.ndarray, shape (seeds, n)
         Logits of each classifier; they may differ in their number of seeds.
-    coefficients : sequence of float
-        One per classifier.
+    coefficients
+        (1, -1) give a difference, those of a regression line a slope.
     patients : shape (n,)
 
     Returns
     -------
     dict
-        For ``ACC``, ``TPR``, ``TNR``, ``AUC``: ``value`` and the limits ``low``, ``high`` when patients are resampled,
-        the same ones for all classifiers. For ``AUC`` also DeLong's ``delong_low``, ``delong_high``, two-sided ``p``.
+        For ``ACC``, ``TPR``, ``TNR``, ``AUC``: ``value``, ``low``, ``high`` when patients are resampled. For ``AUC``
+        also ``delong_low``, ``delong_high`` and two-sided ``p`` of DeLong's test for correlated curves.
     """
     once, weights = np.ones((1, len(labels))), patient_weights(patients)
     values, draws = ([weighted_metrics(labels, run, w) for run in runs] for w in (once, weights))
@@ -344,6 +341,7 @@ def contrast(
             sum(c * metrics[name] for c, metrics in zip(coefficients, part, strict=True)) for part in (values, draws)
         )
         found[name] = _difference(value[0], spread, groups[name], reach)
+    # The mean of the seeds' AUCs is a U-statistic as each of them is: its components are theirs, averaged.
     parts = [np.mean([np.concatenate(placements(labels, row)) for row in run], axis=0) for run in runs]
     components = np.tensordot(coefficients, parts, 1)
     positives = int(np.sum(labels))

@@ -39,15 +39,14 @@ def group_discs(slices: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     slices
-        The table of `dicom.index_tree`; the order of its rows does not matter.
+        The table of `dicom.index_tree`, in any order.
 
     Returns
     -------
     pd.DataFrame
-        A row per disc and weighting: ``patient, study, weighting, level``, ``paths`` (tuple, cranial to caudal),
-        number of ``slices``, their ``spacing`` (mm), centre ``x, y, z`` (mm), normal, and ``flag``: empty, or why a
-        person should look. T1 and T2 rows of one disc share patient, study and level; so do two slabs of one disc,
-        which carry a flag.
+        A row per disc and weighting: ``patient, study, weighting, level``, ``paths`` (tuple, cranial to caudal), number
+        of ``slices``, their ``spacing`` (mm), centre ``x, y, z`` (mm), normal, and ``flag``: empty, or why a person
+        should look. Rows of one disc share patient, study and level; two slabs of one disc carry a flag.
     """
     rows = []
     for (patient, study), one_study in slices.groupby(["patient", "study"], sort=True):
@@ -203,9 +202,8 @@ def _flag_second_studies(discs: pd.DataFrame) -> pd.DataFrame:
 def disc_samples(discs: pd.DataFrame, *, four_slices: str = "both") -> pd.DataFrame:
     """Three-slice samples of the lumbar T2 discs that carry no flag.
 
-    Five slices give slices 2-4; four give 1-3 and 2-4 (section "Construction of the dataset"). The paper does not say
-    what becomes of others: three give one sample, six and more the central three (the more caudal ones where two
-    choices are equally central).
+    Five slices give slices 2-4; four give 1-3 and 2-4 (section "Construction of the dataset"). Where the paper does not
+    say, three give one sample, and six or more the central three.
 
     Parameters
     ----------
@@ -229,7 +227,7 @@ def sample_starts(count: int) -> list[int]:
     """First slice (from 0) of each sample of a disc with `count` slices."""
     if count < 3:
         return []
-    return [0, 1] if count == 4 else [(count - 2) // 2]
+    return [0, 1] if count == 4 else [(count - 2) // 2]  # the more caudal ones where two are equally central
 
 
 def sample_remark(count: int) -> str:

@@ -45,10 +45,10 @@ def note_labels(places: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
 
 
 def match_notes(folders: Iterable[str], numbers: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Which note each patient's folder has: the one of the same name or number, where it can be no other.
+    """Match each patient's folder with the note of the same name or number, where it can be no other.
 
-    "37", "0037", "00037" and "P0037" may all be patient 37, "P37" and "Q37" never are the same. Where two folders or
-    two notes could be meant, there is no note.
+    "37", "0037" and "P0037" may all be patient 37, "P37" and "Q37" never are the same. Where two folders or two notes
+    could be meant, there is no note.
 
     Returns
     -------

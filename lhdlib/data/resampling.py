@@ -36,9 +36,7 @@ def area_weights(length: int, start: float, stop: float, size: int) -> np.ndarra
 def preprocess(
     pixels: np.ndarray, spacing: tuple[float, float], size: int, field_of_view_mm: float, *, scaling: str = "percentile"
 ) -> np.ndarray:
-    """Square about the centre, area-resampled, scaled so that the 99.5th percentile is 1.
-
-    The paper resamples to W x H and does not say how non-square slices and pixel values are treated.
+    """Square about the centre, area-resampled and scaled; the paper says W x H alone.
 
     Parameters
     ----------

@@ -15,8 +15,8 @@ SEVERAL_PLACES = "patient's folder in several places"
 def name_studies(slices: pd.DataFrame) -> pd.DataFrame:
     """Tell studies apart: ``study`` becomes a name that no other study of the patient has, ``remark`` says doubts.
 
-    A UID is not believed where one image number of one series recurs in several study folders: programs that remove
-    names may give one UID to all. There, and without UID, each folder is a study.
+    A UID is not believed where one image number of one series recurs in several study folders. There, and without UID,
+    each folder is a study.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def _patients(slices: pd.DataFrame) -> pd.Series:
 
 
 def _recurring(slices: pd.DataFrame, place: pd.Series) -> set[str]:
-    """Keys of UIDs that different images share."""
+    """Keys of UIDs that different images share: programs that remove names may give one UID to all studies."""
     images = slices.assign(place=place)[slices.instance_number != 0]
     places = images.groupby(["study_key", "series", "instance_number"]).place.nunique()
     return set(map(str, places.index[places > 1].get_level_values("study_key")))

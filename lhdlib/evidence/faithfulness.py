@@ -31,7 +31,7 @@ def perturb(
     """Deletion and insertion curves (Petsiuk et al. 2018, arXiv:1806.07421): the probability while pixels are swapped.
 
     In each of the three slices the same share of pixels, the hottest first, is replaced by the blurred slice
-    (deletion), or restored in the blurred slice (insertion). Equally hot pixels go in random order.
+    (deletion), or restored in the blurred slice (insertion).
 
     Parameters
     ----------
@@ -49,7 +49,8 @@ def perturb(
     blurred = ndimage.gaussian_filter(slices, (0, 0, size / 8, size / 8), mode="nearest")
     flat = heat.reshape(*heat.shape[:2], -1)
     noise = np.random.default_rng([seed, 52]).random(flat.shape, np.float32)
-    rank = np.lexsort((noise, -flat)).argsort(axis=-1).reshape(heat.shape)  # 0 is the hottest
+    # 0 is the hottest; equally hot pixels go in random order
+    rank = np.lexsort((noise, -flat)).argsort(axis=-1).reshape(heat.shape)
     curves = []
     for share in shares:
         swapped = rank < round(share * size**2)
@@ -136,18 +137,17 @@ def sanity(
 
     Parameters
     ----------
-    maps : mapping of kind -> np.ndarray, shape (n, 3, u, v)
+    maps : kind -> np.ndarray, shape (n, 3, u, v)
         With the trained model.
-    changed : mapping of check -> mapping of kind -> np.ndarray, shape (n, 3, u, v)
-        The same discs after a change; a check that leaves no map of a kind any heat is left out there.
+    changed : check -> kind -> np.ndarray, shape (n, 3, u, v)
+        The same discs after a change.
     patients : shape (n,)
 
     Returns
     -------
     dict
-        kind -> check -> ``value, low, high`` of the rank correlation, and ``verdict``: "passes" when the interval
-        lies below `CHANGED`, "fails" when it lies above, else "undecided". ``another disc`` (without a verdict) is the
-        rank correlation of two different patients' maps.
+        kind -> check -> ``value, low, high``, ``verdict``: "passes" when the interval lies below `CHANGED`, "fails"
+        when above, else "undecided". ``another disc``, without verdict, compares two patients.
     """
     other = _other_patient(patients, seed)
     result: dict = {}
@@ -155,7 +155,7 @@ def sanity(
         result[kind] = {"another disc": patient_mean(similarity(before, before[other]), patients, seed=seed)._asdict()}
         for check, after in changed.items():
             correlation = similarity(before, after[kind])
-            if np.isfinite(correlation).any():
+            if np.isfinite(correlation).any():  # else the change left no map of the kind any heat
                 estimate = patient_mean(correlation, patients, seed=seed)
                 result[kind][check] = estimate._asdict() | {"verdict": _verdict(estimate)}
     return result
@@ -169,22 +169,22 @@ def class_dependence(
     Parameters
     ----------
     trained, opposite
-        With the classifier, and with the signs of its weights and bias turned: its "abnormal" is "normal".
+        With the classifier, and with its weights and bias negated.
     plain : shape (n, 3, u, v)
-        The plain mean of the channels: the map of a classifier without weights (Eq. 18 is uniform then).
+        The plain mean of the channels.
     patients : shape (n,)
 
     Returns
     -------
     dict
-        ``channels``: the 3n of Eq. 18; ``effective``: how many share the weight w (exponential of its entropy);
-        ``classic``: rank correlation (`similarity`) of the paper's map with classic Grad-CAM; for ``paper`` and
-        ``classic``: ``plain``, that with the plain mean, ``opposite``, that of a disc's maps for the two classes, and
-        ``most_changed``, the largest difference between these two anywhere.
+        ``channels``: the 3n of Eq. 18; ``effective``: how many share the weight w. Rank correlations (`similarity`):
+        ``classic``, of both methods; ``plain``, with the plain mean; ``opposite``, of the two classes' maps;
+        ``most_changed``: the largest difference between these.
     """
     weights = trained.weights.reshape(len(trained.weights), -1)
     channels = weights.shape[1]
     reach = 1.0, float(channels)
+    # An entropy's exponential is the number of equal weights that have it.
     effective = patient_mean(np.exp(stats.entropy(weights, axis=1)), patients, reach=reach, seed=seed)
 
     def correlation(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
@@ -195,6 +195,7 @@ def class_dependence(
         "channels": channels,
         "effective": effective._asdict(),
         "classic": correlation(trained.maps, trained.classic),
+        # A classifier without weights has the plain mean as its map: Eq. 18 is uniform then.
         "plain": {kind: correlation(own, plain) for kind, (own, _) in both.items()},
         "opposite": {kind: float(np.nanmean(similarity(own, other))) for kind, (own, other) in both.items()},
         "most_changed": {kind: float(np.abs(own - other).max()) for kind, (own, other) in both.items()},

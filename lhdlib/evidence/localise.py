@@ -147,19 +147,18 @@ def compared_maps(
     Parameters
     ----------
     maps, classic : shape (n, 3, u, v)
-        The paper's and classic Grad-CAM's.
     normal : shape (m, 3, u, v)
-        The paper's maps of normal discs.
+        Maps of normal discs.
     cover : shape (n, 3, W, W)
+        From `lesion_cover`.
     draws, seed
         For the random maps.
 
     Returns
     -------
     dict
-        ``paper``; ``aligned``: the same maps, each cell at the centre of its receptive field; ``classic``; ``random``:
-        independent uniform values in every cell; ``centre``: a round hill; ``fixed``: the mean map of normal discs, one
-        for all discs; ``ceiling``: the lesion itself seen through the cells of the map.
+        ``paper``, ``classic``, ``aligned``, ``random``, ``centre``: a round hill, ``fixed``: the mean of `normal`,
+        ``ceiling``: the lesion seen through the map's cells.
     """
     (u, v), size = maps.shape[2:], cover.shape[-1]
     rng = np.random.default_rng([seed, 51])
@@ -180,9 +179,7 @@ def compared_maps(
 def aligned(maps: np.ndarray, size: int) -> np.ndarray:
     """Upsample maps so that each cell lies on the pixel at the centre of its receptive field.
 
-    Every stride of the network keeps the first of two positions and every convolution is padded evenly, so the
-    receptive field of cell i is centred on pixel ``stride * i``; enlarging the map as a picture draws it half a cell
-    further to the right and down.
+    Enlarging a map as a picture draws each cell half a cell further to the right and down.
 
     Parameters
     ----------
@@ -195,6 +192,8 @@ def aligned(maps: np.ndarray, size: int) -> np.ndarray:
     np.ndarray, shape (..., W, W), float32
         In [0, 1]; the last cell's value beyond its pixel.
     """
+    # Every stride of the network keeps the first of two positions and every convolution is padded evenly, so the
+    # receptive field of cell i is centred on pixel stride * i.
     stride = 2 ** int(np.ceil(np.log2(size / maps.shape[-1])))
     place = np.meshgrid(*[np.arange(size) / stride] * 2, indexing="ij")
     flat = maps.reshape(-1, *maps.shape[-2:])
@@ -222,17 +221,14 @@ Scores = dict[str, dict[str, float]]  # kind of map -> value, low, high
 class Localisation:
     """Scores of every kind of map against the lesions, with intervals that resample patients.
 
-    Per sample: *pointing* is the share of the slices showing the lesion whose hottest point is near it; *weighted
-    pointing* adds up the slices' weights where it is, over all three; *heat share* is the share of the heat that is
-    near, *overlap* the intersection over union of near and hottest pixels, both means over the slices showing the
-    lesion; *slice rank* is Spearman's correlation of slice weight and lesion area.
+    A place is near within `tolerance_mm` of the lesion. Means are over the slices showing the lesion.
     """
 
-    pointing: Scores
-    weighted_pointing: Scores  #: a third each where a kind of map has no slice weights
-    heat_share: Scores
-    overlap: Scores
-    slice_rank: Scores  #: of the kinds with slice weights
+    pointing: Scores  #: share of the slices showing the lesion whose hottest point is near it
+    weighted_pointing: Scores  #: the slices' weights where it is, added up; a third each for a kind without weights
+    heat_share: Scores  #: share of the heat that is near
+    overlap: Scores  #: intersection over union of near and hottest pixels
+    slice_rank: Scores  #: Spearman's correlation of slice weight and lesion area, of the kinds with slice weights
     #: measure -> kind: the paper's map minus that kind; pointing has ``aligned_random`` too, aligned minus random
     differences: dict[str, Scores]
     tolerance: dict[str, list[float]]  #: kind -> pointing at each of `tolerances_mm`

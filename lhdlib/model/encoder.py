@@ -74,18 +74,15 @@ def stride(settings: Encoder) -> int:
 
 
 def build_encoder(size: int, settings: Encoder, drop_rate: float, seed: int) -> keras.Model:
-    """The pre-training network: image -> ResNet -> global average pooling -> four fully connected blocks.
-
-    The paper shows the block only as a picture (Fig. 6); its parts are dense, batch normalisation, ReLU (not in the
-    fourth), dropout, all `settings.dim` wide, in the order of `settings.fc_block`. `drop_rate` is the share that
-    dropout removes: the paper calls dr a retention probability, yet dr = 0 is its unregularised case.
+    """The pre-training network: image -> ResNet -> global average pooling -> four fully connected blocks (Fig. 4 to 6).
 
     Parameters
     ----------
     size
         W = H, pixels.
     drop_rate
-        In [0, 1).
+        Share that dropout removes, in [0, 1): the paper calls dr a retention probability, yet dr = 0 is its
+        unregularised case.
     seed
         For the initial weights and dropout.
 
@@ -99,7 +96,7 @@ def build_encoder(size: int, settings: Encoder, drop_rate: float, seed: int) -> 
     x = layers.Identity(name="feature_map")(resnet(image, settings))
     with computed_in("float32"):  # the loss compares features by inner products, for which half precision is too coarse
         x = layers.GlobalAveragePooling2D(name="pool")(x)
-        for number in range(1, 5):
+        for number in range(1, 5):  # the paper shows the block as a picture only (Fig. 6); the fourth has no ReLU
             x = layers.Dense(settings.dim, name=f"fc{number}_dense")(x)
             parts = [layers.BatchNormalization(name=f"fc{number}_bn")]
             if number < 4:

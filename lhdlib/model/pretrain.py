@@ -165,34 +165,27 @@ def pretrain(
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Pre-trained encoder: read when it was finished with the same inputs, else trained, from a checkpoint if possible.
 
-    The weights of the best validation check are kept. The environment decides which devices take part (`distribute`);
-    the result is the same up to rounding, so its key does not name them, and any of them goes on from a checkpoint.
-
     Parameters
     ----------
     images : shape (N, W, W)
-        The slice store.
-    train_rows, validation_rows : np.ndarray of int
-        Slices to train on and slices held out.
-    patients : np.ndarray of int, shape (N,)
-        Patient of each slice, to count (or mask) negatives of the same patient.
+    patients : shape (N,)
+        Of each slice.
     folder
-        Gets ``encoder.keras``, ``history.csv`` and, while training, ``checkpoint.npz``.
+        Gets ``encoder.keras``, ``history.csv`` and, meanwhile, ``checkpoint.npz``.
     data_key
-        Fingerprint of the slices and of what is held out.
+        Fingerprint of slices and split.
 
     Returns
     -------
     encoder : keras.Model
+        With the weights of the best validation check.
     history : pd.DataFrame
-        A row per validation check: mean loss per row above log(2n - 1), training and validation accuracy, feature norm
-        and its spread, pairs of one patient per batch.
+        A row per check.
 
     Raises
     ------
     UserError
-        For fewer slices than a batch, a batch that the devices cannot share equally, a loss that is not finite, a
-        checkpoint that is damaged or belongs to another training, or a worker that was lost.
+        For too few slices, an indivisible batch, a non-finite loss, another's checkpoint, a lost worker.
     """
     settings, size = profile.pretrain, images.shape[1]
     distribute.strategy()  # must be chosen before anything is computed
@@ -202,6 +195,7 @@ def pretrain(
             f"'batch' in [pretrain] of profile {profile.name!r}."
         )
     inputs = profile.views, profile.encoder, settings, size, seed, data_key, [len(train_rows)]
+    # Devices (`distribute`) change the result by rounding alone: they are not in the key, and any goes on from any.
     key = cache.content_key(*inputs, cache.code_key(__name__))
     finished = cache.load_model(folder / "encoder.keras", key=key)
     distribute.same(finished is None, folder)

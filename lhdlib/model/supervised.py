@@ -23,9 +23,7 @@ def train_supervised(
 ) -> keras.Model:
     """Train ResNet and linear classifier end to end on the three slices as channels, with the fine-tuning crops.
 
-    The weights of the epoch with the lowest validation cross-entropy are kept, in inference mode: after a short
-    training batch normalisation's running statistics lag behind the weights, in some epochs badly, and the baseline
-    should not lose by that.
+    The weights of the epoch with the lowest validation cross-entropy, in inference mode, are kept.
 
     Parameters
     ----------
@@ -54,6 +52,8 @@ def train_supervised(
         optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         return loss
 
+    # Running statistics of batch normalisation lag behind the weights after a short training, in some epochs badly: the
+    # best epoch in inference mode is kept, so that the baseline does not lose by that.
     lowest, best = np.inf, model.get_weights()
     seen = augment.seen(images, profile.finetune.test_crop)
     bar = progress_bar(range(settings.epochs), desc="supervised baseline")

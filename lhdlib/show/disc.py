@@ -39,44 +39,21 @@ CACHED = 32  # masks, and studies' sagittal images, that are kept
 
 @dataclass(frozen=True)
 class Reading:
-    """Discs with the classifier's answer and its heatmaps, all computed once.
+    """Discs with the classifier's answer and its heatmaps, all computed once."""
 
-    Attributes
-    ----------
-    images : np.ndarray, shape (N, W, W)
-        The slice store; may be mapped.
-    discs : pd.DataFrame, n rows
-        ``patient, level, label, probability, note`` and ``slice_1 .. slice_3``, rows of the store. The label is
-        missing where nobody knows it.
-    maps, classic : np.ndarray, shape (n, 3, u, v)
-        The paper's heatmaps and classic Grad-CAM, in [0, 1].
-    slice_weight : np.ndarray, shape (n, 3)
-        Share of each slice; a disc's add up to 1.
-    data_label : str
-        On which data: shown with every disc.
-    threshold : float
-        From which probability on a disc is called abnormal.
-    whose : str
-        Of one study: which it is, shown with every disc.
-    lesion : callable, optional
-        Disc's row -> share of each pixel that the lesion covers, shape (3, W, W); only a phantom has it.
-    sagittal : callable, optional
-        Disc's row -> the study's sagittal image (`slabs.draw_used`); raises `UserError` where there is none.
-    stamp : mapping
-        Of the run (`workspace.Workspace.stamp`): goes into every saved view.
-    """
-
-    images: np.ndarray
+    images: np.ndarray  #: the slice store (N, W, W); may be mapped
+    #: n rows of ``patient, level, label, probability, note`` and ``slice_1 .. slice_3``, rows of the store; the label
+    #: is missing where nobody knows it
     discs: pd.DataFrame
-    maps: np.ndarray
-    classic: np.ndarray
-    slice_weight: np.ndarray
-    data_label: str
-    threshold: float = 0.5
-    whose: str = ""
-    lesion: Callable[[int], np.ndarray] | None = None
-    sagittal: Callable[[int], Image.Image] | None = None
-    stamp: Mapping[str, Any] = field(default_factory=dict)
+    maps: np.ndarray  #: the paper's heatmaps (n, 3, u, v), in [0, 1]
+    classic: np.ndarray  #: classic Grad-CAM, as `maps`
+    slice_weight: np.ndarray  #: share of each slice (n, 3); a disc's add up to 1
+    data_label: str  #: on which data: shown with every disc
+    threshold: float = 0.5  #: a disc is called abnormal from this probability on
+    whose: str = ""  #: which study it is, shown with every disc
+    lesion: Callable[[int], np.ndarray] | None = None  #: row -> share of each pixel (3, W, W); of a phantom alone
+    sagittal: Callable[[int], Image.Image] | None = None  #: row -> `slabs.draw_used`, or a `UserError` for want of one
+    stamp: Mapping[str, Any] = field(default_factory=dict)  #: `workspace.Workspace.stamp`, for every saved view
 
     def outcomes(self) -> np.ndarray:
         """One of `OUTCOMES` for each disc; see `outcome`."""

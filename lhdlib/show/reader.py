@@ -67,30 +67,16 @@ class Model:
 
 @dataclass(frozen=True)
 class Study:
-    """A study as a run reads it.
-
-    Attributes
-    ----------
-    found : FoundStudy
-    reading : Reading
-        The readings, cranial to caudal: a disc of four slices has two. Labels are missing throughout.
-    table : pd.DataFrame
-        All T2 discs, cranial to caudal (`COLUMNS`): a row each, the probability being the readings' mean. Discs that
-        were not read have a ``flag`` and no probability.
-    rejected : pd.Series
-        How many files were set aside for each reason.
-    trained_on : str
-        The data that trained the model.
-    warning : str
-        What a reader must know before the first number.
-    """
+    """A study as a run reads it."""
 
     found: FoundStudy
-    reading: Reading
+    reading: Reading  #: cranial to caudal, without labels; a disc of four slices has two
+    #: a row per T2 disc (`COLUMNS`), cranial to caudal; the probability is its readings' mean, and a disc that was not
+    #: read has a ``flag`` and none
     table: pd.DataFrame
-    rejected: pd.Series
-    trained_on: str
-    warning: str
+    rejected: pd.Series  #: files set aside for each reason
+    trained_on: str  #: the data that trained the model
+    warning: str  #: for a reader to know before the first number
 
 
 def load_model(run: FinishedRun) -> Model:

@@ -23,17 +23,15 @@ class JudgedDiscs:
 
     Parameters
     ----------
-    folder : Path
-        Of a finished dataset (notebook 01's results).
-    archive : Path
+    folder
+        Of notebook 01's results.
+    archive
         That it was built from.
 
     Attributes
     ----------
-    built : pd.DataFrame
-        All discs as notebook 01 built them.
-    judged : pd.DataFrame
-        All discs as the verdicts so far have them, of `overrides.apply_overrides`.
+    built, judged : pd.DataFrame
+        All discs as notebook 01 built them, and as the verdicts so far have them (`overrides.apply_overrides`).
     unmatched : pd.DataFrame
         Verdicts whose slab is not in the dataset.
 

@@ -28,8 +28,11 @@ LOCALIZER = re.compile(
 )
 SHARED_UID = "SOPInstanceUID of another image too"  # a remark, and no doubt about the slice
 POSITION_DISPLAY = re.compile(r"pos ?disp")
-#: What the index says of a slice, in the order of its table: names and types; `dicom.index_tree` explains them
+#: What the index says of a slice, in the order of its table: names and types. Places are those of the pixels as
+#: `read_pixels` gives them, mm.
 COLUMNS: dict[str, type] = {
+    # relative to the folder; the folder above the study's, never of the header; a name that no other study of the
+    # patient has; the StudyInstanceUID's hash; the SeriesInstanceUID
     **dict.fromkeys(["path", "patient", "study", "study_key", "series"], str),
     **dict.fromkeys(["series_number", "instance_number"], int),
     **dict.fromkeys(["weighting", "plane"], str),
@@ -39,7 +42,7 @@ COLUMNS: dict[str, type] = {
     **dict.fromkeys(["row_spacing", "column_spacing", "thickness", "echo_time", "repetition_time"], float),
     "acquisition_time": str,
     **dict.fromkeys(["bytes", "bits_stored"], int),
-    **dict.fromkeys(["transfer_syntax", "sop_uid", "manufacturer", "remark"], str),
+    **dict.fromkeys(["transfer_syntax", "sop_uid", "manufacturer", "remark"], str),  # remarks are the disc's flag later
 }
 
 
