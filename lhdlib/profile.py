@@ -98,6 +98,16 @@ class Supervised:
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """Networks trained whole on equal labels, pre-trained or from scratch: not in the paper."""
+
+    lr: float  #: of the pre-trained network at first; half a cosine takes it to 0
+    scratch_lr: float  #: of the network from scratch at first; it decays alike
+    batch: int
+    steps: int  #: optimisation steps of either, however few the labels
+
+
+@dataclass(frozen=True)
 class Autoencoder:
     """The small autoencoder of Fig. 1."""
 
@@ -118,6 +128,7 @@ class Profile:
     finetune: Finetune
     heatmaps: Heatmaps
     supervised: Supervised
+    tuned: Tuned
     autoencoder: Autoencoder
 
     def replace(self, **sections: Mapping[str, Any]) -> "Profile":

@@ -52,6 +52,10 @@ LABELS = {
     "supervised.lr": "supervised baseline: lr",
     "supervised.batch": "supervised baseline: batch",
     "supervised.epochs": "supervised baseline: epochs",
+    "tuned.lr": "equal labels, pre-trained and tuned whole: lr",
+    "tuned.scratch_lr": "equal labels, from scratch: lr",
+    "tuned.batch": "equal labels, both: batch",
+    "tuned.steps": "equal labels, both: steps",
     "autoencoder.lr": "autoencoder: lr",
     "autoencoder.batch": "autoencoder: batch",
     "autoencoder.steps": "autoencoder: steps",
@@ -76,6 +80,10 @@ NOT_GIVEN = (
     "finetune.draws",
     "finetune.seeds",
     "supervised.batch",
+    "tuned.lr",
+    "tuned.scratch_lr",
+    "tuned.batch",
+    "tuned.steps",
     "autoencoder.lr",
     "autoencoder.batch",
     "autoencoder.steps",
@@ -105,7 +113,7 @@ def table1_pretraining(profile: Profile) -> pd.DataFrame:
 def table2_finetuning(profile: Profile) -> pd.DataFrame:
     """Table 2: hyper-parameters of fine-tuning, then every other value that differs; columns as in Table 1."""
     named = {"lr": "finetune.lr", "b": "finetune.batch", "w": "finetune.w"}
-    return _comparison(profile, paper.TABLE2, named, ("finetune", "heatmaps", "supervised"))
+    return _comparison(profile, paper.TABLE2, named, ("finetune", "heatmaps", "supervised", "tuned"))
 
 
 def _comparison(profile: Profile, published: Mapping, named: Mapping, sections: Sequence[str]) -> pd.DataFrame:
