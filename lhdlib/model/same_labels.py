@@ -149,7 +149,8 @@ def compare_ways(
     """
     chosen = subsets(data.part("train", split).labels, seed)
     draws = [(count, draw, rows) for count, parts in chosen.items() for draw, rows in enumerate(parts)]
-    size, settings, found = data.images.shape[1], profile.tuned, defaultdict(list)
+    size, settings = data.images.shape[1], profile.tuned
+    found: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
     once = dataclasses.replace(profile.finetune, seeds=1)
     for count, draw, rows in draws:
         found["frozen", count] += [finetune.classify(features, once, seed + draw, rows=rows)["test_logits"][0]]
