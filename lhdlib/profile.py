@@ -101,10 +101,11 @@ class Supervised:
 class Tuned:
     """Networks trained whole on equal labels, pre-trained or from scratch: not in the paper."""
 
-    lr: float  #: of the pre-trained network at first; half a cosine takes it to 0
-    scratch_lr: float  #: of the network from scratch at first; it decays alike
     batch: int
-    steps: int  #: optimisation steps of either, however few the labels
+    lr: float  #: of the pre-trained network at first; half a cosine takes it to 0
+    steps: int  #: optimisation steps, however few the labels
+    scratch_lr: float  #: of the network from scratch, alike
+    scratch_steps: int
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 The paper sets its classifier, given fewer labels, beside a supervised network that has all of them (Fig. 9). Here all
 get the same labels: (a) the paper's linear classifier on the frozen extractor; (b) the supervised network from random
 weights; (c), an addition to the paper, the pre-trained extractor with the linear classifier, of which every weight is
-trained. (b) and (c) are trained alike, with no look at validation labels: as many steps however few the labels, a
+trained. (b) and (c) are trained alike, with no look at validation labels: equally many steps however few the labels, a
 learning rate that falls to 0, the last weights.
 """
 
@@ -147,32 +147,35 @@ def compare_ways(
     dict
         ("frozen", "scratch" or "tuned", number of labels) -> (draws, test samples).
     """
-    chosen = subsets(data.part("train", split).labels, seed)
-    draws = [(count, draw, rows) for count, parts in chosen.items() for draw, rows in enumerate(parts)]
     size, settings = data.images.shape[1], profile.tuned
-    found: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
-    once = dataclasses.replace(profile.finetune, seeds=1)
-    for count, draw, rows in draws:
-        found["frozen", count] += [finetune.classify(features, once, seed + draw, rows=rows)["test_logits"][0]]
-    ways = {
-        "scratch": (lambda start: build_supervised(size, profile.encoder, start), settings.scratch_lr, ""),
-        "tuned": (lambda start: build_tuned(encoder, start), settings.lr, encoder_key),
+
+    def scratch(start: int) -> keras.Model:
+        return build_supervised(size, profile.encoder, start)
+
+    def tuned(start: int) -> keras.Model:
+        return build_tuned(encoder, start)
+
+    trainers = {
+        "scratch": (Trainer(scratch, settings.scratch_lr, settings.batch, settings.scratch_steps), ""),
+        "tuned": (Trainer(tuned, settings.lr, settings.batch, settings.steps), encoder_key),
     }
     inputs = profile.encoder, profile.finetune.test_crop, split, data.info["fingerprint"], data.info["splits"]
-    code = cache.code_key(__name__)
-    with progress_bar(total=len(ways) * len(draws) * settings.steps, desc="equal labels") as bar:
-        for way, (build, lr, origin) in ways.items():
-            trainer = Trainer(build, lr, settings.batch, settings.steps)
-            for count, draw, rows in draws:
-                bar.set_postfix_str(f"{way}, {count} labels", refresh=False)
-                end = bar.n + settings.steps
-                compute = functools.partial(_logits, trainer, data, split, profile, rows, seed + draw, bar.update)
-                training = way, origin, lr, settings.batch, settings.steps, rows.tolist(), seed + draw
-                path = folder / f"{way}_{count}_{draw}.npz"
-                found[way, count] += [
-                    cache.cached(path, cache.content_key(*training, *inputs, code), compute)["logits"]
-                ]
-                bar.update(end - bar.n)  # of a training that was only read
+    once, code = dataclasses.replace(profile.finetune, seeds=1), cache.code_key(__name__)
+    chosen = subsets(data.part("train", split).labels, seed)
+    draws = [(count, draw, rows) for count, parts in chosen.items() for draw, rows in enumerate(parts)]
+    found: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
+    for count, draw, rows in draws:
+        found["frozen", count] += [finetune.classify(features, once, seed + draw, rows=rows)["test_logits"][0]]
+    steps = len(draws) * (settings.steps + settings.scratch_steps)
+    with progress_bar(total=steps, desc="equal labels, whole networks") as bar:
+        for (way, (trainer, origin)), (count, draw, rows) in itertools.product(trainers.items(), draws):
+            training = way, origin, trainer.lr, trainer.batch, trainer.steps, rows.tolist(), seed + draw
+            path, key = folder / f"{way}_{count}_{draw}.npz", cache.content_key(*training, *inputs, code)
+            compute = functools.partial(_logits, trainer, data, split, profile, rows, seed + draw, bar.update)
+            end = bar.n + trainer.steps
+            found[way, count] += [cache.cached(path, key, compute)["logits"]]
+            bar.update(end - bar.n)  # of a training that was only read
+            bar.set_postfix_str(f"{way}, {count} labels", refresh=False)
     return {run: np.stack(logits) for run, logits in found.items()}
 
 
@@ -182,6 +185,5 @@ def _logits(
     """Train on some of the training samples; logits of the test samples."""
     train, test = data.part("train", split), data.part("test", split)
     model = trainer.train(data.images, (train.rows[rows], train.labels[rows]), seed, report)
-    return {
-        "logits": supervised.supervised_logits(model, augment.seen(data.images, profile.finetune.test_crop), test.rows)
-    }
+    seen = augment.seen(data.images, profile.finetune.test_crop)
+    return {"logits": supervised.supervised_logits(model, seen, test.rows)}

@@ -14,7 +14,7 @@ from lhdlib.model.encoder import build_encoder, build_supervised, extractor
 SIZE, DIM = 32, 6
 PROFILE = profile.load("smoke").replace(
     encoder={"blocks": (1,), "strides": (1,), "width": 4, "dim": DIM},
-    tuned={"batch": 4, "steps": 5, "lr": 1e-2, "scratch_lr": 2e-2},
+    tuned={"batch": 4, "steps": 3, "lr": 1e-2, "scratch_steps": 5, "scratch_lr": 2e-2},
     finetune={"epochs": 3, "batch": 4},
 )
 
