@@ -99,6 +99,17 @@ class Supervised:
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """Networks trained whole on equal labels, pre-trained or from scratch: not in the paper."""
+
+    batch: int
+    lr: float  #: of the pre-trained network at first; half a cosine takes it to 0
+    steps: int  #: optimisation steps, however few the labels
+    scratch_lr: float  #: of the network from scratch, alike
+    scratch_steps: int
+
+
+@dataclass(frozen=True)
 class Autoencoder:
     """The small autoencoder of Fig. 1."""
 
@@ -119,6 +130,7 @@ class Profile:
     finetune: Finetune
     heatmaps: Heatmaps
     supervised: Supervised
+    tuned: Tuned
     autoencoder: Autoencoder
 
     def replace(self, **sections: Mapping[str, Any]) -> "Profile":

@@ -196,19 +196,34 @@ CLAIMS = (
         "slice rank",
         ours=True,
     ),
+    *(
+        Claim(
+            f"With {labels} labels {text} the same network from scratch with the same labels",
+            LABELS,
+            "–",
+            f"{PAIRED}; must lie above 0",
+            ("06/comparisons", f"same_{key}_{way}_scratch"),
+            ours=True,
+        )
+        for labels, key in (("100", "100"), ("all", "all"))
+        for way, text in (
+            ("frozen", "the frozen extractor beats"),
+            ("tuned", "the pre-trained network, fine-tuned whole, beats"),
+        )
+    ),
 )
 FILES = ("04/evidence", "05/comparisons", "06/comparisons", "07/localisation")
 MAY_LACK = ("07/localisation",)  # real lesions have no truth masks
 
 
 def _measured(claim: Claim, results: Mapping[str, Any]) -> dict[str, Interval]:
-    """A claim's quantities by name; none where its file may lack and does."""
+    """A claim's quantities by name; none where its file may lack and does, or where its comparison is empty."""
     file, *keys = claim.source
     found = results.get(file) if file in MAY_LACK else results[file]
+    for key in keys:
+        found = found[key] if found else {}
     if not found:
         return {}
-    for key in keys:
-        found = found[key]
     return {claim.quantity: found} if claim.quantity else {name: found[name] for name in BOTH}
 
 

@@ -53,6 +53,11 @@ LABELS = {
     "supervised.lr": "supervised baseline: lr",
     "supervised.batch": "supervised baseline: batch",
     "supervised.epochs": "supervised baseline: epochs",
+    "tuned.batch": "equal labels, whole networks: batch",
+    "tuned.lr": "equal labels, pre-trained and tuned whole: lr",
+    "tuned.steps": "equal labels, pre-trained and tuned whole: steps",
+    "tuned.scratch_lr": "equal labels, from scratch: lr",
+    "tuned.scratch_steps": "equal labels, from scratch: steps",
     "autoencoder.lr": "autoencoder: lr",
     "autoencoder.batch": "autoencoder: batch",
     "autoencoder.steps": "autoencoder: steps",
@@ -78,6 +83,11 @@ NOT_GIVEN = (
     "finetune.encoders",
     "finetune.seeds",
     "supervised.batch",
+    "tuned.batch",
+    "tuned.lr",
+    "tuned.steps",
+    "tuned.scratch_lr",
+    "tuned.scratch_steps",
     "autoencoder.lr",
     "autoencoder.batch",
     "autoencoder.steps",
@@ -107,7 +117,7 @@ def table1_pretraining(profile: Profile) -> pd.DataFrame:
 def table2_finetuning(profile: Profile) -> pd.DataFrame:
     """Table 2: hyper-parameters of fine-tuning, then every other value that differs; columns as in Table 1."""
     named = {"lr": "finetune.lr", "b": "finetune.batch", "w": "finetune.w"}
-    return _comparison(profile, paper.TABLE2, named, ("finetune", "heatmaps", "supervised"))
+    return _comparison(profile, paper.TABLE2, named, ("finetune", "heatmaps", "supervised", "tuned"))
 
 
 def _comparison(profile: Profile, published: Mapping, named: Mapping, sections: Sequence[str]) -> pd.DataFrame:

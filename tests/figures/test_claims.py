@@ -13,6 +13,7 @@ from lhdlib.figures import claims
 from lhdlib.profile import setting_key
 
 STAMP = {"data": "phantom (synthetic), no evidence about patients", "profile": "smoke", "seed": 3, "parts": {"01": {}}}
+EQUAL = [f"same_{labels}_{way}_scratch" for labels in ("100", "all") for way in ("frozen", "tuned")]
 COLUMN = "this run: value [95 % interval]"
 
 
@@ -33,7 +34,7 @@ def results(value: float = 0.3, half: float = 0.01, balance: float = 0.0) -> dic
                     "controls": {"autoencoder": {"comparison": difference}},
                 },
                 "05/comparisons": settings,
-                "06/comparisons": dict.fromkeys(("doubling", "third", "full"), difference),
+                "06/comparisons": dict.fromkeys(("doubling", "third", "full", *EQUAL), difference),
                 "07/localisation": {
                     "differences": dict.fromkeys(
                         ("pointing", "slice_rank"),
@@ -103,6 +104,7 @@ def test_every_claim_can_get_every_verdict():
         (11, ("07/localisation", "differences", "pointing", "fixed")),
         (12, ("07/localisation", "differences", "pointing", "aligned_random")),
         (13, ("07/localisation", "differences", "slice_rank", "fixed")),
+        *((14 + k, ("06/comparisons", name, "AUC")) for k, name in enumerate(EQUAL)),
     ],
 )
 def test_a_claim_is_judged_by_its_own_result_alone(place, path):
@@ -111,7 +113,7 @@ def test_a_claim_is_judged_by_its_own_result_alone(place, path):
     for key in path[:-1]:
         inner = inner[key]
     inner[path[-1]] = around(-0.5)
-    expected = [claims.HOLDS] * 14
+    expected = [claims.HOLDS] * 18
     expected[place] = claims.FAILS
     assert verdicts(found) == expected
 
@@ -129,7 +131,7 @@ def test_the_allowances_are_those_stated():
 
 def test_readings_that_are_not_the_papers_stand_last_and_say_so():
     text = claims.claims_table(results()).claim
-    assert text.str.startswith("Not the paper's: ").tolist() == [False] * 10 + [True] * 4
+    assert text.str.startswith("Not the paper's: ").tolist() == [False] * 10 + [True] * 8
 
 
 @pytest.mark.parametrize("missing", ["file", "keys"])
@@ -139,8 +141,20 @@ def test_lesions_without_masks_leave_the_heatmaps_open(missing):
     if missing == "file":
         del found["07/localisation"]
     table = claims.claims_table(found)
-    assert table.verdict.tolist() == [claims.HOLDS] * 8 + [claims.OPEN] * 2 + [claims.HOLDS] + [claims.OPEN] * 3
+    assert (
+        table.verdict.tolist()
+        == [claims.HOLDS] * 8 + [claims.OPEN] * 2 + [claims.HOLDS] + [claims.OPEN] * 3 + [claims.HOLDS] * 4
+    )
     assert set(table[COLUMN][[8, 9, 11, 12, 13]]) == {"not measured"}
+
+
+def test_too_few_labels_leave_a_comparison_on_equal_labels_open():
+    found = results()
+    found["06/comparisons"] |= {name: {} for name in EQUAL[:2]}
+    table = claims.claims_table(found)
+    assert table.verdict.tolist() == [claims.HOLDS] * 14 + [claims.OPEN] * 2 + [claims.HOLDS] * 2
+    assert set(table[COLUMN][14:16]) == {"not measured"}
+    assert table.claim[14].startswith("Not the paper's: with 100 labels the frozen extractor beats")
 
 
 def test_numbers_are_the_papers_and_the_runs():
@@ -170,8 +184,8 @@ def test_it_is_saved_with_the_datas_label(tmp_path):
         files.write_json(tmp_path / f"{name}.json", content)
     files.write_json(tmp_path / "stamp.json", STAMP)
     text = claims.save_claims(tmp_path, tmp_path / "figures").read_text(encoding="utf-8")
-    assert f"Data: {STAMP['data']}" in text and "10 × does not hold" in text and "4 × does not hold" in text
-    assert pd.read_csv(tmp_path / "figures" / "claims.csv").verdict.tolist() == [claims.FAILS] * 14
+    assert f"Data: {STAMP['data']}" in text and "10 × does not hold" in text and "8 × does not hold" in text
+    assert pd.read_csv(tmp_path / "figures" / "claims.csv").verdict.tolist() == [claims.FAILS] * 18
     assert "parts" not in files.read_json(tmp_path / "figures" / "claims.json")["stamp"]
     (tmp_path / "07" / "localisation.json").unlink()
     assert "3 × cannot" in claims.save_claims(tmp_path, tmp_path / "figures").read_text(encoding="utf-8")
