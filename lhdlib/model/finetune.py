@@ -276,8 +276,9 @@ def classify_each(
     rows: np.ndarray | None = None,
     labels: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """`classify` on the features of several extractors; the first axis holds the classifiers of one after the other."""
+    """`classify` on the features of several extractors: all classifiers, those of one extractor after the other's."""
     runs = [classify(features, settings, seed, rows=rows, labels=labels) for features in repeated]
     shared = {name: value for name, value in runs[0].items() if name.endswith("_labels")}
-    each = {name: np.concatenate([run[name] for run in runs], axis=name == "losses") for name in runs[0]}
+    axes = dict.fromkeys(runs[0], 0) | {"losses": 1}  # an epoch's losses stand in a row
+    each = {name: np.concatenate([run[name] for run in runs], axis=axis) for name, axis in axes.items()}
     return each | shared
