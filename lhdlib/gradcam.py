@@ -169,6 +169,11 @@ class Cells(NamedTuple):
     low: float = 0.0  #: what the network sees begins here
     high: float = 1.0  #: and ends here
 
+    def of_view(self) -> "Cells":
+        """The same cells in shares of what the network sees."""
+        side = self.high - self.low
+        return Cells((self.first - self.low) / side, self.step / side)
+
 
 def cells(profile: Profile, count: int, *, place: str = "") -> Cells:
     """Where the `count` cells in a row of this profile's maps lie.
@@ -190,7 +195,7 @@ def cells(profile: Profile, count: int, *, place: str = "") -> Cells:
     return Cells(low + (high - low) * first, (high - low) * step, low, high)
 
 
-def upsample(maps: np.ndarray, size: int, where: Cells | None = None) -> np.ndarray:
+def upsample(maps: np.ndarray, size: int, *, where: Cells | None = None) -> np.ndarray:
     """Bicubic interpolation between the cells, limited to [0, 1] (cubic overshoot is cut).
 
     Parameters

@@ -37,9 +37,6 @@ LONG = frozenset(
     evidence.faithfulness.class_dependence
     evidence.faithfulness.perturb
     evidence.faithfulness.sanity
-    evidence.localise.Localisation
-    evidence.localise.aligned
-    evidence.localise.compared_maps
     evidence.tissues.tissue_heat
     figures.publish.save_figure
     gradcam.heatmaps

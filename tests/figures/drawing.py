@@ -181,8 +181,9 @@ def draw(name: str):
             "located": {
                 "tolerances_mm": localise.TOLERANCES_MM,
                 "tolerance_mm": localise.TOLERANCE_MM,
-                "tolerance": {k: np.linspace(0.1, 0.9, 8) for k in KINDS},
-                "pointing": {k: interval(0.3) for k in KINDS},
+                "tolerance": {k: np.linspace(0.1, 0.9, 8) for k in (*KINDS, "other_paper")},
+                "pointing": {k: interval(0.3) for k in (*KINDS, "other_paper")},
+                "cells": "aligned",
             },
         },
         "faithfulness": lambda: {

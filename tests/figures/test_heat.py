@@ -48,14 +48,19 @@ def test_figure_and_table_show_every_kind():
     found, (maps, cover) = scores(7)
     table = localisation(found)
     kinds = len(KINDS)
-    assert len(table) == 2 * kinds - 1 and table.notna().all(axis=None)
+    assert len(table) == 2 * (kinds + 3) - 1 and table.notna().all(axis=None)
+    ends = table.map.str.endswith(", aligned")
+    assert ends.sum() == 3 and table.map[ends].tolist()[0].startswith("paper")
+    aligned = localisation(found | {"cells": "aligned"}).map
+    assert aligned.str.endswith(", as published").sum() == 3 and not aligned.str.endswith("aligned").any()
     assert table.pointing[0].startswith(f"{found['pointing']['paper']['value']:.3f} [")
-    assert (table["slice rank"] == "–").sum() == 2 * (kinds - 3)
+    assert (table["slice rank"] == "–").sum() == 2 * (kinds + 3 - 3)
+    assert (table["side"] == "–").sum() == 2  # of the best point
     heat = compared(maps, cover)
-    assert heat.keys() == KINDS.keys()
+    assert {kind for kind in heat if not kind.startswith("other_")} == KINDS.keys() - {"best_point"}
     fig = drawn.heatmaps_and_lesions(cover=cover, abnormal=heat["paper"][0], normal=heat["fixed"][0], located=found)
     curves = [line.get_ydata() for line in fig.axes[3].lines if len(line.get_ydata()) > 2]
-    np.testing.assert_allclose(curves, [found["tolerance"][kind] for kind in KINDS])
+    np.testing.assert_allclose(curves, [found["tolerance"][kind] for kind in (*KINDS, "other_paper")])
 
 
 @pytest.mark.parametrize(
