@@ -95,8 +95,8 @@ def faithfulness(
     Returns
     -------
     dict
-        ``deletion`` and ``insertion``, each with ``curve`` (kind -> mean probability at ``shares``), ``area`` under a
-        disc's curve (kind -> ``value, low, high``) and ``difference`` (kind minus ``random``); ``shares``, ``discs``.
+        ``deletion``, ``insertion``: each kind's mean ``curve`` at ``shares``, ``area`` below a disc's curve (``value,
+        low, high``), and ``difference`` from ``random``; ``shares``; ``discs``.
     """
     shape = next(iter(maps.values())).shape
     kinds = {**maps, "random": np.random.default_rng([seed, 53]).random(shape, np.float32)}

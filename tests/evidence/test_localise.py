@@ -186,14 +186,12 @@ def test_cells_share_out_what_the_network_sees_midway(where):
 
 def test_the_centre_hill_is_the_slices_centre_in_every_placement():
     maps, cover, *_ = draw(4, size=64, u=16)
-    for where in (
-        gradcam.Cells(1 / 32, 1 / 16),
-        gradcam.Cells(1 / 128, 1 / 16),
-        gradcam.Cells(0.15, 0.04, 0.125, 0.875),
-    ):
+    cropped = gradcam.Cells(0.15, 0.04, 0.125, 0.875)
+    for where in (gradcam.Cells(1 / 32, 1 / 16), gradcam.Cells(1 / 128, 1 / 16), cropped):
         kinds = dict.fromkeys(("paper", "classic"), maps)
         hill = localise.compared_maps(kinds, maps, cover, where, where, draws=2)["centre"][0, 0, 0]
-        assert np.abs(np.array(np.unravel_index(hill.argmax(), hill.shape)) + 0.5 - 32).max() <= 2
+        y, x = np.nonzero(localise.hottest(hill))
+        assert abs(y.mean() + 0.5 - 32) <= 1 and abs(x.mean() + 0.5 - 32) <= 1
 
 
 @pytest.mark.parametrize("cells, low", [("published", 0.125), ("aligned", 0.125)])
@@ -218,23 +216,22 @@ def test_the_side_test_equals_a_loop(seed):
         own, other = (
             sum(float(heat[i, r, c]) for r, c in where) for where in (places, [(r, 8 - c) for r, c in places])
         )
-        assert found[i] == (0.5 if i in (2, 3) else float(own > other))
+        assert found[i] == (0.5 if i else float(own > other))
         common = sum((r, 8 - c) in places for r, c in places)
         assert lopsided[i] == (bool(places) and common <= len(places) / 2)
     assert not lopsided[1] and not lopsided[2]
 
 
 def test_a_map_that_knows_the_side_wins_and_one_that_does_not_ties():
-    maps, cover, distance, patients = draw(9, n=20)
+    _, cover, distance, patients = draw(9, n=20)
     assert localise.one_sided(distance == 0).sum() > 20
     lesion = gradcam.normalise(cover.reshape(20, 3, 4, 4, 4, 4).mean(axis=(3, 5)))
     found = located(lesion, cover, distance, patients, classic=lesion[..., ::-1])
     assert found.side["paper"]["value"] > 0.95 and found.side["classic"]["value"] < 0.05
     assert found.side["centre"]["value"] == 0.5
     assert abs(found.side["random"]["value"] - 0.5) < 0.03
-    assert (
-        found.one_sided == localise.one_sided(distance == 0).sum() < found.slices == (distance == 0).any((2, 3)).sum()
-    )
+    assert found.one_sided == localise.one_sided(distance == 0).sum() < found.slices
+    assert found.slices == (distance == 0).any(axis=(2, 3)).sum()
 
 
 @pytest.mark.parametrize("seed", range(3))

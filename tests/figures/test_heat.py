@@ -49,9 +49,9 @@ def test_figure_and_table_show_every_kind():
     table = localisation(found)
     kinds = len(KINDS)
     assert len(table) == 2 * (kinds + 3) - 1 and table.notna().all(axis=None)
-    ends = table.map.str.endswith(", aligned")
-    assert ends.sum() == 3 and table.map[ends].tolist()[0].startswith("paper")
-    aligned = localisation(found | {"cells": "aligned"}).map
+    ends = table["map"].str.endswith(", aligned")
+    assert ends.sum() == 3 and table["map"][ends].tolist()[0].startswith("paper")
+    aligned = localisation(found | {"cells": "aligned"})["map"]
     assert aligned.str.endswith(", as published").sum() == 3 and not aligned.str.endswith("aligned").any()
     assert table.pointing[0].startswith(f"{found['pointing']['paper']['value']:.3f} [")
     assert (table["slice rank"] == "–").sum() == 2 * (kinds + 3 - 3)
