@@ -161,6 +161,9 @@ def _channel_gradients(extractor: keras.Model, feature_maps: np.ndarray, weights
     return slopes.reshape(*samples, slices, 1, 1, n)
 
 
+PLACES = ("published", "aligned")  #: of the cells; see `cells`
+
+
 class Cells(NamedTuple):
     """Where the cells of a map lie along a side of the slice; all in shares of the side."""
 

@@ -175,7 +175,7 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def placements(profile: profiles.Profile, count: int) -> tuple[gradcam.Cells, gradcam.Cells]:
     """Where the `count` cells in a row lie in the profile's placement, and in the other one."""
-    other = "published" if profile.heatmaps.cells == "aligned" else "aligned"
+    other = next(place for place in gradcam.PLACES if place != profile.heatmaps.cells)
     return gradcam.cells(profile, count), gradcam.cells(profile, count, place=other)
 
 

@@ -27,8 +27,9 @@ from lhdlib.figures.style import (
     span,
     styled,
 )
-from lhdlib.figures.words import Interval, difference_text, interval_text, number, place_of
+from lhdlib.figures.words import Interval, difference_text, interval_text, number, place_of, signed
 
+SCORES = ("pointing", "side")  #: by which the findings compare the maps
 #: Readable name and line of each kind of heatmap, in the order of the table.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "paper": ("paper (Eq. 16–20)", {"color": BLUE, "lw": 1.8, "marker": "o", "ms": 3.5}),
@@ -162,6 +163,76 @@ def class_dependence_table(found: Mapping[str, Any], sanity: Mapping[str, Any]) 
         "largest difference between these two, of 1": plain_number("most_changed"),
     }
     return pd.DataFrame([(name, *cells) for name, cells in rows.items()], columns=["property", "paper", "classic"])
+
+
+def findings_table(
+    made_of: Mapping[str, Any], shared: Mapping[str, Any], located: Mapping[str, Any] | None
+) -> pd.DataFrame:
+    """How channels are weighted, how much of the maps all discs share, and where the maps point.
+
+    Parameters
+    ----------
+    made_of, shared
+        From `faithfulness.class_dependence` and `faithfulness.shared`, which has ``plain`` too.
+    located
+        From `localise.measure`; None where there are no lesion masks.
+    """
+    weights = {
+        "paper": f"positive, {interval_text(made_of['effective'], form='.1f')} of {made_of['channels']} channels",
+        "classic": "signed",
+        "plain": f"positive and equal, {made_of['channels']} channels",
+    }
+    scores = located or {"pointing": {}, "side": {}}
+    rows = [
+        (KINDS[kind][0], how, *(interval_text(s.get(kind)) for s in (shared["likeness"], *map(scores.get, SCORES))))
+        for kind, how in weights.items()
+    ]
+    return pd.DataFrame(rows, columns=["map", "weights", "likeness to another patient's map", *SCORES])
+
+
+def findings_note(shared: Mapping[str, Any], located: Mapping[str, Any] | None) -> str:
+    """Sentences on what weights of one sign and the softmax do to the maps, as far as this run shows it."""
+    words = {"more": "larger", "less": "smaller", "no": "not clearly different"}
+    likeness = "Likeness to another patient's map, the paper's minus {}: {} ({})."
+    sentences = [
+        likeness.format(KINDS[kind][0], difference_text(gap), words[_direction(gap)])
+        for kind, gap in shared["difference"].items()
+    ]
+    for name in SCORES if located else ():
+        gaps = {kind: located["differences"][name][kind] for kind in shared["difference"]}
+        said = [f"{KINDS[kind][0]} {difference_text(gap)} ({_WORDS[_direction(gap)]})" for kind, gap in gaps.items()]
+        sentences.append(f"{name.capitalize()}, the paper's minus {' and '.join(said)}.")
+    return " ".join(sentences)
+
+
+def places_table(places: pd.DataFrame) -> pd.DataFrame:
+    """`fields.cell_places` in words, mm."""
+    names = {
+        "drawn": "drawn as published (mm)",
+        "centre": "centre of the field (mm)",
+        "drawn - centre": "drawn − centre (mm)",
+        "centroid": "centroid of its part on the slice (mm)",
+        "drawn - centroid": "drawn − centroid (mm)",
+    }
+    written = {
+        names[name]: [(signed if "-" in name else number)(value, form=".1f") for value in places[name]]
+        for name in names
+    }
+    return pd.DataFrame({"cell": places.cell} | written)
+
+
+def places_note(places: pd.DataFrame) -> str:
+    """Sentence on `fields.cell_places`: how far apart drawing and looking are."""
+    gap = [signed(value, form=".1f") for value in places["drawn - centre"]]
+    cut = [signed(value, form=".1f") for value in places["drawn - centroid"]]
+    middle = len(places) // 2
+    width = places.centre.diff().mean()
+    return (
+        f"Cells of {width:.1f} mm; a cell is drawn {gap[0]} mm from the centre of its receptive field at the upper "
+        f"left (plus: further right and down), {gap[middle - 1]} to {gap[middle]} mm in the middle, {gap[-1]} mm at the "
+        f"lower right. A field that reaches beyond the slice sees zeros there: measured from the centroid of its part on the "
+        f"slice it is {cut[0]}, {cut[middle - 1]} to {cut[middle]} and {cut[-1]} mm."
+    )
 
 
 @styled
