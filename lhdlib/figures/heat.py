@@ -229,9 +229,9 @@ def places_note(places: pd.DataFrame) -> str:
     width = places.centre.diff().mean()
     return (
         f"Cells of {width:.1f} mm; a cell is drawn {gap[0]} mm from the centre of its receptive field at the upper "
-        f"left (plus: further right and down), {gap[middle - 1]} to {gap[middle]} mm in the middle, {gap[-1]} mm at the "
-        f"lower right. A field that reaches beyond the slice sees zeros there: measured from the centroid of its part on the "
-        f"slice it is {cut[0]}, {cut[middle - 1]} to {cut[middle]} and {cut[-1]} mm."
+        f"left (plus: further right and down), {gap[middle - 1]} to {gap[middle]} mm in the middle, {gap[-1]} mm at "
+        "the lower right. A field that reaches beyond the slice sees zeros there: from the centroid of its part on the "
+        f"slice the cell is {cut[0]}, {cut[middle - 1]} to {cut[middle]} and {cut[-1]} mm away."
     )
 
 
