@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lhdlib.evidence import localise
+from lhdlib import profile
+from lhdlib.evidence import fields, localise
 from lhdlib.figures import heat as drawn
 from lhdlib.figures.heat import KINDS, class_dependence_table, curves_note, localisation, pointing_note, sanity_note
 from tests.evidence.made_up import compared, draw, located
@@ -95,3 +96,29 @@ def test_the_table_of_what_maps_are_made_of():
     assert rows.paper["largest difference between these two, of 1"] == "0.000"
     assert rows.classic["likeness to the plain mean of the channels"].startswith("−0.200")
     assert rows.paper["likeness to another patient's map"] == "–"  # not measured here
+
+
+def test_the_findings_show_what_the_run_supports_and_no_more():
+    made_of = {"channels": 15, "effective": estimate(7.04, 1)}
+    shared = {
+        "likeness": {"paper": estimate(0.8), "classic": estimate(0.2), "plain": estimate(0.9)},
+        "difference": {"classic": estimate(0.6), "plain": estimate(-0.02)},
+    }
+    found, _ = scores(7)
+    rows = drawn.findings_table(made_of, shared, found).set_index("map")
+    assert rows.weights.iloc[0] == "positive, 7.0 [6.0, 8.0] of 15 channels" and rows.notna().all(axis=None)
+    assert rows.side.iloc[1].startswith(f"{found['side']['classic']['value']:.3f}")
+    note = drawn.findings_note(shared, found)
+    assert "minus classic Grad-CAM: +0.600 [+0.550, +0.650] (larger)" in note and "(not clearly different)" in note
+    assert "Pointing, the paper's minus" in note and "Side, the paper's minus" in note
+    without = drawn.findings_table(made_of, shared, None)
+    assert (without[["pointing", "side"]] == "–").all(axis=None) and "Pointing" not in drawn.findings_note(shared, None)
+
+
+def test_the_table_and_the_sentence_on_places(monkeypatch):
+    monkeypatch.setattr(fields, "centroids", lambda encoder, size: np.arange(10) * 30.0)
+    places = fields.cell_places(profile.load("paper"))
+    table = drawn.places_table(places)
+    assert table.iloc[0].tolist() == [1, "11.0", "0.4", "+10.6", "0.4", "+10.6"]
+    note = drawn.places_note(places)
+    assert "Cells of 23.5 mm" in note and "+10.6 mm" in note and "+4.8 to +3.3" in note and "−2.6 mm" in note
