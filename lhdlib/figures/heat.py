@@ -19,7 +19,6 @@ from lhdlib.figures.style import (
     MM,
     ORANGE,
     PAGE,
-    PURPLE,
     VERMILION,
     described,
     frame_seen,
@@ -34,7 +33,7 @@ SCORES = ("pointing", "side")  #: by which the findings compare the maps
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "paper": ("paper (Eq. 16–20)", {"color": BLUE, "lw": 1.8, "marker": "o", "ms": 3.5}),
     "classic": ("classic Grad-CAM", {"color": ORANGE, "marker": "s", "ms": 3.5}),
-    "plain": ("plain mean of the channels", {"color": PURPLE, "ls": "-."}),
+    "plain": ("plain mean of the channels", {"color": "0.2", "lw": 0.8, "marker": "d", "ms": 3.5}),
     "random": ("random", {"color": GREY, "marker": "x", "ms": 4}),
     "centre": ("centre hill", {"color": GREEN, "ls": "--", "marker": "^", "ms": 3.5}),
     "fixed": ("fixed (mean, normal discs)", {"color": VERMILION, "ls": "--"}),

@@ -22,7 +22,7 @@ COLUMN, MIDDLE, PAGE = 85, 129, 174
 DPI = 200
 MM = 1 / 25.4  # inches
 SMALL = 6.5  # points, the least
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, _, _, GREY, *_ = sns.color_palette("colorblind").as_hex()
+BLUE, ORANGE, GREEN, VERMILION, _, _, _, GREY, *_ = sns.color_palette("colorblind").as_hex()
 FEATURES, HEAT, SIGNED = "cividis", "inferno", "PuOr"
 
 

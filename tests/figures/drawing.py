@@ -140,6 +140,7 @@ def draw(name: str):
             "slice_weights": np.full((3, 3), 1 / 3),
             "levels": ["L3-L4", "L4-L5", "L5-S1"],
             "probabilities": [0.9, 0.8, 0.7],
+            "seen": (0.125, 0.875),
         },
         "dataset_flow": lambda: {"steps": steps(), "split": "patient"},
         "acquisition": lambda: {
@@ -178,6 +179,7 @@ def draw(name: str):
             "cover": slices(2, 3),
             "abnormal": slices(2, 3),
             "normal": slices(4, 3),
+            "seen": (0.125, 0.875),
             "located": {
                 "tolerances_mm": localise.TOLERANCES_MM,
                 "tolerance_mm": localise.TOLERANCE_MM,
