@@ -157,6 +157,9 @@ def _channel_gradients(extractor: keras.Model, feature_maps: np.ndarray, weights
     return slopes.reshape(*samples, slices, 1, 1, n)
 
 
+PLACES = ("published", "aligned")  #: of the cells; see `cells`
+
+
 class Cells(NamedTuple):
     """Where the cells of a map lie along a side of the slice; all in shares of the side."""
 
@@ -164,6 +167,11 @@ class Cells(NamedTuple):
     step: float  #: from a cell's centre to the next one's
     low: float = 0.0  #: what the network sees begins here
     high: float = 1.0  #: and ends here
+
+    def of_view(self) -> "Cells":
+        """The same cells in shares of what the network sees."""
+        side = self.high - self.low
+        return Cells((self.first - self.low) / side, self.step / side)
 
 
 def cells(profile: Profile, count: int, *, place: str = "") -> Cells:
@@ -186,7 +194,7 @@ def cells(profile: Profile, count: int, *, place: str = "") -> Cells:
     return Cells(low + (high - low) * first, (high - low) * step, low, high)
 
 
-def upsample(maps: np.ndarray, size: int, where: Cells | None = None) -> np.ndarray:
+def upsample(maps: np.ndarray, size: int, *, where: Cells | None = None) -> np.ndarray:
     """Bicubic interpolation between the cells, limited to [0, 1] (cubic overshoot is cut).
 
     Parameters

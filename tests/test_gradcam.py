@@ -314,6 +314,6 @@ def test_cells_lie_where_the_network_looks(strides, size, test_crop):
     published = gradcam.cells(settings, count, place="published")
     middles = low + (high - low) * (np.arange(count) + 0.5) / count
     np.testing.assert_allclose(published.first + published.step * np.arange(count), middles)
-    heat = gradcam.upsample(np.ones((count, count), np.float32), 200, where)
+    heat = gradcam.upsample(np.ones((count, count), np.float32), 200, where=where)
     places = (np.arange(200) + 0.5) / 200
     np.testing.assert_allclose(heat[100], (low <= places) & (places <= high), atol=1e-6)

@@ -9,7 +9,7 @@ from scipy import ndimage, special, stats
 
 from lhdlib import gradcam
 from lhdlib.evaluate import Estimate, patient_mean
-from lhdlib.evidence.localise import over_slices, rank_correlation, upsampled
+from lhdlib.evidence.localise import over_slices, rank_correlation
 from lhdlib.model import inference
 from lhdlib.progress import progress_bar
 
@@ -78,6 +78,7 @@ def faithfulness(
     bias: float,
     patients: np.ndarray,
     *,
+    where: gradcam.Cells | None = None,
     seed: int = 0,
 ) -> dict:
     """Deletion and insertion of several kinds of maps and of random ones, with paired differences.
@@ -85,22 +86,24 @@ def faithfulness(
     Parameters
     ----------
     slices : shape (n, 3, W, W)
+        As the network sees them.
     maps : mapping of kind -> np.ndarray, shape (n, 3, u, v)
     weights : shape (3, d)
     patients : shape (n,)
+    where
+        Of the cells on such a slice.
 
     Returns
     -------
     dict
-        ``deletion`` and ``insertion``, each with ``curve`` (kind -> mean probability at ``shares``), ``area`` (kind
-        -> area under a disc's curve: ``value, low, high``) and ``difference`` (kind minus ``random``); ``shares``,
-        ``discs``.
+        ``deletion``, ``insertion``: each kind's mean ``curve`` at ``shares``, ``area`` below a disc's curve (``value,
+        low, high``), and ``difference`` from ``random``; ``shares``; ``discs``.
     """
     shape = next(iter(maps.values())).shape
     kinds = {**maps, "random": np.random.default_rng([seed, 53]).random(shape, np.float32)}
     found = {}
     for kind, values in progress_bar(kinds.items(), desc="deletion and insertion"):
-        heat = upsampled(gradcam.normalise(values), slices.shape[-1])
+        heat = gradcam.upsample(gradcam.normalise(values), slices.shape[-1], where=where)
         found[kind] = perturb(extractor, slices, heat, weights, bias, seed=seed)
     result: dict = {"shares": SHARES.tolist(), "discs": len(slices)}
     for place, name in enumerate(("deletion", "insertion")):
@@ -159,6 +162,29 @@ def sanity(
                 estimate = patient_mean(correlation, patients, seed=seed)
                 result[kind][check] = estimate._asdict() | {"verdict": _verdict(estimate)}
     return result
+
+
+def shared(maps: Mapping[str, np.ndarray], patients: np.ndarray, *, seed: int = 0) -> dict:
+    """How much of the maps all discs share: rank correlation of a disc's map with another patient's.
+
+    Parameters
+    ----------
+    maps : mapping of kind -> np.ndarray, shape (n, 3, u, v)
+        With ``paper``.
+    patients : shape (n,)
+
+    Returns
+    -------
+    dict
+        ``likeness``: kind -> ``value, low, high``; ``difference``: the paper's minus that of each other kind.
+    """
+    other = _other_patient(patients, seed)
+    alike = {kind: similarity(values, values[other]) for kind, values in maps.items()}
+    gaps = {kind: alike["paper"] - values for kind, values in alike.items() if kind != "paper"}
+    return {
+        name: {kind: patient_mean(values, patients, seed=seed)._asdict() for kind, values in found.items()}
+        for name, found in (("likeness", alike), ("difference", gaps))
+    }
 
 
 def class_dependence(

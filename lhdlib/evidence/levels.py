@@ -1,4 +1,4 @@
-"""What the level alone tells: lower discs are abnormal more often, whatever a slice shows."""
+"""The level as a rival: lower discs are abnormal more often, whatever a slice shows."""
 
 import numpy as np
 

@@ -29,13 +29,14 @@ import pandas as pd
 
 from lhdlib import files, paper
 from lhdlib.figures import publish
-from lhdlib.figures.words import Interval, difference_text, signed
+from lhdlib.figures.words import Interval, difference_text, interval_text, signed
 from lhdlib.profile import setting_key
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be decided on this data"
 
 SIMILAR = 0.05  #: how far "similar performance" may lie below, and "nearly identical" on either side
 BALANCED = 0.1  #: how far sensitivity and specificity may lie apart
+CHANCE = 0.5  #: of the side test
 CLEARLY = 0.2  #: `localise.MARGIN`, without what that module takes seconds to import
 
 REGULARIZATION = 'section "Effect of regularization level on feature extractor performance", Table 3'
@@ -57,6 +58,7 @@ class Claim:
     quantity: str = ""  #: name of the interval that lies there; empty: `BOTH` lie there
     above: float = 0.0
     below: float = inf
+    share: bool = False  #: the quantity is a share, not a difference: it is written without a sign
     ours: bool = False  #: a reading of this companion, not a claim of the paper
 
 
@@ -178,13 +180,26 @@ CLAIMS = (
         ours=True,
     ),
     Claim(
-        "Heatmaps show where the disc is abnormal also with cells drawn where they look, half a cell up and left",
+        "Heatmaps show where the disc is abnormal also as the other drawing places the cells",
         HEATMAPS,
         "–",
-        f"pointing game of the aligned maps minus that of random maps, patients resampled; must lie above {CLEARLY:g}",
-        ("07/localisation", "differences", "pointing", "aligned_random"),
+        "pointing game minus that of random maps, both aligned where this run draws as published, and the reverse, "
+        f"patients resampled; must lie above {CLEARLY:g}",
+        ("07/localisation", "differences", "pointing", "other_random"),
         "pointing",
         CLEARLY,
+        ours=True,
+    ),
+    Claim(
+        "Heatmaps show on which side the disc is abnormal",
+        HEATMAPS,
+        "–",
+        "share of the slices with a one-sided lesion whose mask holds more heat than its mirror image (chance 0.5), "
+        f"patients resampled; must lie above {CHANCE + CLEARLY:g}",
+        ("07/localisation", "side", "paper"),
+        "side",
+        CHANCE + CLEARLY,
+        share=True,
         ours=True,
     ),
     Claim(
@@ -244,10 +259,11 @@ def claims_table(results: Mapping[str, Any]) -> pd.DataFrame:
     rows = []
     for claim in CLAIMS:
         measured = _measured(claim, results)
-        ours = "; ".join(f"{name} {difference_text(quantity)}" for name, quantity in measured.items())
+        text = interval_text if claim.share else difference_text
+        ours = "; ".join(f"{name} {text(quantity)}" for name, quantity in measured.items())
         verdict = judge(list(measured.values()), claim.above, below=claim.below)
-        text = f"Not the paper's: {claim.text[0].lower()}{claim.text[1:]}" if claim.ours else claim.text
-        rows.append((text, claim.place, claim.published, ours or "not measured", claim.test, verdict))
+        said = f"Not the paper's: {claim.text[0].lower()}{claim.text[1:]}" if claim.ours else claim.text
+        rows.append((said, claim.place, claim.published, ours or "not measured", claim.test, verdict))
     return pd.DataFrame(rows, columns=["claim", "place", "paper", "this run: value [95 % interval]", "test", "verdict"])
 
 

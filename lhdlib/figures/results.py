@@ -136,6 +136,7 @@ def fig10_heatmaps(
     slice_weights: np.ndarray,
     levels: Sequence[str],
     probabilities: Sequence[float],
+    seen: tuple[float, float] = (0.0, 1.0),
 ) -> Figure:
     """Fig. 10: heatmaps of discs called abnormal; odd rows the slices, even rows the slices under their heatmaps.
 
@@ -147,6 +148,8 @@ def fig10_heatmaps(
         Each slice's share.
     levels : sequence of str
         Such as "L4-L5".
+    seen
+        What the network sees of a side (`augment.seen_side`); framed where it is not all.
     """
     slices, heatmaps = expect("slices", slices, 4), expect("heatmaps", heatmaps, 4, first=len(slices))
     size, gap, left = 30, 1.5, 16
@@ -161,7 +164,7 @@ def fig10_heatmaps(
             x = left + (size + gap) * i
             page.picture(slices[k, i], x, y, size, title=f"{order[i]} slice" if k == 0 else "")
             ax = page.axes(x, y + size + 5, size, size)
-            overlay(ax, slices[k, i], heatmaps[k, i])
+            overlay(ax, slices[k, i], heatmaps[k, i], seen=seen)
             ax.set_title(f"weight {slice_weights[k][i]:.3f}", pad=3)
         most = int(np.argmax(slice_weights[k]))
         seen.append(

@@ -17,11 +17,12 @@ import pandas as pd
 from PIL import Image
 from scipy.special import expit
 
-from lhdlib import cache, files, gradcam
+from lhdlib import augment, cache, files, gradcam
 from lhdlib import profile as profiles
 from lhdlib.data import dataset, discs, resampling, sagittal
 from lhdlib.data.dataset import SLICES
 from lhdlib.errors import UserError
+from lhdlib.figures.words import cells_text
 from lhdlib.model import encoder
 from lhdlib.show import atlas
 from lhdlib.show.disc import Reading
@@ -141,6 +142,8 @@ def read_study(found: FoundStudy, model: Model) -> Study:
             label,
             whose=str(found),
             sagittal=_sagittal(found, slabs, list(readings.paths)),
+            where=gradcam.cells(model.run.profile, explained.raw.shape[-1]),
+            drawn=cells_text(model.run.profile),
             stamp=found.identity | stamp,
         ),
         table=table,
@@ -227,10 +230,11 @@ def _described(readings: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _explain(model: Model, images: np.ndarray, rows: np.ndarray) -> gradcam.Explained:
-    """`gradcam.explain`, which needs a disc."""
+    """`gradcam.explain` of slices as the run's test slices were shown to the network; it needs a disc."""
     if not len(rows):
         return gradcam.Explained(*(np.zeros(shape) for shape in ((0, 3, 1, 1), (0, 3, 1, 1), (0, 3, 1), 0)))
-    return gradcam.explain(model.extractor, images, rows, model.weights, model.bias)
+    seen = augment.seen(images, model.run.profile.finetune.test_crop)
+    return gradcam.explain(model.extractor, seen, rows, model.weights, model.bias)
 
 
 def _sagittal(found: FoundStudy, slabs: pd.DataFrame, used: Sequence[Sequence[str]]) -> Callable[[int], Image.Image]:

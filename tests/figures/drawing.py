@@ -151,6 +151,7 @@ def draw(name: str):
             "slice_weights": np.full((3, 3), 1 / 3),
             "levels": ["L3-L4", "L4-L5", "L5-S1"],
             "probabilities": [0.9, 0.8, 0.7],
+            "seen": (0.125, 0.875),
         },
         "dataset_flow": lambda: {"steps": steps(), "split": "patient"},
         "acquisition": lambda: {
@@ -190,11 +191,13 @@ def draw(name: str):
             "cover": slices(2, 3),
             "abnormal": slices(2, 3),
             "normal": slices(4, 3),
+            "seen": (0.125, 0.875),
             "located": {
                 "tolerances_mm": localise.TOLERANCES_MM,
                 "tolerance_mm": localise.TOLERANCE_MM,
-                "tolerance": {k: np.linspace(0.1, 0.9, 8) for k in KINDS},
-                "pointing": {k: interval(0.3) for k in KINDS},
+                "tolerance": {k: np.linspace(0.1, 0.9, 8) for k in (*KINDS, "other_paper")},
+                "pointing": {k: interval(0.3) for k in (*KINDS, "other_paper")},
+                "cells": "aligned",
             },
         },
         "faithfulness": lambda: {

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from scipy.special import expit
 
-from lhdlib import gradcam
+from lhdlib import augment, gradcam
 from lhdlib.data import dataset, dicom, resampling
 from lhdlib.errors import UserError
 from lhdlib.model import encoder
@@ -91,7 +91,7 @@ def test_with_the_upper_triple_alone_a_disc_of_four_slices_has_one_reading(tree,
     assert (found.table.remark == "").all() and len(found.reading.discs) == 3
 
 
-def test_the_probability_is_the_linear_classifier_on_three_preprocessed_slices(tree, model):  # noqa: F811
+def test_the_probability_is_the_linear_classifier_on_three_preprocessed_slices(tree, model, tmp_path):  # noqa: F811
     """Computed from the files by hand: the L4-L5 slab's second to fourth slice."""
     found = read(study_folder(tree), model)
     data = PROFILE.data
@@ -100,10 +100,14 @@ def test_the_probability_is_the_linear_classifier_on_three_preprocessed_slices(t
         resampling.preprocess(dicom.read_pixels(path), (0.6875, 0.6875), data.image_size, data.field_of_view_mm)
         for path in paths
     ]
-    features = model.extractor(np.float32(np.float16(slices))[..., None], training=False)[0].numpy()
+    seen = augment.seen(np.float16(slices), PROFILE.finetune.test_crop)[np.arange(3)]
+    features = model.extractor(np.float32(seen)[..., None], training=False)[0].numpy()
     wanted = expit((features * model.weights).sum() + model.bias)
     assert found.table.probability[1] == pytest.approx(wanted, abs=1e-5)
     assert not np.isclose(found.table.probability, wanted, atol=1e-5)[[0, 2]].any()
+    assert found.reading.where == gradcam.cells(PROFILE, found.reading.maps.shape[-1])
+    page, _ = reader.save_study(found, tmp_path / "out")
+    assert found.reading.drawn and found.reading.drawn in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("above", [1, 3])
