@@ -197,8 +197,9 @@ def findings_note(shared: Mapping[str, Any], located: Mapping[str, Any] | None) 
         likeness.format(KINDS[kind][0], difference_text(gap), words[_direction(gap)])
         for kind, gap in shared["difference"].items()
     ]
+    differences = located["differences"] if located else {}
     for name in SCORES if located else ():
-        gaps = {kind: located["differences"][name][kind] for kind in shared["difference"]}
+        gaps = {kind: differences[name][kind] for kind in shared["difference"]}
         said = [f"{KINDS[kind][0]} {difference_text(gap)} ({_WORDS[_direction(gap)]})" for kind, gap in gaps.items()]
         sentences.append(f"{name.capitalize()}, the paper's minus {' and '.join(said)}.")
     return " ".join(sentences)

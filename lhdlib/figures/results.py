@@ -156,7 +156,7 @@ def fig10_heatmaps(
     pair, width = 2 * (size + gap) + 6, 3 * (size + gap)
     page = Canvas(MIDDLE, 5 + pair * len(slices))
     order = ("upper", "middle", "lower")
-    seen = []
+    said = []
     for k in range(len(slices)):
         y = 5 + pair * k
         page.text(left - 2, y + size + 2, f"disc {k + 1}\n{levels[k]}\np = {probabilities[k]:.2f}", ha="right")
@@ -167,7 +167,7 @@ def fig10_heatmaps(
             overlay(ax, slices[k, i], heatmaps[k, i], seen=seen)
             ax.set_title(f"weight {slice_weights[k][i]:.3f}", pad=3)
         most = int(np.argmax(slice_weights[k]))
-        seen.append(
+        said.append(
             f"Disc {k + 1}, {levels[k]}, probability {probabilities[k]:.2f}: most weight, "
             f"{slice_weights[k][most]:.3f}, on the {order[most]} slice, hottest {place_of(heatmaps[k, most])}."
         )
@@ -177,7 +177,7 @@ def fig10_heatmaps(
     return described(
         page.fig,
         f"{len(slices)} discs called abnormal, each with its three slices and, below, the same slices under the heat. "
-        + " ".join(seen),
+        + " ".join(said),
     )
 
 
