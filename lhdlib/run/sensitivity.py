@@ -17,6 +17,7 @@ from lhdlib import cache, evaluate
 from lhdlib.data import dataset
 from lhdlib.figures import publish, words
 from lhdlib.model import encoder, finetune, pretrain
+from lhdlib.profile import Profile
 from lhdlib.run import workspace
 from lhdlib.run.notebooks import locked
 from lhdlib.run.workspace import Workspace
@@ -55,6 +56,8 @@ ALTERNATIVES = (
     ),
     Alternative(12, "duplicates are kept", {"data": {"duplicates": "kept"}}),
     Alternative(17, "other slices of a patient are no negatives", {"pretrain": {"same_patient_negatives": False}}),
+    Alternative(19, "validation and test slices are whole", {"finetune": {"test_crop": "whole"}}),
+    Alternative(20, "the learning rate is constant", {"pretrain": {"decay": "none"}}),
 )
 
 
@@ -76,6 +79,7 @@ def sensitivity(space: Workspace, *, alternatives: Sequence[Alternative] = ALTER
     space : Workspace
         With the results of notebooks 01 and 03.
     alternatives : sequence of Alternative
+        Those that are the profile's own reading are left out.
 
     Returns
     -------
@@ -89,13 +93,19 @@ def sensitivity(space: Workspace, *, alternatives: Sequence[Alternative] = ALTER
         When an earlier notebook has not finished, or an alternative leaves too few samples.
     """
     rows = [("–", "this run", _shown_auc(main_result(space, {})), "–")]
-    for number, alternative in enumerate(alternatives, start=1):
-        print(f"{number} of {len(alternatives)}: {alternative.name}", flush=True)
+    others = [one for one in alternatives if changes(one, space.profile)]
+    for number, alternative in enumerate(others, start=1):
+        print(f"{number} of {len(others)}: {alternative.name}", flush=True)
         found = main_result(space, alternative.change)
         apart = difference(found, main_result(space, alternative.beside))
         shown = words.interval_text(apart, form="+.3f")
         rows.append((str(alternative.choice or "–"), alternative.name, _shown_auc(found), shown))
     return pd.DataFrame(rows, columns=["choice", "alternative", "AUC", "difference"])
+
+
+def changes(alternative: Alternative, profile: Profile) -> bool:
+    """Whether the profile's own reading is another."""
+    return profile.replace(**alternative.change) != profile.replace(**alternative.beside)
 
 
 def main_result(space: Workspace, change: Mapping[str, Mapping[str, Any]]) -> Result:
@@ -113,7 +123,7 @@ def main_result(space: Workspace, change: Mapping[str, Mapping[str, Any]]) -> Re
     if "data" in change:
         data = dataset.build_dataset(space.data_dir, folder / "01", profile, seed)
     trained = folder / "03"
-    if change.keys() <= {"data"} and data.info["pretrain_fingerprint"] == main.info["pretrain_fingerprint"]:
+    if change.keys() <= {"data", "finetune"} and data.info["pretrain_fingerprint"] == main.info["pretrain_fingerprint"]:
         trained = space.part("03")  # pre-training sees the same slices
     elif list(change) == ["pretrain"] and change["pretrain"].keys() <= {"w", "drop_rate"}:
         trained = space.part("05")  # Table 3 has some of them
