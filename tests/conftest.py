@@ -17,7 +17,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         needs_smoke = "smoke" in item.fixturenames
         if needs_smoke:
             item.add_marker(pytest.mark.slow)
-        item.add_marker(pytest.mark.xdist_group("smoke" if needs_smoke else str(item.path)))
+        item.add_marker(pytest.mark.xdist_group("smoke" if needs_smoke else item.nodeid.split("::")[0]))
 
 
 @pytest.fixture(scope="session")
