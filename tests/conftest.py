@@ -10,14 +10,18 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+#: Tests that start the runner; those that need what it made have the fixture `smoke`.
+RUNS = ("browser/", "run/", "test_faults.py", "test_smoke.py", "test_surroundings.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever needs the smoke run is slow; side by side (`-n 2 --dist loadgroup`) one process makes it, and a file's
-    tests stay together, so that what they share is made once."""
+    """Mark `runs`, so that CI can run them beside the others, and as slow what needs the smoke run."""
     for item in items:
         needs_smoke = "smoke" in item.fixturenames
         if needs_smoke:
             item.add_marker(pytest.mark.slow)
-        item.add_marker(pytest.mark.xdist_group("smoke" if needs_smoke else item.nodeid.split("::")[0]))
+        if needs_smoke or item.path.relative_to(ROOT / "tests").as_posix().startswith(RUNS):
+            item.add_marker(pytest.mark.runs)
 
 
 @pytest.fixture(scope="session")
