@@ -15,13 +15,12 @@ RUNS = ("browser/", "run/", "test_faults.py", "test_smoke.py", "test_surrounding
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark `runs`, so that CI can run them beside the others, and as slow what needs the smoke run."""
+    """Mark `runs`, so that CI can run them beside the others; all of them are slow."""
     for item in items:
-        needs_smoke = "smoke" in item.fixturenames
-        if needs_smoke:
-            item.add_marker(pytest.mark.slow)
-        if needs_smoke or item.path.relative_to(ROOT / "tests").as_posix().startswith(RUNS):
+        starts = item.path.relative_to(ROOT / "tests").as_posix().startswith(RUNS)
+        if starts or "smoke" in item.fixturenames:
             item.add_marker(pytest.mark.runs)
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -343,6 +343,7 @@ def test_a_build_that_stops_while_it_replaces_tables_is_not_taken_for_whole(when
     assert (data.images[row] == 0).all()
 
 
+@pytest.mark.slow
 def test_bad_input_ends_in_one_sentence_and_never_in_a_mixture(copy, small):
     before = contents(copy.folder)
     (copy.archive.parent / "empty").mkdir()

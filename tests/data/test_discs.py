@@ -398,6 +398,7 @@ def test_rule_of_the_three_slices(count):
     assert samples.part.tolist() == list(range(len(STARTS[count])))
 
 
+@pytest.mark.slow
 def test_every_t2_disc_gives_samples_or_is_set_aside():
     for seed in range(100):
         grouped = discs.group_discs(random_layout(np.random.default_rng([seed, 1]), gap=(0.5, 3))[0])
@@ -578,6 +579,7 @@ def by_union_find(table):
     return {frozenset(group) for group in groups.values()}
 
 
+@pytest.mark.slow
 def test_random_layouts_are_grouped_as_they_were_made():
     """Grouping, order within the slab and levels equal the truth; a flag may only say that discs lie oddly."""
     rng, draws, unflagged = np.random.default_rng(1), 2000, 0
@@ -608,6 +610,7 @@ def test_random_layouts_against_loops_over_pairs():
             assert np.allclose([disc.normal_x, disc.normal_y, disc.normal_z], normal)
 
 
+@pytest.mark.slow
 def test_the_order_of_rows_never_counts():
     """Also where there is no truth: slabs that touch, repeat or cross, noise that links orientations."""
     rng = np.random.default_rng(3)
@@ -622,6 +625,7 @@ def test_the_order_of_rows_never_counts():
         pd.testing.assert_frame_equal(discs.group_discs(shuffled), expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.tuples(*[st.floats(-300, 300)] * 3), st.floats(-180, 180), st.floats(-1, 1))
 def test_a_rigid_motion_of_the_patient_and_the_order_of_files_change_nothing(seed, shift, turn, lean):

@@ -36,6 +36,7 @@ def test_two_folders_or_two_notes_that_could_be_meant_are_unclear():
     assert owner == {} and unclear == {"0037": "several notes could be meant: 00037, 0037"}
 
 
+@pytest.mark.slow
 def test_names_drawn_from_two_patients_never_exchange_notes():
     """2,000 random pairs of names: each form of one number goes to its note, or to none; never to the other's."""
     rng = random.Random(0)

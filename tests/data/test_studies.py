@@ -84,6 +84,7 @@ def test_other_files_belong_to_the_patient_in_whose_folder_they_lie():
     assert list(studies.with_patients(rejected, slices).patient) == ["0007", "0007", "0007", "0008", "unknown"]
 
 
+@pytest.mark.slow
 def test_random_trees_never_mix_two_people():
     """Folders, UIDs and names of two people at random; the truth is who was scanned."""
     rng = np.random.default_rng(17)

@@ -10,6 +10,7 @@ from lhdlib.profile import Encoder
 from tests.model.test_encoder import randomise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fc_block", ["dense-norm-relu", "dense-relu-norm"])
 @pytest.mark.parametrize("blocks, width", [((), 4), ((1,), 8), ((2, 1, 2), 4), ((3, 4, 6, 3), 16)])
 def test_it_gives_what_the_model_gives(blocks, width, fc_block):

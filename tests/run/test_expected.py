@@ -153,6 +153,7 @@ def test_tolerance_of_two_runs_is_the_closed_form_of_one_degree_of_freedom():
         assert (low + high) / 2 == pytest.approx((first + second) / 2) and (high - low) / 2 == pytest.approx(half)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runs", [3, 4, 8])
 def test_of_sound_runs_five_in_a_hundred_estimates_lie_outside(runs):
     values = np.random.default_rng(runs).normal(0.8, 0.5, (8000, runs + 1))  # so wide that the floor plays no part

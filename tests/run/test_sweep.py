@@ -56,6 +56,7 @@ def weights(folder: Path) -> list[np.ndarray]:
     return keras.saving.load_model(folder / "encoder.keras", compile=False).get_weights()
 
 
+@pytest.mark.slow
 def test_processes_write_the_bytes_of_the_sequential_run(spread, tmp_path):
     alone = make_space(tmp_path / "results")
     folders = []

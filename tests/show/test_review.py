@@ -101,6 +101,7 @@ ITEMS = [
 ]
 
 
+@pytest.mark.slow
 def test_the_verdicts_reach_labels_and_levels(copy):
     before = rebuilt(copy)
     assert {patient for patient, _ in before} == {"0001", "0003"} and ("0003", "L4-L5") not in before
@@ -209,6 +210,7 @@ def test_a_level_that_another_disc_has_opens_both(copy):
     assert [tuple(view.review.built.loc[row, ["patient", "level"]]) for row in rows] == [("0003", "L5-S1"), ITEMS[3]]
 
 
+@pytest.mark.slow
 def test_the_picture_shows_the_samples_slices_and_the_slabs(built):
     view = opened(built)
     found = view.review.built
@@ -291,6 +293,7 @@ def test_the_marked_level_follows_the_choice(built):
     assert len(set(notes.values())) == 3 and MARKS[2] not in notes["L1-L2"]
 
 
+@pytest.mark.slow
 def test_a_review_leaves_no_widgets_behind(copy):
     view = opened(copy)
     before = len(widget._instances)

@@ -73,6 +73,7 @@ def test_a_study_is_named_by_folder_date_and_the_hash_of_its_uid(tree):
     assert len(found.slices) == 12 and sorted(found.rejected.reason) == ["localizer", "not DICOM"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("above", [0, 1, 2, 3])
 def test_any_folder_that_holds_one_study_will_do(tree, above):
     found = study.find_study((study_folder(tree), *study_folder(tree).parents)[above])
@@ -278,6 +279,7 @@ def test_a_folder_without_a_run_is_one_sentence(tmp_path):
         command(tmp_path, "--run", tmp_path / "none")
 
 
+@pytest.mark.slow
 def test_nothing_wrong_reaches_tensorflow(tmp_path):
     """In one process, each kind of wrong input: none loads it, and nothing but the sentences is printed."""
     run = finished(tmp_path / "run")

@@ -65,6 +65,7 @@ def test_every_slider_position_shows_its_disc(found):
         assert found.discs.level[row] in alt and found.outcomes()[row] in alt
 
 
+@pytest.mark.slow
 def test_filters_and_orders_against_numpy(found):
     view, discs = HeatmapViewer(found), found.discs
     outcomes, error = found.outcomes(), np.abs(discs.probability - discs.label)
@@ -188,6 +189,7 @@ def test_how_maps_are_drawn_is_said_and_saved(found, tmp_path):
     assert (len(sheets[0]) > len(sheets[1])) == (found.discs.probability[0] >= found.threshold)
 
 
+@pytest.mark.slow
 def test_no_view_takes_the_place_of_another(found, tmp_path):
     looks = [
         Look(),
@@ -321,6 +323,7 @@ def test_a_run_that_lost_a_file_is_one_sentence(smoke, tree, tmp_path, lost):  #
     assert str(tmp_path / "run") in said and "run" in said.split(":")[-1]
 
 
+@pytest.mark.slow
 def test_five_thousand_discs_do_not_grow_memory():
     found = made_up(discs=5000, size=8)
     view = HeatmapViewer(found)
