@@ -125,7 +125,7 @@ def test_the_percentile_is_that_of_numpy_to_rounding():
     for number in range(600):
         image = draws[number % 3](size=rng.integers(2, 320, 2)).astype(np.float32)
         found, wanted = resampling._percentile(image), np.percentile(image, resampling.SCALE_PERCENTILE)
-        assert found == pytest.approx(wanted, rel=1e-6) and found.dtype == np.float32
+        assert found == pytest.approx(wanted, rel=1e-4) and found.dtype == np.float32
     image[0, 0] = np.nan
     assert np.isnan(resampling._percentile(image))
 
