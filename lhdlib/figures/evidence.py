@@ -160,7 +160,7 @@ def labels_same(metrics: Mapping[tuple[str, int], Mapping[str, Summary]]) -> Fig
             bars = span(mean, low, high)
             ax.errorbar(places, mean, bars, fmt=line, color=color, ms=4.5, capsize=2.5, label=name)
             shown = listed([f"{value:.3f} with {count}" for value, count in zip(mean, counts, strict=True)])
-            seen.append(f"{METRICS[metric]}, {name}: {shown} labels")
+            seen.append(f"{METRICS[metric]}, {name}: {shown}")
         ax.set_xscale("log", base=2)
         ax.set_xticks(counts, [str(count) for count in counts], minor=False)
         ax.set(xlabel="number of labels, the same for all", ylabel=METRICS[metric])
@@ -170,7 +170,7 @@ def labels_same(metrics: Mapping[tuple[str, int], Mapping[str, Summary]]) -> Fig
     fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return described(
         fig,
-        f"Two panels, accuracy and AUC with intervals, three curves each against {len(counts)} numbers of labels. "
+        f"Two panels, accuracy and AUC with intervals, three curves against {len(counts)} numbers of labels. "
         f"{'; '.join(seen)}.",
     )
 

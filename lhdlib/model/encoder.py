@@ -36,10 +36,11 @@ def _bottleneck(x: Any, width: int, stride: int, project: bool, name: str) -> An
     shortcut = x
     if project:
         shortcut = _norm(layers.Conv2D(4 * width, 1, strides=stride, name=f"{name}_0_conv")(x), f"{name}_0")
-    x = layers.ReLU()(_norm(layers.Conv2D(width, 1, strides=stride, name=f"{name}_1_conv")(x), f"{name}_1"))
-    x = layers.ReLU()(_norm(layers.Conv2D(width, 3, padding="same", name=f"{name}_2_conv")(x), f"{name}_2"))
+    for number, options in ((1, {"kernel_size": 1, "strides": stride}), (2, {"kernel_size": 3, "padding": "same"})):
+        x = _norm(layers.Conv2D(width, name=f"{name}_{number}_conv", **options)(x), f"{name}_{number}")
+        x = layers.ReLU(name=f"{name}_{number}_relu")(x)
     x = _norm(layers.Conv2D(4 * width, 1, name=f"{name}_3_conv")(x), f"{name}_3")
-    return layers.ReLU(name=f"{name}_out")(layers.Add()([shortcut, x]))
+    return layers.ReLU(name=f"{name}_out")(layers.Add(name=f"{name}_add")([shortcut, x]))
 
 
 def resnet(x: Any, settings: Encoder) -> Any:
@@ -58,9 +59,10 @@ def resnet(x: Any, settings: Encoder) -> Any:
         The feature map A of the heatmaps.
     """
     width = settings.width
-    x = layers.ZeroPadding2D(3)(x)
-    x = layers.ReLU()(_norm(layers.Conv2D(width, 7, strides=2, name="stem_conv")(x), "stem"))
-    x = layers.MaxPooling2D(3, strides=2)(layers.ZeroPadding2D(1)(x))
+    # every layer has a name: Keras' own ones count what the process has built before, and would be stored
+    x = layers.ZeroPadding2D(3, name="stem_pad")(x)
+    x = layers.ReLU(name="stem_relu")(_norm(layers.Conv2D(width, 7, strides=2, name="stem_conv")(x), "stem"))
+    x = layers.MaxPooling2D(3, strides=2, name="stem_pool")(layers.ZeroPadding2D(1, name="stem_pool_pad")(x))
     for stage, (count, first) in enumerate(zip(settings.blocks, settings.strides, strict=True)):
         for block in range(count):
             stride = first if block == 0 else 1

@@ -92,7 +92,7 @@ def sensitivity(space: Workspace, *, alternatives: Sequence[Alternative] = ALTER
     UserError
         When an earlier notebook has not finished, or an alternative leaves too few samples.
     """
-    rows = [("–", "this run", _shown_auc(main_result(space, {})), "–")]
+    rows = [("–", "this run, first pre-training", _shown_auc(main_result(space, {})), "–")]
     others = [one for one in alternatives if changes(one, space.profile)]
     for number, alternative in enumerate(others, start=1):
         print(f"{number} of {len(others)}: {alternative.name}", flush=True)
