@@ -220,7 +220,7 @@ def test_no_number_of_the_demos_tables_can_change_unseen():
     text = demo_text()
     rows = re.finditer(r"^\|.*\|$", text, re.M)
     places = [row.start() + digit.start() for row in rows for digit in re.finditer(r"\d(?=[ \],])", row[0])]  # the last
-    assert len(places) > 50
+    assert len(places) > 40
     for place in places:
         other = str((int(text[place]) + 1) % 10)
         assert len(differing(text[:place] + other + text[place + 1 :])) == 1
@@ -232,7 +232,7 @@ def test_no_number_of_the_demos_tables_can_change_unseen():
     [
         (r"\d+ test discs", "161 test discs"),
         (r"\w+ pre-trainings", "nine pre-trainings"),
-        (r"\w+ runs differ", "Nine runs differ"),
+        (r"one run under", "nine runs under"),
         (r"^\| raw pixels.*\n", ""),
         (r"^\| shuffled labels.*$", r"\g<0>\n| another control | 0.840 | 0.746 |"),
         (r"\| first \|", "| last |"),
