@@ -119,6 +119,9 @@ def test_all_of_its_weights_are_trained_and_the_encoder_stays_as_it_was(data, en
 
 def by_hand(model: keras.Model, data: Dataset, seed: int, lr: float, batch: int, steps: int) -> list[np.ndarray]:
     """Adam with a learning rate set anew in each step, on the cross-entropy as Keras computes it."""
+    for layer in model.layers:
+        if layer.name.endswith("_bn"):
+            layer.momentum = 0.9
     optimizer, done, epoch = keras.optimizers.Adam(lr), 0, 0
     optimizer.build(model.trainable_variables)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -144,6 +147,19 @@ def test_it_is_adam_with_a_half_cosine_for_so_many_steps_and_the_last_weights(da
     for a, b, start in zip(found, expected, build(4).get_weights(), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-4)
         assert not np.array_equal(a, start)
+
+
+def test_running_statistics_follow_quickly_also_inside_the_extractor(data, encoder):
+    trainer = same_labels.Trainer(lambda seed: same_labels.build_tuned(encoder, seed), 0.0, 4, 1)
+    model = trainer.train(data.images, known(data), 2, lambda: None)
+    x, _ = next(supervised.epoch_batches(data.images, known(data), 4, 2, 0))
+    slices = np.concatenate([x.numpy()[..., i : i + 1] for i in range(3)])
+    stem = keras.Model(encoder.input, encoder.get_layer("stem_conv").output)(slices).numpy()
+    before = encoder.get_layer("stem_bn").moving_mean.numpy()
+    after = next(norm for norm in same_labels.normalisations(model) if norm.name == "stem_bn").moving_mean.numpy()
+    np.testing.assert_allclose(after, 0.9 * before + 0.1 * stem.mean((0, 1, 2)), atol=1e-5)
+    names = {layer.name for layer in extractor(encoder).layers if layer.name.endswith("_bn")}
+    assert {norm.name for norm in same_labels.normalisations(model) if norm.momentum == 0.9} == names
 
 
 @pytest.mark.slow

@@ -92,7 +92,7 @@ def test_baseline_trains_once_on_crops_and_reads_whole_slices(toy, tmp_path, mon
     samples["label"] = labels
     samples["split_paper"] = ["train"] * 12 + ["validation"] * 4 + ["test"] * 4
     data = Dataset(images, pd.DataFrame(), samples, {"fingerprint": "f", "splits": "s"})
-    settings = SETTINGS.replace(supervised={"epochs": 1})
+    settings = SETTINGS.replace(supervised={"epochs": 1}, finetune={"test_crop": "whole"})
     cropped, crop = [], augment.finetune_views
     monkeypatch.setattr(augment, "finetune_views", lambda x, boxes: cropped.append(len(x)) or crop(x, boxes))
     found = supervised.baseline(data, "paper", settings, 0, tmp_path / "baseline.npz")
