@@ -101,6 +101,7 @@ def test_at_first_its_logit_is_the_linear_classifiers_on_frozen_features(data, e
     np.testing.assert_allclose(supervised.supervised_logits(model, data.images, rows), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_all_of_its_weights_are_trained_and_the_encoder_stays_as_it_was(data, encoder):
     before = encoder.get_weights()
     trainer = same_labels.Trainer(lambda seed: same_labels.build_tuned(encoder, seed), 1e-2, 4, 3)
@@ -118,6 +119,9 @@ def test_all_of_its_weights_are_trained_and_the_encoder_stays_as_it_was(data, en
 
 def by_hand(model: keras.Model, data: Dataset, seed: int, lr: float, batch: int, steps: int) -> list[np.ndarray]:
     """Adam with a learning rate set anew in each step, on the cross-entropy as Keras computes it."""
+    for layer in model.layers:
+        if layer.name.endswith("_bn"):
+            layer.momentum = 0.9
     optimizer, done, epoch = keras.optimizers.Adam(lr), 0, 0
     optimizer.build(model.trainable_variables)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
@@ -145,6 +149,19 @@ def test_it_is_adam_with_a_half_cosine_for_so_many_steps_and_the_last_weights(da
         assert not np.array_equal(a, start)
 
 
+def test_running_statistics_follow_quickly_also_inside_the_extractor(data, encoder):
+    trainer = same_labels.Trainer(lambda seed: same_labels.build_tuned(encoder, seed), 0.0, 4, 1)
+    model = trainer.train(data.images, known(data), 2, lambda: None)
+    x, _ = next(supervised.epoch_batches(data.images, known(data), 4, 2, 0))
+    slices = np.concatenate([x.numpy()[..., i : i + 1] for i in range(3)])
+    stem = keras.Model(encoder.input, encoder.get_layer("stem_conv").output)(slices).numpy()
+    before = encoder.get_layer("stem_bn").moving_mean.numpy()
+    after = next(norm for norm in same_labels.normalisations(model) if norm.name == "stem_bn").moving_mean.numpy()
+    np.testing.assert_allclose(after, 0.9 * before + 0.1 * stem.mean((0, 1, 2)), atol=1e-5)
+    names = {layer.name for layer in extractor(encoder).layers if layer.name.endswith("_bn")}
+    assert {norm.name for norm in same_labels.normalisations(model) if norm.momentum == 0.9} == names
+
+
 @pytest.mark.slow
 def test_equal_seeds_give_equal_bytes_whatever_was_trained_before(data):
     build = lambda seed: build_supervised(SIZE, PROFILE.encoder, seed)  # noqa: E731
@@ -157,21 +174,27 @@ def test_equal_seeds_give_equal_bytes_whatever_was_trained_before(data):
     assert same(first, again) and same(first, anew) and not same(first, few)
 
 
+def eager(model: keras.Model, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Logits without compiling anything."""
+    return model(images[rows].astype(np.float32).transpose(0, 2, 3, 1), training=False).numpy()[:, 0]
+
+
 @pytest.mark.slow
 def test_an_interrupted_comparison_goes_on_with_the_training_that_it_lost(data, encoder, tmp_path, monkeypatch):
     monkeypatch.setattr(same_labels, "DRAWS", {6: 2})
     path = tmp_path / "features.npz"
     features = finetune.dataset_features(extractor(encoder), data, "paper", PROFILE.finetune, 0, path, "key")
     arguments = data, "paper", features, encoder, "key", PROFILE, 0, tmp_path / "same"
-    trained, train = [], same_labels.Trainer.train
+    trained = []
 
-    def counted(self, images, samples, seed, report):
+    def untrained(self, images, samples, seed, report):
         if len(trained) == 4:
             raise KeyboardInterrupt
         trained.append((len(samples[1]), seed))
-        return train(self, images, samples, seed, report)
+        return self.build(seed)
 
-    monkeypatch.setattr(same_labels.Trainer, "train", counted)
+    monkeypatch.setattr(same_labels.Trainer, "train", untrained)
+    monkeypatch.setattr(supervised, "supervised_logits", eager)
     with pytest.raises(KeyboardInterrupt):
         same_labels.compare_ways(*arguments)
     assert trained == [(6, 0), (6, 1), (12, 0), (6, 0)]
