@@ -190,6 +190,11 @@ def test_what_trained_the_model_stands_above_everything(model, tmp_path, data, m
     assert "true positive" not in text and "false negative" not in text
 
 
+def test_the_readme_says_it_in_the_same_words():
+    readme = " ".join((workspace.ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert reader.warning(PHANTOM, "one DICOM study").rpartition(": ")[2] in readme
+
+
 def test_the_sentence_about_files_set_aside_counts_each_kind(tree, model):  # noqa: F811
     found = read(study_folder(tree), model)
     said = reader.set_aside_line(found)
