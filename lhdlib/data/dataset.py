@@ -29,6 +29,7 @@ KINDS = {  #: why discs are set aside, in the words of an error
     "to be reviewed": "flagged",
 }
 NO_IMAGE = ("not DICOM", "empty file", "no regular file", "DICOMDIR", "folder cannot be read", "folder too deep")
+KEYS = ["study_key", "series", "sop_key"]  # columns of the slices: hashes of UIDs, empty without
 SLICES = ["slice_1", "slice_2", "slice_3"]  # columns of the samples: places in the store, cranial to caudal
 
 
@@ -263,17 +264,19 @@ def load_dataset(folder: Path) -> Dataset:
     Raises
     ------
     UserError
-        When it is not there or damaged.
+        When it is not there, damaged or of an earlier version.
     """
     info = read_json(folder / "dataset.json")
-    text = {"patient": str, "path": str, "study": str, "note": str}
-    slices = read_table(folder / "slices.csv", dtype=text)
-    samples = read_table(folder / "samples.csv", dtype=text)
+    text = ["patient", "path", "study", "note", *KEYS]  # a key of digits alone is no number
+    slices = read_table(folder / "slices.csv", dtype=dict.fromkeys(text, str))
+    samples = read_table(folder / "samples.csv", dtype=dict.fromkeys(text, str))
+    if "sop_uid" in slices:
+        raise UserError(f"{folder / 'slices.csv'} is of an earlier version, with other columns: run notebook 01 again.")
     try:
         images = np.load(folder / "store.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{folder / 'store.npy'} is damaged: delete {folder} and run notebook 01 again.") from error
-    return Dataset(images, slices, samples.fillna({"note": ""}), info)
+    return Dataset(images, slices.fillna(dict.fromkeys(KEYS, "")), samples.fillna({"note": ""}), info)
 
 
 def _disc_table(judged: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:

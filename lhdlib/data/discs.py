@@ -109,7 +109,7 @@ def _layers(members: np.ndarray, depth: np.ndarray, series: np.ndarray) -> list[
     order = members[np.argsort(-depth[members], kind="stable")]
     if not (-np.diff(depth[order]) < STEP_MM[0]).any():
         return [order]
-    return [order[series[order] == name] for name in np.unique(series[order])]
+    return [order[series[order] == name] for name in dict.fromkeys(series[order])]
 
 
 def _split_at_gaps(order: np.ndarray, depth: np.ndarray) -> list[np.ndarray]:

@@ -143,12 +143,12 @@ def test_the_table_holds_what_the_header_says(tmp_path):
         normal = np.cross(orientation[:3], orientation[3:])
         np.testing.assert_allclose([row.normal_x, row.normal_y, row.normal_z], normal, atol=1e-9)
         assert row.normal_z > 0 and row.plane == "axial"
-        assert (row.patient, row.study, row.series) == ("0007", trees.STUDY, "1.2.3.4")
+        assert (row.patient, row.study, row.series) == ("0007", trees.STUDY, rules.key_of("1.2.3.4"))
         assert (row.rows, row.columns, row.row_spacing, row.column_spacing) == (16, 12, 0.6, 0.7)
         assert (row.thickness, row.echo_time, row.repetition_time) == (4.5, 99.0, 3800.0)
         assert (row.series_number, row.instance_number) == (5, header.InstanceNumber)
         assert (row.acquisition_time, row.bits_stored, row.manufacturer) == ("091629.5", 12, "Maker")
-        assert row.transfer_syntax == uid.ExplicitVRLittleEndian and row.sop_uid == header.SOPInstanceUID
+        assert row.transfer_syntax == uid.ExplicitVRLittleEndian and row.sop_key == rules.key_of(header.SOPInstanceUID)
         assert row.bytes == (tmp_path / row.path).stat().st_size
     assert SECRET not in slices.to_csv()
 

@@ -146,7 +146,7 @@ def test_unreadable_pixels_are_counted_and_their_disc_shrinks(tree, model, tmp_p
 
 def test_discs_that_trained_the_classifier_say_so(tree, model):  # noqa: F811
     slices, _ = dicom.index_tree(study_folder(tree))
-    seen = slices.sop_uid[slices.path.str.endswith("__0001_001.ima")]  # the first slice of the first disc
+    seen = slices.sop_key[slices.path.str.endswith("__0001_001.ima")]  # the first slice of the first disc
     found = read(study_folder(tree), dataclasses.replace(model, training=frozenset(seen)))
     assert list(found.table.flag) == [reader.TRAINED, "", ""]
     assert list(found.reading.discs.flag) == [reader.TRAINED, "", "", ""]
