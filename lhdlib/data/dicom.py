@@ -82,8 +82,8 @@ def find_duplicates(
 ) -> pd.DataFrame:
     """Images stored twice; the first path whose pixels are readable is kept.
 
-    Stored twice means: one SOPInstanceUID, and one place or the same pixels; or one patient, one place and the same
-    pixels under another UID. Images that share a UID but neither place nor pixels were numbered wrongly and all stay.
+    Stored twice means: one SOPInstanceUID and the same pixels or, of one patient, one place; or one patient, one place
+    and the same pixels under another UID. Images that share only a UID were numbered wrongly and all stay.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def find_duplicates(
     copies = []
     row: Any
     for row in found.itertuples():
-        keys: list[tuple] = [(row.uid, row.place)]
+        keys: list[tuple] = [(row.patient, row.uid, row.place)]
         if row.pixels:
             keys += [(row.uid, row.pixels), (row.patient, row.place, row.pixels)]
         original = next((kept[key] for key in keys if key in kept), None)

@@ -5,7 +5,7 @@ Each verdict is on the disk, in the table that the build applies last, before th
 
 import argparse
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -52,12 +52,14 @@ class Review(JudgedDiscs):
     def __init__(self, folder: Path, archive: Path):
         super().__init__(folder, archive)
         self.notes = reports.read_notes(self.notes_path)
+        self._texts = labels.notes_by_patient(self.everyone, self.notes)
         self.doubts = pd.Series("", self.built.index)
+        self.remarks = discs.block_remarks(self.built, self.slices)
         self._ask(self.built.index)
 
     def _ask(self, rows: pd.Index) -> None:
         self.doubts = self.doubts.copy()
-        self.doubts[rows] = open_questions(self.judged.loc[rows], self.notes)
+        self.doubts[rows] = open_questions(self.judged.loc[rows], self.notes, everyone=self.everyone)
 
     def items(self) -> list[int]:
         """Rows to go through: discs with an open question, and discs with a verdict, which may be corrected."""
@@ -78,7 +80,7 @@ class Review(JudgedDiscs):
         disc = self.built.loc[row]
         if verdict == overrides.AS_NOTED:
             place = self.built.loc[[row]].assign(level=level)
-            open_label = labels.note_labels(place, self.notes).reason.iloc[0]
+            open_label = labels.note_labels(place, self.notes, everyone=self.everyone).reason.iloc[0]
             if open_label:
                 raise UserError(f"The note does not say it ({open_label}): choose herniated, normal or exclude.")
         level = level if verdict in overrides.KEPT else ""
@@ -87,9 +89,12 @@ class Review(JudgedDiscs):
         self._ask(self.built.index[self.built.patient == disc.patient])
 
     def note(self, row: int) -> str:
-        """Notes about the disc's patient."""
-        patient = self.built.patient[row]
-        return "\n".join(self.notes.note[self.notes.patient == patient].drop_duplicates())
+        """Notes about the disc's patient; empty where there is none, or more than one patient could be meant."""
+        return self._texts.get(self.built.patient[row], "")
+
+    def first(self, row: int) -> int:
+        """Number of the first slice of `images` in the slab, from 1."""
+        return min(discs.sample_starts(self.built.slices[row]) or [0]) + 1
 
     def images(self, row: int) -> list[np.ndarray]:
         """Slices that samples are made of, cranial to caudal, shape (PANEL, PANEL) each, grey in [0, 1].
@@ -112,7 +117,7 @@ class Review(JudgedDiscs):
         return images
 
 
-def open_questions(judged: pd.DataFrame, notes: pd.DataFrame) -> pd.Series:
+def open_questions(judged: pd.DataFrame, notes: pd.DataFrame, *, everyone: Iterable[str] = ()) -> pd.Series:
     """Reason why a person should look at each disc; empty for those that are decided or can give no sample.
 
     Parameters
@@ -121,8 +126,11 @@ def open_questions(judged: pd.DataFrame, notes: pd.DataFrame) -> pd.Series:
         Discs under the verdicts (`overrides.apply_overrides`).
     notes : pd.DataFrame
         Notes as `reports.read_notes` gives them.
+    everyone : iterable of str, optional
+        All patients' folders, as in `labels.note_labels`.
     """
-    noted = labels.note_labels(judged, notes).reason.mask(judged.verdict.isin(list(overrides.LABELS)), "")
+    noted = labels.note_labels(judged, notes, everyone=everyone).reason
+    noted = noted.mask(judged.verdict.isin(list(overrides.LABELS)), "")
     reasons = judged.flag.where(judged.flag != "", noted)
     closed = (judged.weighting != "T2") | (judged.slices < 3) | (judged.verdict == overrides.EXCLUDE)
     return reasons.mask(closed, "")

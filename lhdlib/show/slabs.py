@@ -34,6 +34,8 @@ class JudgedDiscs:
         All discs as notebook 01 built them, and as the verdicts so far have them (`overrides.apply_overrides`).
     unmatched : pd.DataFrame
         Verdicts whose slab is not in the dataset.
+    everyone : set of str
+        All patients' folders.
 
     Raises
     ------
@@ -49,6 +51,7 @@ class JudgedDiscs:
         text = {"path": str, "patient": str, "plane": str}
         self.slices = files.read_table(Path(folder) / "slices.csv", dtype=text)
         self.rejected = files.read_table(Path(folder) / "rejected.csv", dtype=text)
+        self.everyone = dataset.patients_of(self.slices, self.rejected)
         self._judge()
 
     def _judge(self) -> None:

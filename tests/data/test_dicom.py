@@ -217,6 +217,15 @@ def test_one_uid_and_other_pixels_at_one_place_are_one_image(tmp_path):
     assert found == {"b": "duplicate: of 0001/s/t/a"}
 
 
+def test_one_uid_and_place_of_two_people_are_two_images(tmp_path):
+    """Some programs number everybody's images alike; only equal pixels make a copy of another patient's image."""
+    for number, patient in enumerate(("0001", "0002", "0003")):
+        trees.save(small(min(number, 1), SOPInstanceUID="1.9"), tmp_path / patient / "s" / "t" / "a")
+    slices, rejected = dicom.index_tree(tmp_path)
+    assert list(slices.path) == ["0001/s/t/a", "0002/s/t/a"]
+    assert list(rejected.reason) == ["duplicate: of 0002/s/t/a"]
+
+
 def test_images_without_uid_are_no_copies(tmp_path):
     images = [small(number, (0, 0, 9.0 * number), SOPInstanceUID=None) for number in range(3)]
     for image in images:

@@ -27,6 +27,7 @@ LOCALIZER = re.compile(
     r"|(?<!ax )(?<!axial )(?<!tra )(?<!transverse )(?<!transversal )(?<!oblique )planes?(?![a-z])"
 )
 SHARED_UID = "SOPInstanceUID of another image too"  # a remark, and no doubt about the slice
+NO_FOLDER = "unknown"  # the patient of files that lie in no patient's folder
 POSITION_DISPLAY = re.compile(r"pos ?disp")
 #: What the index says of a slice, in the order of its table: names and types. Places are those of the pixels as
 #: `read_pixels` gives them, mm.
@@ -79,7 +80,7 @@ def folders_of(path: str) -> tuple[str, str]:
     folders = path.split("/")[:-1]
     if len(folders) > 2:
         return folders[-3], folders[-2]
-    return (folders or ["unknown"])[0], ""
+    return (folders or [NO_FOLDER])[0], ""
 
 
 def patient_of(path: str) -> str:
