@@ -29,12 +29,15 @@ class SagittalView:
         Between rows and between columns, mm.
     cuts : tuple of np.ndarray, each of shape (n, 2, 2)
         For every slab its n slices' lines, each two ends ``(x, y)`` in pixels; none where it does not cut the image.
+    numbers : tuple of tuples of int
+        For every line the number of its slice in the slab, from 1, cranial first.
     """
 
     path: str
     pixels: np.ndarray
     spacing: tuple[float, float]
     cuts: tuple[np.ndarray, ...]
+    numbers: tuple[tuple[int, ...], ...] = ()
 
 
 def slice_plane(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,7 +128,8 @@ def sagittal_view(archive: Path, slabs: pd.DataFrame, slices: pd.DataFrame, reje
                 "The coordinates of this study's sagittal and axial images cannot belong together, for no slab cuts "
                 "the sagittal image where discs are: judge by the axial slices alone."
             )
-        return SagittalView(path, pixels, plane["spacing"], cuts)
+        numbers = tuple(tuple(n for n, line in enumerate(slab, 1) if line is not None) for slab in lines)
+        return SagittalView(path, pixels, plane["spacing"], cuts, numbers)
     raise UserError("This study has no readable sagittal image: judge by the axial slices alone.")
 
 

@@ -112,6 +112,7 @@ def read_study(found: FoundStudy, model: Model) -> Study:
     settings, slices = model.run.profile.data, found.slices
     images, failed = _load(found, settings)
     slabs = discs.group_discs(slices[~slices.path.isin(failed.path)])
+    slabs = slabs.assign(remark=discs.block_remarks(slabs, slices))
     slabs = slabs[slabs.weighting == "T2"].sort_values("z", ascending=False, ignore_index=True)
     readings = _readings(slabs, settings.four_slices)
     row_of = pd.Series(slices.index, slices.path)
@@ -195,7 +196,7 @@ def _table(slabs: pd.DataFrame, readings: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for disc, slab in slabs.iterrows():
         own = readings[readings.disc == disc]
-        row = {"level": slab.level, "slices": slab.slices, "called": NOT_READ, "remark": ""}
+        row = {"level": slab.level, "slices": slab.slices, "called": NOT_READ, "remark": slab.remark}
         row["flag"] = "; ".join([*discs.set_aside(slabs.loc[[disc]]).reason, *own.flag[own.flag != ""].unique()])
         if len(own):
             row["probability"] = own.probability.mean()
