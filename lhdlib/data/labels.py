@@ -118,14 +118,14 @@ def label_samples(
     judged : mapping, optional
         Label of each slice whose disc a reviewer has judged (`overrides.judged_labels`).
     everyone : iterable of str, optional
-        All patients' folders, as in `note_labels`.
+        As in `note_labels`.
 
     Returns
     -------
     samples : pd.DataFrame
         With ``label`` (0 or 1) and ``note``.
     set_aside : pd.DataFrame
-        ``patient, study, level, reason`` of discs without a usable note or verdict.
+        ``patient, study, level, reason`` of discs without note or verdict.
     """
     noted = note_labels(samples, notes, everyone=everyone)
     verdict = samples.paths.str[0].map(judged or {})

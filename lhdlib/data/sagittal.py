@@ -23,14 +23,14 @@ class SagittalView:
     Attributes
     ----------
     path : str
-        Of the image, relative to the archive.
+        Relative to the archive.
     pixels : np.ndarray, shape (rows, columns), float32
     spacing : (float, float)
         Between rows and between columns, mm.
     cuts : tuple of np.ndarray, each of shape (n, 2, 2)
         For every slab its n slices' lines, each two ends ``(x, y)`` in pixels; none where it does not cut the image.
     numbers : tuple of tuples of int
-        For every line the number of its slice in the slab, from 1, cranial first.
+        Of the lines' slices, from 1.
     """
 
     path: str

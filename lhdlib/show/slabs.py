@@ -89,13 +89,13 @@ def draw_slabs(
     names : sequence of str
         Of the view's slabs.
     chosen : int, optional
-        Number of the slab to stand out.
+        The slab to stand out.
     size : int
-        Length of the longer side, pixels.
+        Of the longer side, pixels.
     used : sequence of int, optional
-        Which of the chosen slab's lines stand out, thick and in another colour; all of them when None.
+        Which of its lines stand out, thick and in another colour; all when None.
     numbered : bool
-        Whether the chosen slab's lines carry their slices' numbers, in turn at the right and the left end.
+        Whether its lines carry their slices' numbers, in turn at the right and the left end.
     """
     extent = np.array(view.pixels.shape) * view.spacing
     height, width = np.round(extent * size / extent.max()).astype(int)
