@@ -18,8 +18,8 @@ TOP, LINES, WORDS = 10, 450, 80
 #: Signatures that are fixed as they are, for those who call them from outside.
 FIXED = {"contrastive_loss", "sample_crops", "binary_metrics", "progress_bar"}  # the last is called as tqdm is
 HELPERS = {
-    *("browser/lab.py", "data/hostile.py", "data/server.py", "data/trees.py", "evidence/made_up.py"),
-    *("figures/drawing.py", "phantom/studies.py"),
+    *("browser/lab.py", "data/foreign.py", "data/hostile.py", "data/server.py", "data/trees.py"),
+    *("evidence/made_up.py", "figures/drawing.py", "phantom/studies.py"),
 }
 #: Tests of the checkout as a whole; they lie at the top.
 OF_THE_WHOLE = {

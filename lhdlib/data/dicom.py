@@ -26,7 +26,7 @@ __all__ = ["find_duplicates", "index_tree", "patient_of", "read_pixels", "read_p
 MAX_DEPTH = 32  # folders
 PARALLEL_FROM = 4000  # files; below that, starting processes (0.3 s) costs more than two of them save
 REJECTED = ["path", "patient", "plane", "reason"]
-UNSHARED = {"path", "acquisition_time", "sop_uid"}  # texts of one row each; the others are held once for many
+UNSHARED = {"path", "acquisition_time", "sop_key"}  # texts of one row each; the others are held once for many
 TYPES = {name: object if kind is str else kind for name, kind in COLUMNS.items()}
 #: Records that become a piece of a table together. Memory: the paths of all files, about 1 KB per slice, and half as
 #: much while copies are looked for.
@@ -68,7 +68,7 @@ def index_tree(
         slices if duplicates == "removed" else slices[:0], folder, workers=workers, progress=progress
     )
     slices = slices[~slices.path.isin(twins.path)].reset_index(drop=True)
-    shared = slices.sop_uid.duplicated(keep=False) & (slices.sop_uid != "")
+    shared = slices.sop_key.duplicated(keep=False) & (slices.sop_key != "")
     slices["remark"] = slices.remark.mask(shared, (slices.remark + f"; {SHARED_UID}").str.removeprefix("; "))
     slices = name_studies(slices)
     unopened = pd.DataFrame(unread, columns=REJECTED)
@@ -82,8 +82,8 @@ def find_duplicates(
 ) -> pd.DataFrame:
     """Images stored twice; the first path whose pixels are readable is kept.
 
-    Stored twice means: one SOPInstanceUID, and one place or the same pixels; or one patient, one place and the same
-    pixels under another UID. Images that share a UID but neither place nor pixels were numbered wrongly and all stay.
+    Stored twice means: one SOPInstanceUID and the same pixels or, of one patient, one place; or one patient, one place
+    and the same pixels under another UID. Images that share only a UID were numbered wrongly and all stay.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def find_duplicates(
     decimals = dict.fromkeys("xyz", 1) | {f"{vector}_{axis}": 3 for vector in ("row", "column") for axis in "xyz"}
     rounded = slices[list(decimals)].astype(float).round(decimals)  # programs that copy round
     place = rounded.assign(weighting=slices.weighting).groupby([*decimals, "weighting"]).ngroup()
-    uid = slices.sop_uid.where(slices.sop_uid != "", slices.path)
+    uid = slices.sop_key.where(slices.sop_key != "", slices.path)
     crowded = uid.duplicated(keep=False) | pd.DataFrame({"p": slices.patient, "at": place}).duplicated(keep=False)
     found = slices.assign(place=place, uid=uid)[crowded]  # no other slice has its pixels read
     tasks = [str(Path(folder) / path) for path in found.path]
@@ -108,7 +108,7 @@ def find_duplicates(
     copies = []
     row: Any
     for row in found.itertuples():
-        keys: list[tuple] = [(row.uid, row.place)]
+        keys: list[tuple] = [(row.patient, row.uid, row.place)]
         if row.pixels:
             keys += [(row.uid, row.pixels), (row.patient, row.place, row.pixels)]
         original = next((kept[key] for key in keys if key in kept), None)

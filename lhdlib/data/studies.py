@@ -8,6 +8,8 @@ import re
 
 import pandas as pd
 
+from lhdlib.data.dicom_file.rules import NO_FOLDER
+
 OTHER_PATIENT = "study under another patient too"
 SEVERAL_PLACES = "patient's folder in several places"
 
@@ -67,7 +69,7 @@ def _patient_folder(path: str) -> str:
 
 
 def _patients(slices: pd.DataFrame) -> pd.Series:
-    """The patient, "unknown" where a study's series lie uppermost in the tree: their folders are no patients.
+    """The patient, `NO_FOLDER` where a study's series lie uppermost in the tree: their folders are no patients.
 
     They are series' folders if they are named for weightings, or share none.
     """
@@ -77,7 +79,7 @@ def _patients(slices: pd.DataFrame) -> pd.Series:
         folders = study.groupby("patient").weighting.agg(set)
         named = all(re.search(r"t[12]", name, re.IGNORECASE) for name in folders.index)
         if len(folders) > 1 and (named or sum(map(len, folders)) == len(set.union(*folders))):
-            patients = patients.mask(slices.index.isin(study.index), "unknown")
+            patients = patients.mask(slices.index.isin(study.index), NO_FOLDER)
     return patients
 
 
@@ -93,7 +95,7 @@ def _scattered(slices: pd.DataFrame) -> set[str]:
     scattered: set[str] = set()
     for patient, rows in slices.assign(above=slices.path.map(_patient_folder)).groupby("patient"):
         folders = rows.above.nunique()
-        if folders > 1 and patient != "unknown":
+        if folders > 1 and patient != NO_FOLDER:
             known = rows[rows.study_key != ""]
             if not (known.groupby("study_key").above.nunique() == folders).any():
                 scattered.add(str(patient))

@@ -16,6 +16,7 @@ from scipy import ndimage, stats
 from lhdlib import gradcam
 from lhdlib import profile as profiles
 from lhdlib.data import resampling
+from lhdlib.data.dicom_file.rules import key_of
 from lhdlib.errors import UserError
 from lhdlib.evaluate import patient_mean
 from lhdlib.phantom import truth
@@ -63,9 +64,10 @@ def lesion_cover(
         When a slice has no mask, or one of another shape.
     """
     needed = slices.loc[np.unique(rows)]
+    uids = {key_of(uid): uid for uid in masks}
     found = {}
     for slice_ in needed.itertuples():
-        mask = masks.get(slice_.sop_uid)
+        mask = masks.get(uids.get(slice_.sop_key, ""))
         if mask is None or mask.shape != (slice_.rows, slice_.columns):
             raise UserError(f"The truth has no mask that fits {slice_.path}: it belongs to another archive; remove it.")
         spacing = (slice_.row_spacing, slice_.column_spacing)

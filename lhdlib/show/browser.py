@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from threadpoolctl import ThreadpoolController
 
 from lhdlib import files
-from lhdlib.data import dataset, dicom, discs, reports, resampling
+from lhdlib.data import dataset, dicom, discs, labels, reports, resampling
 from lhdlib.data.splits import SPLITS
 from lhdlib.errors import UserError
 from lhdlib.run.workspace import Workspace
@@ -54,7 +54,7 @@ class Catalogue:
     rejected : pd.DataFrame
         ``rejected.csv`` with ``kind``.
     notes : pd.Series
-        By patient; empty, with a sentence in ``remark``, when they are gone.
+        By patient's folder; empty, with a sentence in ``remark``, when they are gone.
 
     Raises
     ------
@@ -78,8 +78,8 @@ class Catalogue:
             raise UserError(f"The tables in {folder} do not fit together: run notebook 01 again.") from error
         self.remark = ""
         try:
-            notes = reports.read_notes(dataset.find_notes(self.archive)).drop_duplicates()
-            self.notes = notes.groupby("patient").note.agg("\n".join)
+            everyone = dataset.patients_of(self.slices, self.rejected)
+            self.notes = labels.notes_by_patient(everyone, reports.read_notes(dataset.find_notes(self.archive)))
         except UserError as error:
             self.notes, self.remark = pd.Series(dtype=str), str(error)
         self._threads = ThreadpoolController()  # small products: threads would wait for each other on a busy machine

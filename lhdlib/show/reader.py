@@ -56,7 +56,7 @@ class Model:
     bias : float
         The linear classifier of the first seed, as in notebook 07.
     training : frozenset
-        SOPInstanceUIDs of the slices that trained the classifier.
+        ``sop_key`` of the slices that trained the classifier.
     """
 
     run: FinishedRun
@@ -100,8 +100,8 @@ def load_model(run: FinishedRun) -> Model:
             weights, bias = stored["weights"][0], float(stored["bias"][0])
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise UserError(f"{path} is missing or damaged: run ./run_all.sh --from 04 again.") from error
-    used = data.part("train", profile.data.split).rows
-    return Model(run, encoder.extractor(model), weights, bias, frozenset(data.slices.sop_uid[np.unique(used)]))
+    used = data.slices.sop_key[np.unique(data.part("train", profile.data.split).rows)]
+    return Model(run, encoder.extractor(model), weights, bias, frozenset(used) - {""})
 
 
 def read_study(found: FoundStudy, model: Model) -> Study:
@@ -112,12 +112,13 @@ def read_study(found: FoundStudy, model: Model) -> Study:
     settings, slices = model.run.profile.data, found.slices
     images, failed = _load(found, settings)
     slabs = discs.group_discs(slices[~slices.path.isin(failed.path)])
+    slabs = slabs.assign(remark=discs.block_remarks(slabs, slices))
     slabs = slabs[slabs.weighting == "T2"].sort_values("z", ascending=False, ignore_index=True)
     readings = _readings(slabs, settings.four_slices)
     row_of = pd.Series(slices.index, slices.path)
     rows = row_of[[path for paths in readings.paths for path in paths]].to_numpy().reshape(-1, 3)
     explained = _explain(model, images, rows)
-    trained = slices.sop_uid.isin(model.training).to_numpy()[rows].any(axis=1)
+    trained = slices.sop_key.isin(model.training).to_numpy()[rows].any(axis=1)
     readings = readings.assign(
         probability=expit(explained.logits),
         weights=list(explained.slice_weight),
@@ -195,7 +196,7 @@ def _table(slabs: pd.DataFrame, readings: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for disc, slab in slabs.iterrows():
         own = readings[readings.disc == disc]
-        row = {"level": slab.level, "slices": slab.slices, "called": NOT_READ, "remark": ""}
+        row = {"level": slab.level, "slices": slab.slices, "called": NOT_READ, "remark": slab.remark}
         row["flag"] = "; ".join([*discs.set_aside(slabs.loc[[disc]]).reason, *own.flag[own.flag != ""].unique()])
         if len(own):
             row["probability"] = own.probability.mean()

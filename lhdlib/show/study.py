@@ -175,7 +175,7 @@ def _which(folder: str | Path, studies: list[tuple[str, pd.DataFrame]], key: str
 def _key(root: Path, slices: pd.DataFrame) -> str:
     """Short hash of a study's UID; of its slices where it has none."""
     uid = str(_header(root / slices.path.iloc[0]).get("StudyInstanceUID") or "")
-    return (hashlib.sha256(uid.encode()).hexdigest() if uid else cache.content_key([*slices.sop_uid]))[:SHORT]
+    return (hashlib.sha256(uid.encode()).hexdigest() if uid else cache.content_key([*slices.sop_key]))[:SHORT]
 
 
 def _header(path: Path) -> pydicom.Dataset:

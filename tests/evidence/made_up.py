@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from lhdlib import gradcam
+from lhdlib.data.dicom_file.rules import key_of
 from lhdlib.evidence import localise
 
 PUBLISHED, ALIGNED = gradcam.Cells(1 / 8, 1 / 4), gradcam.Cells(1 / 32, 1 / 4)  # four cells on 16 pixels
@@ -29,7 +30,7 @@ def draw(seed: int, n: int = 6, size: int = 16, u: int = 4):
 
 def slice_table(rows: int, columns: int, spacing: float, count: int) -> pd.DataFrame:
     uids = [f"1.2.{i}" for i in range(count)]
-    table = {"path": uids, "sop_uid": uids, "rows": rows, "columns": columns}
+    table = {"path": uids, "sop_key": [*map(key_of, uids)], "rows": rows, "columns": columns}
     return pd.DataFrame(table | {"row_spacing": spacing, "column_spacing": spacing})
 
 

@@ -23,7 +23,7 @@ def test_masks_are_resampled_as_their_slices():
     """A mask, sent through `preprocess` as pixels, comes out in the same place up to its scale."""
     rng = np.random.default_rng(0)
     slices = slice_table(40, 36, 0.5, 3)
-    masks = {uid: rng.random((40, 36)) < 0.2 for uid in slices.sop_uid}
+    masks = {uid: rng.random((40, 36)) < 0.2 for uid in slices.path}
     found = localise.lesion_cover(masks, slices, np.array([[2, 0, 1], [0, 0, 2]]), SETTINGS)
     assert found.shape == (2, 3, 16, 16) and found.min() >= 0 and found.max() <= 1 + 1e-6
     for place, row in (((0, 0), 2), ((0, 1), 0), ((1, 2), 2)):

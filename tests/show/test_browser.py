@@ -78,7 +78,7 @@ def test_every_slice_is_shown_once_from_the_top(built):  # noqa: F811
     for (patient, study, series), found in all_slices(opened(built)):
         rows = slices.loc[[one["file"] for one in found]]
         assert set(rows.patient) == {patient} and set(rows.study) == {study} and set(rows.series) == {series}
-        numbers = rows.drop(columns=["sop_uid", "series"]).apply(pd.to_numeric, errors="coerce")
+        numbers = rows.drop(columns=["sop_key", "series"]).apply(pd.to_numeric, errors="coerce")
         middle = numbers.z + numbers.row_z * numbers.column_spacing * (numbers["columns"] - 1) / 2
         middle += numbers.column_z * numbers.row_spacing * (numbers["rows"] - 1) / 2
         assert (np.diff(middle) < 0).all()

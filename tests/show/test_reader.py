@@ -146,7 +146,7 @@ def test_unreadable_pixels_are_counted_and_their_disc_shrinks(tree, model, tmp_p
 
 def test_discs_that_trained_the_classifier_say_so(tree, model):  # noqa: F811
     slices, _ = dicom.index_tree(study_folder(tree))
-    seen = slices.sop_uid[slices.path.str.endswith("__0001_001.ima")]  # the first slice of the first disc
+    seen = slices.sop_key[slices.path.str.endswith("__0001_001.ima")]  # the first slice of the first disc
     found = read(study_folder(tree), dataclasses.replace(model, training=frozenset(seen)))
     assert list(found.table.flag) == [reader.TRAINED, "", ""]
     assert list(found.reading.discs.flag) == [reader.TRAINED, "", "", ""]
@@ -188,6 +188,11 @@ def test_what_trained_the_model_stands_above_everything(model, tmp_path, data, m
     assert set(pd.read_csv(table).trained_on) == {data}
     text = page.read_text(encoding="utf-8")
     assert "true positive" not in text and "false negative" not in text
+
+
+def test_the_readme_says_it_in_the_same_words():
+    readme = " ".join((workspace.ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert reader.warning(PHANTOM, "one DICOM study").rpartition(": ")[2] in readme
 
 
 def test_the_sentence_about_files_set_aside_counts_each_kind(tree, model):  # noqa: F811
