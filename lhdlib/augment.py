@@ -12,7 +12,7 @@ on its image alone.
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -83,34 +83,33 @@ def sample_crops(
     sigma: float,
     max_tries: int = paper.MAX_TRIES,
 ) -> pd.DataFrame:
-    """Draw rotation and crop for the 2n views of n images of `size` pixels (Eq. 9-12, constraints (1)-(6)).
-
-    The two views of an image share the operation centre O, drawn from a Gaussian about the image's centre, limited
-    to the image and rounded to integers. Each view has its own angle and its own crop that contains O; a crop that
-    breaks constraint (4), (5) or (6) is drawn again, and after `max_tries` the view is left as it is.
+    """Draw rotation and crop of 2n views, partners adjacent (Eq. 9-12, constraints (1)-(6)).
 
     Parameters
     ----------
+    size
+        W = H, pixels.
     theta_deg
-        Angles are uniform in [-theta, theta], degrees.
+        Angles are uniform in [-theta, theta].
     min_area
         p_crop, share of the image, in [0, 1).
     sigma
-        Standard deviation of O, share of the width (not given in the paper).
+        Standard deviation of the centre O, share of the width.
 
     Returns
     -------
-    pd.DataFrame, 2n rows, partners adjacent
+    pd.DataFrame
         ``center`` (x, y), ``angle_deg``, ``box`` (x0, y0, x1, y1) in pixels of the rotated image, ``skipped``
-        (then the angle is 0 and the box the whole image).
+        (then the whole image).
 
     Examples
     --------
     >>> crops = sample_crops(np.random.default_rng(0), n=2, size=300, theta_deg=18, min_area=0.1, sigma=0.1)
-    >>> len(crops), crops.center[0] == crops.center[1], bool(crops.skipped.any())
-    (4, True, False)
+    >>> crops.center[0] == crops.center[1]
+    True
     """
-    share = np.clip(rng.normal(0.5, sigma, size=(n, 2)), 0, 1)  # Eq. 9-11
+    # Eq. 9-11: O about the image's centre, limited to the image, in whole pixels, the same for both partners
+    share = np.clip(rng.normal(0.5, sigma, size=(n, 2)), 0, 1)
     center = np.repeat(np.rint(share * size), 2, axis=0)
     angle = rng.uniform(-theta_deg, theta_deg, size=2 * n)
     box = np.tile([0.0, 0.0, size, size], (2 * n, 1))
@@ -179,9 +178,6 @@ def compiled(function: Callable) -> Callable:
 def warp(images: tf.Tensor, maps: tf.Tensor, *, margin: int = 0) -> tf.Tensor:
     """Bilinear resampling under affine maps, one per view; outside [0, W] x [0, H] the value is 0.
 
-    Written with gathers, so that it compiles under XLA, and with nested interpolation, so that a constant image
-    stays that constant exactly.
-
     Parameters
     ----------
     images : shape (n, H, W, c)
@@ -211,6 +207,7 @@ def warp(images: tf.Tensor, maps: tf.Tensor, *, margin: int = 0) -> tf.Tensor:
     x0, y0 = tf.cast(tf.floor(x), tf.int32), tf.cast(tf.floor(y), tf.int32)
     x1, y1 = tf.minimum(x0 + 1, width - 1), tf.minimum(y0 + 1, height - 1)
     ax, ay = (x - tf.floor(x))[..., None], (y - tf.floor(y))[..., None]
+    # Gathers, which XLA compiles; nested interpolation, which keeps a constant image exactly constant.
     flat = tf.reshape(images, [-1, channels])
     views = tf.shape(maps)[0]
     base = tf.range(views)[:, None, None] // (views // count) * (height * width)
@@ -379,3 +376,35 @@ def finetune_views(images: np.ndarray, boxes: np.ndarray) -> tf.Tensor:
     maps = affine(boxes, size, np.zeros((n, 2)), np.zeros(n), np.zeros(n, bool))
     channels_last = tf.transpose(tf.cast(images, tf.float32), [0, 2, 3, 1])
     return tf.transpose(compiled(warp)(channels_last, maps), [0, 3, 1, 2])
+
+
+CENTRAL = (0.125, 0.875)  #: from and to, shares of the slice: the mean of `finetune_crops`
+
+
+def seen_side(test_crop: str) -> tuple[float, float]:
+    """From where to where the network sees a side of a validation or test slice, in shares of it."""
+    return CENTRAL if test_crop == "central" else (0.0, 1.0)
+
+
+class CentralCrops:
+    """A slice store (N, W, W) seen through the mean crop of the fine-tuning stage; slices are cropped when asked for.
+
+    Training crops enlarge the anatomy by a third: a network that is shown whole slices afterwards meets other sizes
+    than it has learnt.
+    """
+
+    def __init__(self, images: np.ndarray):
+        self.images, self.shape = images, images.shape
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Crops of the slices that `rows` chooses, in the shape of the slices, float32."""
+        slices = np.asarray(self.images[rows])
+        size = slices.shape[-1]
+        flat = slices.reshape(-1, 1, size, size)
+        boxes = np.repeat([[CENTRAL[0], CENTRAL[0], CENTRAL[1], CENTRAL[1]]], len(flat), axis=0) * size
+        return finetune_views(flat, boxes).numpy().reshape(slices.shape)
+
+
+def seen(images: np.ndarray, test_crop: str) -> Any:
+    """The slice store as validation and test slices are shown to the network: itself, or its `CentralCrops`."""
+    return CentralCrops(images) if test_crop == "central" else images

@@ -44,13 +44,13 @@ def binary_metrics(labels: np.ndarray, scores: np.ndarray, threshold: float = 0.
     Raises
     ------
     ValueError
-        When shapes differ, a label is neither 0 nor 1, only one class is present, or a score is not finite.
+        For labels other than these, other shapes, or a score that is not finite.
 
     Examples
     --------
     >>> metrics = binary_metrics(np.array([0, 0, 1, 1]), np.array([0.1, 0.6, 0.4, 0.9]))
-    >>> {name: estimate.value for name, estimate in metrics.items()}
-    {'ACC': 0.5, 'TPR': 0.5, 'TNR': 0.5, 'AUC': 0.75}
+    >>> metrics["ACC"].value, metrics["AUC"].value
+    (0.5, 0.75)
     """
     if not np.isin(labels, (0, 1)).all():
         raise ValueError("Labels must be 0 or 1.")
@@ -211,6 +211,43 @@ def by_patient(
     return estimates
 
 
+def level_aucs(
+    labels: np.ndarray, logits: np.ndarray, patients: np.ndarray, levels: np.ndarray, *, lowest: Sequence[str]
+) -> dict[str, Estimate]:
+    """AUC of some levels alone, and within levels: lower discs are abnormal more often, so the level itself tells.
+
+    Parameters
+    ----------
+    labels, patients : shape (n,)
+    logits : shape (seeds, n)
+    levels : shape (n,)
+        Of each disc.
+    lowest
+        The levels of the first AUC.
+
+    Returns
+    -------
+    dict
+        ``lowest``: pairs of discs of these levels; ``within``: pairs of discs of one level, all levels together. Limits
+        resample patients; nan where no such pair exists.
+    """
+    truth = np.asarray(labels).astype(bool)
+    upper, lower = logits[:, truth, None], logits[:, None, ~truth]
+    order = (upper > lower).mean(axis=0) + (upper == lower).mean(axis=0) / 2
+    same = levels[truth, None] == levels[None, ~truth]
+    low = np.isin(levels[truth], lowest)[:, None] & np.isin(levels[~truth], lowest)
+    weights = np.concatenate([np.ones((1, len(truth))), patient_weights(patients)])
+    found = {}
+    for name, pairs in (("lowest", low), ("within", same)):
+        positive, negative = weights[:, truth], weights[:, ~truth]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            total = ((positive @ pairs) * negative).sum(1)
+            value, *draws = ((positive @ (order * pairs)) * negative).sum(1) / total
+        limits = normal_limits(value, np.array(draws)) if np.isfinite(value) else (np.nan, np.nan)
+        found[name] = Estimate(float(value), *(float(np.clip(limit, 0, 1)) for limit in limits))
+    return found
+
+
 def patient_mean(
     values: np.ndarray,
     patients: np.ndarray,
@@ -281,23 +318,20 @@ def contrast(
 ) -> dict[str, dict[str, float]]:
     """A linear combination of several classifiers' metrics on the same discs.
 
-    Coefficients (1, -1) give a difference, those of a regression line a slope. The AUC's test is DeLong's for
-    correlated curves, with components averaged over the seeds (the mean of their AUCs is a U-statistic as each is).
-
     Parameters
     ----------
     labels : shape (n,)
     runs : sequence of np.ndarray, shape (seeds, n)
         Logits of each classifier; they may differ in their number of seeds.
-    coefficients : sequence of float
-        One per classifier.
+    coefficients
+        (1, -1) give a difference, those of a regression line a slope.
     patients : shape (n,)
 
     Returns
     -------
     dict
-        For ``ACC``, ``TPR``, ``TNR``, ``AUC``: ``value`` and the limits ``low``, ``high`` when patients are resampled,
-        the same ones for all classifiers. For ``AUC`` also DeLong's ``delong_low``, ``delong_high``, two-sided ``p``.
+        For ``ACC``, ``TPR``, ``TNR``, ``AUC``: ``value``, ``low``, ``high`` when patients are resampled. For ``AUC``
+        also ``delong_low``, ``delong_high`` and two-sided ``p`` of DeLong's test for correlated curves.
     """
     once, weights = np.ones((1, len(labels))), patient_weights(patients)
     values, draws = ([weighted_metrics(labels, run, w) for run in runs] for w in (once, weights))
@@ -307,6 +341,7 @@ def contrast(
             sum(c * metrics[name] for c, metrics in zip(coefficients, part, strict=True)) for part in (values, draws)
         )
         found[name] = _difference(value[0], spread, groups[name], reach)
+    # The mean of the seeds' AUCs is a U-statistic as each of them is: its components are theirs, averaged.
     parts = [np.mean([np.concatenate(placements(labels, row)) for row in run], axis=0) for run in runs]
     components = np.tensordot(coefficients, parts, 1)
     positives = int(np.sum(labels))

@@ -8,7 +8,10 @@ import numpy as np
 import tensorflow as tf
 from threadpoolctl import ThreadpoolController
 
+from lhdlib import augment
 from lhdlib.model import inference
+from lhdlib.model.encoder import stride
+from lhdlib.profile import Profile
 
 
 class Explained(NamedTuple):
@@ -36,31 +39,27 @@ class Explained(NamedTuple):
 
 
 def heatmaps(feature_maps: np.ndarray, gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Heatmap of each of a sample's three slices, with the slice's share of the weight (Eq. 16-20).
-
-    Absolute gradients make the map for "abnormal" and for "normal" the same; that is how the paper defines it.
+    """Heatmaps of a sample's three slices (Eq. 16-20).
 
     Parameters
     ----------
     feature_maps : shape (..., 3, u, v, n)
-        A, the output of the last residual stage.
-    gradients : shape (..., 3, u, v, n)
-        G = dh/dA, h the classifier's output before the sigmoid; (..., 3, 1, 1, n) where it is the same at every
-        position.
+        A, the last residual stage.
+    gradients : shape (..., 3, u, v, n) or (..., 3, 1, 1, n)
+        G = dh/dA, h before the sigmoid.
 
     Returns
     -------
-    maps : np.ndarray, shape (..., 3, u, v)
-        In [0, 1], each divided by its own maximum; all zero where a map has no positive value.
-    slice_weight : np.ndarray, shape (..., 3)
-        Sum of each slice's channel weights; they add up to 1.
+    maps : shape (..., 3, u, v)
+        In [0, 1]; all zero where nothing is positive.
+    slice_weight : shape (..., 3)
+        Adds up to 1.
 
     Examples
     --------
-    >>> rng = np.random.default_rng(0)
-    >>> maps, slice_weight = heatmaps(rng.random((3, 2, 2, 8)), rng.normal(size=(3, 2, 2, 8)))
-    >>> maps.shape, maps.max(axis=(1, 2)).tolist(), round(float(slice_weight.sum()), 6)
-    ((3, 2, 2), [1.0, 1.0, 1.0], 1.0)
+    >>> A = np.ones((3, 2, 2, 8))
+    >>> heatmaps(A, A)[1].round(2).tolist()
+    [0.33, 0.33, 0.33]
     """
     maps, weights = raw_heatmaps(feature_maps, gradients)
     return normalise(maps), weights.sum(axis=-1)
@@ -68,7 +67,7 @@ def heatmaps(feature_maps: np.ndarray, gradients: np.ndarray) -> tuple[np.ndarra
 
 def raw_heatmaps(feature_maps: np.ndarray, gradients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Eq. 16-19: maps (..., 3, u, v) before normalisation and channel weights w (..., 3, n)."""
-    alpha = np.abs(gradients).mean(axis=(-3, -2))  # Eq. 16
+    alpha = np.abs(gradients).mean(axis=(-3, -2))  # Eq. 16: without signs "abnormal" and "normal" have one map
     channels = {"axis": (-2, -1), "keepdims": True}  # all 3n of a sample
     spread = alpha.std(**channels)
     # Eq. 17 is undefined for equal weights: they stay equal, which is what the softmax makes of any constant
@@ -158,10 +157,81 @@ def _channel_gradients(extractor: keras.Model, feature_maps: np.ndarray, weights
     return slopes.reshape(*samples, slices, 1, 1, n)
 
 
-def upsample(maps: np.ndarray, size: int) -> np.ndarray:
-    """Bicubic upsampling of maps (m, u, v) to (m, size, size), limited to [0, 1] (cubic overshoot is cut)."""
-    large = tf.image.resize(maps[..., None], (size, size), method="bicubic").numpy()[..., 0]
-    return np.clip(large, 0, 1)
+PLACES = ("published", "aligned")  #: of the cells; see `cells`
+
+
+class Cells(NamedTuple):
+    """Where the cells of a map lie along a side of the slice; all in shares of the side."""
+
+    first: float  #: centre of the first cell
+    step: float  #: from a cell's centre to the next one's
+    low: float = 0.0  #: what the network sees begins here
+    high: float = 1.0  #: and ends here
+
+    def of_view(self) -> "Cells":
+        """The same cells in shares of what the network sees."""
+        side = self.high - self.low
+        return Cells((self.first - self.low) / side, self.step / side)
+
+
+def cells(profile: Profile, count: int, *, place: str = "") -> Cells:
+    """Where the `count` cells in a row of this profile's maps lie.
+
+    "published": the maps are enlarged like a picture, as in the paper. "aligned": each cell lies at the centre of its
+    receptive field. Every stride of the network keeps the first of two positions and every convolution is padded
+    evenly, so that cell i looks at pixel ``stride * i`` of what the network sees.
+
+    Parameters
+    ----------
+    place
+        "published" or "aligned" in place of the profile's.
+    """
+    low, high = augment.seen_side(profile.finetune.test_crop)
+    first, step = 0.5 / count, 1 / count
+    if (place or profile.heatmaps.cells) == "aligned":
+        size = profile.data.image_size
+        first, step = 0.5 / size, stride(profile.encoder) / size
+    return Cells(low + (high - low) * first, (high - low) * step, low, high)
+
+
+def upsample(maps: np.ndarray, size: int, *, where: Cells | None = None) -> np.ndarray:
+    """Bicubic interpolation between the cells, limited to [0, 1] (cubic overshoot is cut).
+
+    Parameters
+    ----------
+    maps : shape (..., u, u)
+    size
+        Side of the slice as it is drawn, pixels.
+    where
+        The cells' places; None: they divide the slice evenly.
+
+    Returns
+    -------
+    np.ndarray, shape (..., size, size), float32
+        0 where the network sees nothing.
+    """
+    weights = _cubic(maps.shape[-1], size, where or Cells(0.5 / maps.shape[-1], 1 / maps.shape[-1]))
+    return np.clip(weights @ maps.astype(np.float32) @ weights.T, 0, 1)
+
+
+@functools.lru_cache(maxsize=16)
+def _cubic(count: int, size: int, where: Cells) -> np.ndarray:
+    """Weights (size, count) of Keys' cubic convolution (1981, doi:10.1109/TASSP.1981.1163711, a = -1/2) along a side.
+
+    Beyond the outermost cells their value goes on.
+    """
+    pixels = (np.arange(size) + 0.5) / size
+    place = np.clip((pixels - where.first) / where.step, 0, count - 1)
+    start = np.floor(place).astype(int)
+    weights = np.zeros((size, count))
+    for offset in (-1, 0, 1, 2):
+        distance = np.abs(place - start - offset)
+        near = 1.5 * distance**3 - 2.5 * distance**2 + 1
+        far = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
+        weight = np.where(distance <= 1, near, np.where(distance < 2, far, 0))
+        np.add.at(weights, (np.arange(size), np.clip(start + offset, 0, count - 1)), weight)
+    weights[(pixels < where.low) | (pixels > where.high)] = 0
+    return weights.astype(np.float32)
 
 
 def sample_feature_maps(extractor: keras.Model, images: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -43,6 +43,7 @@ class Encoder:
     """ResNet size and feature dimension."""
 
     blocks: tuple[int, ...]  #: bottleneck blocks per stage
+    strides: tuple[int, ...]  #: of each stage's first block; ResNet-50 has 1, 2, 2, 2
     width: int  #: base width: channels of the stem and of the first stage's 3x3 convolutions
     dim: int  #: width d of the fully connected blocks
     fc_block: Literal["dense-norm-relu", "dense-relu-norm"]  #: order within a fully connected block
@@ -57,6 +58,7 @@ class Pretrain:
     w: float  #: L2 coefficient
     temperature: float
     drop_rate: float
+    decay: Literal["none", "cosine"]  #: of the learning rate: constant, or half a cosine that ends with `max_epochs`
     reduction: Literal["sum", "mean"]  #: of Eq. 6 over the 2n rows
     steps_per_epoch: int  #: optimisation steps between two validation checks; 0: one pass over the data
     max_epochs: int
@@ -74,8 +76,17 @@ class Finetune:
     batch: int
     w: float
     epochs: int
+    test_crop: Literal["whole", "central"]  #: validation and test slices: as they are, or the mean of the random crops
     draws: int  #: random crops of each sample whose features are computed once and cycled through by the epochs
-    seeds: int  #: repetitions with other seeds
+    encoders: int  #: pre-trainings of the chosen regularisation, each with another seed; a classifier on each
+    seeds: int  #: classifiers on one encoder, each with another seed
+
+
+@dataclass(frozen=True)
+class Heatmaps:
+    """How maps are drawn on slices (Fig. 10)."""
+
+    cells: Literal["published", "aligned"]  #: an enlarged picture, or each cell where it looks
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,17 @@ class Supervised:
     lr: float
     batch: int
     epochs: int
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """Networks trained whole on equal labels, pre-trained or from scratch: not in the paper."""
+
+    batch: int
+    lr: float  #: of the pre-trained network at first; half a cosine takes it to 0
+    steps: int  #: optimisation steps, however few the labels
+    scratch_lr: float  #: of the network from scratch, alike
+    scratch_steps: int
 
 
 @dataclass(frozen=True)
@@ -106,7 +128,9 @@ class Profile:
     encoder: Encoder
     pretrain: Pretrain
     finetune: Finetune
+    heatmaps: Heatmaps
     supervised: Supervised
+    tuned: Tuned
     autoencoder: Autoencoder
 
     def replace(self, **sections: Mapping[str, Any]) -> "Profile":
@@ -151,6 +175,12 @@ def from_dict(name: str, values: dict[str, Any]) -> Profile:
         _same_keys(f"section [{section}] of profile {name!r}", set(fields), set(values[section]))
         where = f"[{section}] of profile {name!r}"
         built[section] = kind(**{key: _typed(where, key, fields[key], v) for key, v in values[section].items()})
+    encoder = built["encoder"]
+    if len(encoder.blocks) != len(encoder.strides):
+        raise UserError(
+            f"'blocks' and 'strides' in [encoder] of profile {name!r} must be equally long, one number for each stage, "
+            f"not {list(encoder.blocks)} and {list(encoder.strides)}."
+        )
     return Profile(name=name, **built)
 
 

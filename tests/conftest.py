@@ -10,6 +10,19 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
+#: Tests that start the runner; those that need what it made have the fixture `smoke`.
+RUNS = ("browser/", "run/", "test_faults.py", "test_smoke.py", "test_surroundings.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark `runs`, so that CI can run them beside the others; all of them are slow."""
+    for item in items:
+        starts = item.path.relative_to(ROOT / "tests").as_posix().startswith(RUNS)
+        if starts or "smoke" in item.fixturenames:
+            item.add_marker(pytest.mark.runs)
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def real_dir() -> Path:
     """Folder of real slices, notes and header values beside the checkout; tests that need it are skipped without it."""

@@ -617,3 +617,26 @@ def test_the_papers_ranges():
     assert paper.BRIGHTNESS == paper.CONTRAST == (0.6, 1.4)
     assert paper.ASPECT == (0.75, 4 / 3)
     assert (paper.MAX_TRIES, paper.BLUR_KERNEL, paper.BLUR_SIGMA) == (100, 0.05, (0.1, 2.0))
+
+
+def test_the_central_crop_is_the_mean_of_the_random_ones_and_keeps_its_place():
+    boxes = augment.finetune_crops(np.random.default_rng(0), 20_000, 1)
+    low, high = augment.seen_side("central")
+    np.testing.assert_allclose(boxes.mean(axis=0), [low, low, high, high], atol=0.003)
+    assert augment.seen_side("whole") == (0.0, 1.0)
+
+
+def test_a_store_is_seen_as_its_central_crops():
+    images = np.random.default_rng(1).random((5, 32, 32)).astype(np.float16)
+    assert augment.seen(images, "whole") is images
+    store = augment.seen(images, "central")
+    rows = np.array([[3, 1, 4], [0, 0, 2]])
+    found = store[rows]
+    assert store.shape == images.shape and found.shape == (2, 3, 32, 32) and found.dtype == np.float32
+    boxes = np.tile(np.array([4.0, 4.0, 28.0, 28.0]), (2, 1))
+    np.testing.assert_array_equal(found, augment.finetune_views(images[rows], boxes))
+    np.testing.assert_array_equal(store[3], found[0, 0])
+    ramp = np.broadcast_to(np.arange(32, dtype=np.float32), (1, 32, 32))
+    np.testing.assert_allclose(
+        augment.seen(ramp, "central")[0][5, 1:-1], (np.arange(1, 31) + 0.5) * 0.75 + 3.5, atol=1e-4
+    )

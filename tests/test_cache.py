@@ -175,6 +175,7 @@ KEYS = {  # what is kept under a key of code, by the module that makes it
     "features": "lhdlib.model.finetune",
     "controls": "lhdlib.model.controls",
     "baseline": "lhdlib.model.supervised",
+    "equal labels": "lhdlib.model.same_labels",
     "autoencoder": "lhdlib.model.autoencoder",
 }
 
@@ -218,7 +219,7 @@ def test_a_changed_computation_changes_what_is_made_with_it(package):
         "encoder"
     }
     views = changed_by(package, augment=change("rng.uniform(0, 0.25", "rng.uniform(0, 0.3"))
-    assert views == {"encoder", "features", "controls", "baseline"}
+    assert views == {"encoder", "features", "controls", "baseline", "equal labels"}
     assert changed_by(package, data__discs=lambda text: text + "LIMIT = 3\n") == {"dataset"}
     assert changed_by(package, files=lambda text: text + "LIMIT = 3\n") == set()
 

@@ -473,3 +473,31 @@ def test_patients_in_both_sets_are_drawn_for_both():
     half = one[0], one[1] / 2 + 1, one[2]  # the same order: the same AUC in every draw
     found = evaluate.compare_sets(one, half)["AUC"]
     assert found["value"] == 0 and found["high"] == pytest.approx(Z**2 / (20 + Z**2))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_aucs_of_levels_are_those_of_loops_over_pairs(seed):
+    rng = np.random.default_rng([seed, 61])
+    n, names = 80, np.array(["L3-L4", "L4-L5", "L5-S1", "L1-L2"])
+    labels, levels, patients = rng.integers(0, 2, n), rng.choice(names, n), np.arange(n) // 3
+    logits = np.round(rng.normal(labels, 1, (3, n)), 1)  # with ties
+    found = evaluate.level_aucs(labels, logits, patients, levels, lowest=names[:3])
+    for name in ("lowest", "within"):
+        wins = []
+        for i in np.flatnonzero(labels == 1):
+            for j in np.flatnonzero(labels == 0):
+                both = {levels[i], levels[j]}
+                if len(both) == 1 if name == "within" else both <= set(names[:3]):
+                    wins.append(np.mean((logits[:, i] > logits[:, j]) + (logits[:, i] == logits[:, j]) / 2))
+        assert found[name].value == pytest.approx(np.mean(wins))
+        assert 0 <= found[name].low < found[name].value < found[name].high <= 1
+
+
+def test_what_the_level_alone_tells_is_gone_within_levels():
+    labels = np.repeat([0, 1, 0, 1], [30, 10, 10, 30])
+    levels = np.repeat(["L3-L4", "L5-S1"], 40)
+    logits = np.repeat([[-1.0, 1.0]], 40, axis=1)
+    found = evaluate.level_aucs(labels, logits, np.arange(80), levels, lowest=["L3-L4", "L5-S1"])
+    assert found["within"].value == 0.5 and found["lowest"].value == pytest.approx(0.75)
+    alone = evaluate.level_aucs(labels[:40] * 0, logits[:, :40], np.arange(40), levels[:40], lowest=["L3-L4"])
+    assert all(np.isnan(alone["within"]))

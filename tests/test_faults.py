@@ -42,6 +42,7 @@ def test_a_changed_result_is_seen_and_a_duration_is_not(tmp_path):
         assert content(first | changed) != wanted
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_no_success(tmp_path):
     with pytest.raises(RuntimeError, match="after 0 kills the run ended with 2: Error: Notebook 03 reads"):
         kill_and_resume.disturbed(tmp_path, iter(()), "--only", "03")
@@ -115,6 +116,7 @@ files.write_json(part / "more.json", "x" * 8192)
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", FILLING)
 def test_a_run_whose_disk_fills_up_ends_in_one_sentence_and_goes_on_once_there_is_space(small_disk, what):
     done = small_disk(RUN.replace("FILLING", repr(FILLING[what])))

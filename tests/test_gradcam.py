@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from lhdlib import gradcam
-from lhdlib.model.encoder import build_encoder, extractor
+from lhdlib import augment, gradcam, profile
+from lhdlib.model.encoder import build_encoder, extractor, stride
 from lhdlib.profile import Encoder
 
 
@@ -153,7 +153,7 @@ def test_opposite_gradients_do_not_cancel():
 @pytest.fixture(scope="module", params=["dense-norm-relu", "dense-relu-norm"])
 def model(request):
     """A frozen extractor with randomised weights and batch statistics."""
-    encoder = build_encoder(32, Encoder(blocks=(1, 1), width=8, dim=16, fc_block=request.param), 0.0, 0)
+    encoder = build_encoder(32, Encoder(blocks=(1, 1), strides=(1, 2), width=8, dim=16, fc_block=request.param), 0.0, 0)
     rng = np.random.default_rng(8)
     for variable in encoder.weights:
         name = variable.path.rsplit("/", 1)[-1]
@@ -283,3 +283,37 @@ def test_upsampled_maps():
     spot[0, 1, 3] = 1
     row, column = np.unravel_index(gradcam.upsample(spot, 50)[0].argmax(), (50, 50))
     assert 10 <= row < 20 and 30 <= column < 40
+
+
+@pytest.mark.parametrize("size", [40, 64, 300])
+def test_enlarging_is_tensorflows_bicubic_away_from_the_border(size):
+    """At the border TensorFlow extrapolates, beyond 1 for a map of ones beside zeros; here the last cell goes on."""
+    maps = np.random.default_rng(size).random((4, 10, 10), np.float32)
+    wanted = tf.image.resize(maps[..., None], (size, size), method="bicubic").numpy()[..., 0]
+    inner = slice(2 * size // 10, -2 * size // 10)
+    found = gradcam.upsample(maps, size)
+    np.testing.assert_allclose(found[:, inner, inner], np.clip(wanted, 0, 1)[:, inner, inner], atol=2e-3)
+
+
+@pytest.mark.parametrize("test_crop", ["whole", "central"])
+@pytest.mark.parametrize("strides, size", [((1, 2, 1), 64), ((1, 2, 2, 2), 300), ((1, 1), 32)])
+def test_cells_lie_where_the_network_looks(strides, size, test_crop):
+    """Cell i looks at pixel `stride * i` of what the network sees; a picture's cells divide it evenly."""
+    settings = profile.load("smoke").replace(
+        data={"image_size": size},
+        encoder={"strides": strides, "blocks": (1,) * len(strides), "width": 4},
+        finetune={"test_crop": test_crop},
+        heatmaps={"cells": "aligned"},
+    )
+    count = -(-size // stride(settings.encoder))
+    where = gradcam.cells(settings, count)
+    low, high = augment.seen_side(test_crop)
+    for number in range(count):
+        pixel = stride(settings.encoder) * number  # of what the network sees
+        assert where.first + where.step * number == pytest.approx(low + (high - low) * (pixel + 0.5) / size)
+    published = gradcam.cells(settings, count, place="published")
+    middles = low + (high - low) * (np.arange(count) + 0.5) / count
+    np.testing.assert_allclose(published.first + published.step * np.arange(count), middles)
+    heat = gradcam.upsample(np.ones((count, count), np.float32), 200, where=where)
+    places = (np.arange(200) + 0.5) / 200
+    np.testing.assert_allclose(heat[100], (low <= places) & (places <= high), atol=1e-6)

@@ -163,6 +163,12 @@ def test_imports_stand_in_the_first_code_cell_alone(name):
     assert all(isinstance(node, kinds) for node in ast.parse(cells(name, "code")[0]).body)
 
 
+@pytest.mark.parametrize("name", NAMES[1:])  # the first needs no TensorFlow
+def test_tensorflow_is_imported_quietly_before_anything_that_needs_it(name):
+    own = [line for line in cells(name, "code")[0].splitlines() if re.match(r"(import|from) lhdlib", line)]
+    assert own[0].startswith("import lhdlib.run.quiet "), "its start-up lines would be the notebook's first output"
+
+
 @each
 def test_no_imported_name_gets_another_meaning(name):
     nodes = list(ast.walk(tree(name)))

@@ -98,13 +98,21 @@ def test_the_headline_is_whole(smoke):
     headline = read_json(smoke.results / "04" / "headline.json")
     untrained = {"untrained weights", "untrained weights, calibrated"}
     assert headline["controls"].keys() == untrained | {"shuffled labels", "split by patient"}
-    seeds = workspace.open_workspace("smoke").profile.finetune.seeds
+    settings = workspace.open_workspace("smoke").profile.finetune
     assert headline["metrics"].keys() == headline["per_seed"].keys() == words.METRICS.keys()
     for name, values in headline["per_seed"].items():
-        assert len(values) == seeds
+        assert len(values) == settings.encoders * settings.seeds
         assert headline["metrics"][name]["mean"] == pytest.approx(np.mean(values))
     for metrics in (headline["metrics"], *headline["controls"].values()):
-        assert all(0 <= m["low"] <= m["mean"] <= m["high"] <= 1 and m["sd"] >= 0 for m in metrics.values())
+        assert all(0 <= m["low"] <= m["mean"] <= m["high"] <= 1 and m.get("sd", 0) >= 0 for m in metrics.values())
+
+
+def test_the_last_point_of_fig_9_is_the_headline(smoke):
+    labels = pd.read_csv(smoke.results / "06" / "labels.csv").query("model == 'semi'").set_index("metric")
+    headline = read_json(smoke.results / "04" / "headline.json")["metrics"]
+    for metric in ("ACC", "AUC"):
+        last = labels.loc[metric].sort_values("labels").iloc[-1]
+        assert {name: last[name] for name in headline[metric]} == pytest.approx(headline[metric], rel=1e-12)
 
 
 def test_the_encoder_loads_in_safe_mode_and_computes(smoke):
@@ -117,7 +125,8 @@ def test_the_encoder_loads_in_safe_mode_and_computes(smoke):
         features = model(images, training=False).numpy()
         assert features.shape == (4, settings.encoder.dim) and np.isfinite(features).all()
         assert len(np.unique(features, axis=0)) == 4
-    assert len(list(smoke.results.rglob("encoder.keras"))) == 4  # the settings of Table 3
+    repeated = settings.finetune.encoders - 1
+    assert len(list(smoke.results.rglob("encoder.keras"))) == 4 + repeated  # the settings of Table 3, and other seeds
 
 
 def test_heat_of_every_test_disc(smoke):

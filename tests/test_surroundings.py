@@ -275,6 +275,7 @@ def limited(soft: int, hard: int, *arguments: str) -> subprocess.CompletedProces
     return python(code, *arguments)
 
 
+@pytest.mark.slow
 def test_few_open_files_are_raised_where_the_system_lets_us(tmp_path):
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     for soft in (64, 200):
@@ -283,6 +284,7 @@ def test_few_open_files_are_raised_where_the_system_lets_us(tmp_path):
         assert f"OPEN {command.OPEN_FILES}" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hard", [64, 255])
 def test_too_few_open_files_are_one_sentence(hard):
     done = limited(hard, hard, "run", "--profile", "smoke", "--list")

@@ -59,27 +59,25 @@ UNREADABLE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError
 def fetch(
     folder: str | Path, *, patients: str | None = None, source: Source = ARCHIVE, notes: Source = NOTES
 ) -> list[str]:
-    """Bring the archive into a folder, in the layout that ``--data`` expects; goes on where an earlier call stopped.
+    """Bring the archive into a folder, as ``--data`` expects it; goes on where an earlier call stopped.
 
     Parameters
     ----------
     folder
-        Gets ``01_MRI_Data/0001 ...`` and ``Radiologists Report.xlsx``. A ZIP or workbook that was put there by hand,
-        under the sources' names, is used and not fetched (the ZIP is removed once all of it is unpacked).
+        A ZIP or workbook that lies there under its source's name is used.
     patients
-        Such as ``"1-20,30"``: only these, read from the remote ZIP by byte ranges and checked by its CRCs. All by
-        default: the ZIP is downloaded, checked by its SHA-256, unpacked and removed.
+        Such as ``"1-20,30"``: these alone, by byte ranges; by default the whole ZIP.
 
     Returns
     -------
     list of str
-        Patients that are whole in `folder`, those of earlier calls among them.
+        Patients that are whole in `folder`.
 
     Raises
     ------
     UserError
-        For no connection, a server without ranges, a wrong size or checksum, a hostile or damaged ZIP, a full disk,
-        a patient that the archive does not have, or another fetch in the same folder.
+        For a failing connection, a wrong checksum, a hostile or damaged ZIP, a full disk, unknown patients, or another
+        fetch in the same folder.
     """
     folder = Path(folder).expanduser().absolute()
     spans = None if patients is None else parse_patients(patients)

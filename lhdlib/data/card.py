@@ -202,19 +202,19 @@ def manifest(archive: Path, data: Dataset) -> pd.DataFrame:
     Parameters
     ----------
     archive
-        Folder that the dataset was built from; the samples' slices are read again.
+        Folder of the dataset, whose slices are read again.
 
     Returns
     -------
     pd.DataFrame
         ``patient`` (the archive's folder), ``study`` (1 for the patient's first by name), ``level, part, label``,
-        ``split_paper``, ``split_patient``, ``pixels`` (SHA-256 of the three slices' `pixel_digest`, cranial to
-        caudal) and ``data`` (the data's label, so that no copy loses it).
+        ``split_paper``, ``split_patient``, ``pixels`` (of the three slices' `pixel_digest`, cranial to caudal) and
+        ``data`` (the data's label, so that no copy loses it).
 
     Raises
     ------
     UserError
-        When a slice can no longer be read.
+        When a slice cannot be read.
     """
     samples = data.samples
     places = samples[SLICES].to_numpy()

@@ -4,7 +4,7 @@ slices for pre-training, and the disc samples, each three indices into the store
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ KINDS = {  #: why discs are set aside, in the words of an error
     "to be reviewed": "flagged",
 }
 NO_IMAGE = ("not DICOM", "empty file", "no regular file", "DICOMDIR", "folder cannot be read", "folder too deep")
+KEYS = ["study_key", "series", "sop_key"]  # columns of the slices: hashes of UIDs, empty without
 SLICES = ["slice_1", "slice_2", "slice_3"]  # columns of the samples: places in the store, cranial to caudal
 
 
@@ -127,9 +128,11 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
     with replacing(folder / "store.npy") as store_path:  # whatever fails leaves the earlier dataset
         failed = write_store(archive, slices, store_path, profile.data)
         judged, unmatched = overrides.apply_overrides(discs.group_discs(_without(slices, failed)), verdicts)
-        samples, aside = make_samples(judged, slices, notes, profile.data)
         rejected = pd.concat([rejected, failed], ignore_index=True)
-        tables = {"slices": slices, "rejected": rejected, "set_aside": aside, "discs": _disc_table(judged, notes)}
+        everyone = patients_of(slices, rejected)
+        samples, aside = make_samples(judged, slices, notes, profile.data, everyone=everyone)
+        found = _disc_table(judged, slices, notes, everyone)
+        tables = {"slices": slices, "rejected": rejected, "set_aside": aside, "discs": found}
         with _explained(folder, tables):
             add_splits(slices, samples, failed, profile.data, seed)
         tables["samples"] = samples
@@ -172,11 +175,11 @@ def _fate(tables: Mapping[str, pd.DataFrame]) -> str:
 
 def _counted(reasons: pd.Series, none: str) -> str:
     """``36 without a note, 12 flagged: repeated slab``: the most frequent reasons first, with their usual detail."""
-    table = reasons.str.split(": ", n=1, expand=True).reindex(columns=[0, 1]).fillna("")
+    table = reasons.astype(str).str.partition(": ").reindex(columns=[0, 2])
     counts = table[0].value_counts()
     parts = []
     for kind, number in counts.head(4).items():
-        details = table[1][table[0] == kind].value_counts()
+        details = table[2][table[0] == kind].value_counts()
         detail = f": {details.index[0]}" if details.index[0] else ""
         parts.append(f"{number} {KINDS.get(kind, kind)}{detail}{', for example' if len(details) > 1 else ''}")
     left = counts.iloc[4:].sum()
@@ -205,8 +208,18 @@ def _without(slices: pd.DataFrame, failed: pd.DataFrame) -> pd.DataFrame:
     return slices[~slices.path.isin(failed.path)]
 
 
+def patients_of(slices: pd.DataFrame, rejected: pd.DataFrame) -> set[str]:
+    """All patients' folders of an index (`dicom.index_tree`), those without a usable slice too."""
+    return {*slices.patient, *rejected.patient}
+
+
 def make_samples(
-    judged: pd.DataFrame, slices: pd.DataFrame, notes: pd.DataFrame, settings: profiles.Data
+    judged: pd.DataFrame,
+    slices: pd.DataFrame,
+    notes: pd.DataFrame,
+    settings: profiles.Data,
+    *,
+    everyone: Iterable[str] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Labelled samples of the discs as reviewed, and the T2 discs that give none.
 
@@ -219,7 +232,7 @@ def make_samples(
     """
     excluded = judged.verdict == overrides.EXCLUDE
     samples = discs.disc_samples(judged, four_slices=settings.four_slices)
-    samples, unlabelled = label_samples(samples, notes, judged=overrides.judged_labels(judged))
+    samples, unlabelled = label_samples(samples, notes, judged=overrides.judged_labels(judged), everyone=everyone)
     dropped = judged.loc[excluded, ["patient", "study", "level"]].assign(reason=overrides.EXCLUDED)
     aside = pd.concat([discs.set_aside(judged[~excluded]), unlabelled, dropped], ignore_index=True)
     places = pd.Series(slices.index, slices.path)
@@ -263,25 +276,30 @@ def load_dataset(folder: Path) -> Dataset:
     Raises
     ------
     UserError
-        When it is not there or damaged.
+        When it is not there, damaged or of an earlier version.
     """
     info = read_json(folder / "dataset.json")
-    text = {"patient": str, "path": str, "study": str, "note": str}
-    slices = read_table(folder / "slices.csv", dtype=text)
-    samples = read_table(folder / "samples.csv", dtype=text)
+    text = ["patient", "path", "study", "note", *KEYS]  # a key of digits alone is no number
+    slices = read_table(folder / "slices.csv", dtype=dict.fromkeys(text, str))
+    samples = read_table(folder / "samples.csv", dtype=dict.fromkeys(text, str))
+    if "sop_uid" in slices:
+        raise UserError(f"{folder / 'slices.csv'} is of an earlier version, with other columns: run notebook 01 again.")
     try:
         images = np.load(folder / "store.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{folder / 'store.npy'} is damaged: delete {folder} and run notebook 01 again.") from error
-    return Dataset(images, slices, samples.fillna({"note": ""}), info)
+    return Dataset(images, slices.fillna(dict.fromkeys(KEYS, "")), samples.fillna({"note": ""}), info)
 
 
-def _disc_table(judged: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
+def _disc_table(
+    judged: pd.DataFrame, slices: pd.DataFrame, notes: pd.DataFrame, everyone: Iterable[str]
+) -> pd.DataFrame:
     """``discs.csv``: all discs, with the note's label of the lumbar T2 ones."""
-    noted = note_labels(judged, notes)[["label", "reason"]].where(judged.weighting == "T2", "")
+    noted = note_labels(judged, notes, everyone=everyone)[["label", "reason"]].where(judged.weighting == "T2", "")
     paths = judged.paths.map("//".join)  # nothing else has two slashes
     table = judged.assign(paths=paths, note_label=noted.label, note_reason=noted.reason)
-    remark = judged.slices.map(discs.sample_remark)
+    blocks = discs.block_remarks(judged.assign(flag=judged.found_flag), slices)
+    remark = blocks.where(blocks != "", judged.slices.map(discs.sample_remark))
     return table.assign(remark=remark) if remark.any() else table  # the paper's slabs need none
 
 

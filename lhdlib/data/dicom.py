@@ -26,9 +26,11 @@ __all__ = ["find_duplicates", "index_tree", "patient_of", "read_pixels", "read_p
 MAX_DEPTH = 32  # folders
 PARALLEL_FROM = 4000  # files; below that, starting processes (0.3 s) costs more than two of them save
 REJECTED = ["path", "patient", "plane", "reason"]
-UNSHARED = {"path", "acquisition_time", "sop_uid"}  # texts of one row each; the others are held once for many
+UNSHARED = {"path", "acquisition_time", "sop_key"}  # texts of one row each; the others are held once for many
 TYPES = {name: object if kind is str else kind for name, kind in COLUMNS.items()}
-TABLE_CHUNK = 4096  # records that become a piece of a table together
+#: Records that become a piece of a table together. Memory: the paths of all files, about 1 KB per slice, and half as
+#: much while copies are looked for.
+TABLE_CHUNK = 4096
 
 
 def index_tree(
@@ -39,17 +41,14 @@ def index_tree(
     Parameters
     ----------
     workers
-        Processes; the number of cores when None. The result does not depend on it.
+        Processes; the result does not depend on their number.
     duplicates : {"removed", "kept"}
         What becomes of images stored twice (profile, ``data.duplicates``).
 
     Returns
     -------
     slices : pd.DataFrame
-        The usable axial T1 and T2 slices, sorted by path: ``path`` (relative to `folder`), ``patient`` (the folder
-        above the study's, never from the header), ``study`` (a name, one for each study of a patient), ``study_key``
-        (hash of the StudyInstanceUID), ``weighting``, place of the pixels as `read_pixels` gives them (mm),
-        ``remark`` (doubts, which become the disc's flag) and more (`COLUMNS`).
+        The usable axial T1 and T2 slices, sorted by path, with the columns of `dicom_file.rules.COLUMNS`.
     rejected : pd.DataFrame
         ``path, patient, plane, reason`` of every other file; duplicates are among them.
 
@@ -57,10 +56,6 @@ def index_tree(
     ------
     UserError
         When there is no such folder, or no file in it.
-
-    Notes
-    -----
-    Memory: the paths of all files, about 1 KB per slice for the table, and half as much while copies are looked for.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -73,7 +68,7 @@ def index_tree(
         slices if duplicates == "removed" else slices[:0], folder, workers=workers, progress=progress
     )
     slices = slices[~slices.path.isin(twins.path)].reset_index(drop=True)
-    shared = slices.sop_uid.duplicated(keep=False) & (slices.sop_uid != "")
+    shared = slices.sop_key.duplicated(keep=False) & (slices.sop_key != "")
     slices["remark"] = slices.remark.mask(shared, (slices.remark + f"; {SHARED_UID}").str.removeprefix("; "))
     slices = name_studies(slices)
     unopened = pd.DataFrame(unread, columns=REJECTED)
@@ -87,9 +82,8 @@ def find_duplicates(
 ) -> pd.DataFrame:
     """Images stored twice; the first path whose pixels are readable is kept.
 
-    Stored twice means: one SOPInstanceUID, and one place or the same pixels; or one patient, one place and the same
-    pixels under another UID. Images that share a UID but neither place nor pixels were numbered wrongly and all stay.
-    Only slices that share a UID, or patient and place, have their pixels read.
+    Stored twice means: one SOPInstanceUID and the same pixels or, of one patient, one place; or one patient, one place
+    and the same pixels under another UID. Images that share only a UID were numbered wrongly and all stay.
 
     Parameters
     ----------
@@ -104,9 +98,9 @@ def find_duplicates(
     decimals = dict.fromkeys("xyz", 1) | {f"{vector}_{axis}": 3 for vector in ("row", "column") for axis in "xyz"}
     rounded = slices[list(decimals)].astype(float).round(decimals)  # programs that copy round
     place = rounded.assign(weighting=slices.weighting).groupby([*decimals, "weighting"]).ngroup()
-    uid = slices.sop_uid.where(slices.sop_uid != "", slices.path)
+    uid = slices.sop_key.where(slices.sop_key != "", slices.path)
     crowded = uid.duplicated(keep=False) | pd.DataFrame({"p": slices.patient, "at": place}).duplicated(keep=False)
-    found = slices.assign(place=place, uid=uid)[crowded]
+    found = slices.assign(place=place, uid=uid)[crowded]  # no other slice has its pixels read
     tasks = [str(Path(folder) / path) for path in found.path]
     found = found.assign(pixels=list(_map(pixel_hash, tasks, workers, "comparing copies", progress)))
     found = found.sort_values(["pixels", "path"], key=lambda c: c == "" if c.name == "pixels" else c)  # readable first
@@ -114,7 +108,7 @@ def find_duplicates(
     copies = []
     row: Any
     for row in found.itertuples():
-        keys: list[tuple] = [(row.uid, row.place)]
+        keys: list[tuple] = [(row.patient, row.uid, row.place)]
         if row.pixels:
             keys += [(row.uid, row.pixels), (row.patient, row.place, row.pixels)]
         original = next((kept[key] for key in keys if key in kept), None)

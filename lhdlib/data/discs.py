@@ -39,15 +39,14 @@ def group_discs(slices: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     slices
-        The table of `dicom.index_tree`; the order of its rows does not matter.
+        The table of `dicom.index_tree`, in any order.
 
     Returns
     -------
     pd.DataFrame
-        A row per disc and weighting: ``patient, study, weighting, level``, ``paths`` (tuple, cranial to caudal),
-        number of ``slices``, their ``spacing`` (mm), centre ``x, y, z`` (mm), normal, and ``flag``: empty, or why a
-        person should look. T1 and T2 rows of one disc share patient, study and level; so do two slabs of one disc,
-        which carry a flag.
+        A row per disc and weighting: ``patient, study, weighting, level``, ``paths`` (tuple, cranial to caudal), number
+        of ``slices``, their ``spacing`` (mm), centre ``x, y, z`` (mm), normal, and ``flag``: empty, or why a person
+        should look. Rows of one disc share patient, study and level; two slabs of one disc carry a flag.
     """
     rows = []
     for (patient, study), one_study in slices.groupby(["patient", "study"], sort=True):
@@ -65,9 +64,7 @@ def _slabs(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Slabs of one study and weighting, from the lowest upwards."""
     table = table.sort_values("path")  # so that equal depths have an order
     vectors = {v: table[[f"{v}_x", f"{v}_y", f"{v}_z"]].to_numpy() for v in ("row", "column", "normal")}
-    width = (table.column_spacing * (table["columns"] - 1)).to_numpy()[:, None]
-    height = (table.row_spacing * (table["rows"] - 1)).to_numpy()[:, None]
-    centers = table[["x", "y", "z"]].to_numpy() + vectors["row"] * width / 2 + vectors["column"] * height / 2
+    centers = _centers(table)
     series = table.series.to_numpy()
     remarks = table.remark.to_numpy() if "remark" in table else np.full(len(table), "")
     found = []
@@ -90,6 +87,14 @@ def _slabs(table: pd.DataFrame) -> list[dict[str, Any]]:
     return sorted(found, key=lambda slab: slab["z"])
 
 
+def _centers(table: pd.DataFrame) -> np.ndarray:
+    """Centres of slices, mm, shape (n, 3)."""
+    row, column = (table[[f"{v}_x", f"{v}_y", f"{v}_z"]].to_numpy() for v in ("row", "column"))
+    width = (table.column_spacing * (table["columns"] - 1)).to_numpy()[:, None]
+    height = (table.row_spacing * (table["rows"] - 1)).to_numpy()[:, None]
+    return table[["x", "y", "z"]].to_numpy() + row * width / 2 + column * height / 2
+
+
 def _doubts(remarks: np.ndarray) -> list[str]:
     """Remarks of the index on a slab's slices that are doubts; a UID that other images have as well is none."""
     return sorted({part for text in remarks for part in text.split("; ")} - {"", SHARED_UID})
@@ -110,7 +115,7 @@ def _layers(members: np.ndarray, depth: np.ndarray, series: np.ndarray) -> list[
     order = members[np.argsort(-depth[members], kind="stable")]
     if not (-np.diff(depth[order]) < STEP_MM[0]).any():
         return [order]
-    return [order[series[order] == name] for name in np.unique(series[order])]
+    return [order[series[order] == name] for name in dict.fromkeys(series[order])]
 
 
 def _split_at_gaps(order: np.ndarray, depth: np.ndarray) -> list[np.ndarray]:
@@ -180,10 +185,11 @@ def _distance(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def _link(t1: list[dict[str, Any]], t2: list[dict[str, Any]]) -> None:
     """Give T1 slabs the level of the T2 slab at their place: either weighting may lack a slab that the other has."""
-    places = _places(t2)
+    places, lowest = _places(t2), t2[0]
+    bottom = lowest["z"] - lowest["extent"] / 2 * (BLOCK in lowest["faults"])  # a block has discs beneath its centre
     for number, (slab, place) in enumerate(zip(t1, _places(t1), strict=True)):
         distances = _distance(place, places)
-        if number == 0 and distances.min() >= NEAR_MM and slab["z"] < t2[0]["z"]:
+        if number == 0 and distances.min() >= NEAR_MM and slab["z"] < bottom:
             for other in t2:
                 other["doubts"] = [*other["doubts"], "level uncertain: a T1 slab lies below the lowest T2 slab"]
         linked = distances.min() < NEAR_MM
@@ -203,9 +209,8 @@ def _flag_second_studies(discs: pd.DataFrame) -> pd.DataFrame:
 def disc_samples(discs: pd.DataFrame, *, four_slices: str = "both") -> pd.DataFrame:
     """Three-slice samples of the lumbar T2 discs that carry no flag.
 
-    Five slices give slices 2-4; four give 1-3 and 2-4 (section "Construction of the dataset"). The paper does not say
-    what becomes of others: three give one sample, six and more the central three (the more caudal ones where two
-    choices are equally central).
+    Five slices give slices 2-4; four give 1-3 and 2-4 (section "Construction of the dataset"). Where the paper does not
+    say, three give one sample, and six or more the central three.
 
     Parameters
     ----------
@@ -229,7 +234,7 @@ def sample_starts(count: int) -> list[int]:
     """First slice (from 0) of each sample of a disc with `count` slices."""
     if count < 3:
         return []
-    return [0, 1] if count == 4 else [(count - 2) // 2]
+    return [0, 1] if count == 4 else [(count - 2) // 2]  # the more caudal ones where two are equally central
 
 
 def sample_remark(count: int) -> str:
@@ -239,6 +244,40 @@ def sample_remark(count: int) -> str:
     first = sample_starts(count)[0] + 1
     as_central = f"; {first - 1} to {first + 1} are as central" if count % 2 == 0 else ""
     return f"{count} slices, from above: the sample has {first} to {first + 2}{as_central}"
+
+
+def block_remarks(discs: pd.DataFrame, slices: pd.DataFrame) -> pd.Series:
+    """Which slices of each block over several discs lie at a disc's centre, as far as anything tells; empty elsewhere.
+
+    No disc is sought in images: only another slab of the study that lies within the block, such as one of T1 slices,
+    tells where a disc is.
+
+    Parameters
+    ----------
+    discs
+        The table of `group_discs`, with its own flags.
+    slices
+        The table of `dicom.index_tree`.
+    """
+    is_block = discs.flag.str.split("; ").map(lambda faults: BLOCK in faults).astype(bool)
+    remarks = pd.Series("", discs.index, dtype=object)
+    table = slices.set_index("path")
+    for row, block in discs[is_block].iterrows():
+        normal = block[PLACE[3:]].to_numpy(float)
+        depth = _centers(table.loc[list(block.paths)]) @ normal  # from above
+        same = (discs[["patient", "study"]] == block[["patient", "study"]]).all(axis=1)
+        crossings = []
+        for slab in discs[same & ~is_block].itertuples():
+            away = np.abs(depth - np.array([slab.x, slab.y, slab.z]) @ normal)
+            if away.min() <= block.spacing:
+                crossings.append((int(away.argmin()) + 1, slab.weighting))
+        told = ", ".join(f"{number} ({weighting})" for number, weighting in sorted(set(crossings)))
+        remarks[row] = f"{block.slices} slices over {depth[0] - depth[-1]:.0f} mm, from above; " + (
+            f"nearest to the centres of the study's other slabs: {told}"
+            if told
+            else "no other slab tells where discs cross it: see the numbered lines on the review's sagittal image"
+        )
+    return remarks
 
 
 def set_aside(discs: pd.DataFrame) -> pd.DataFrame:

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from lhdlib.data import reports
+from lhdlib.data.dicom_file.rules import NO_FOLDER
 from lhdlib.data.grammar.levels import LUMBAR_LEVELS
 
 
-def note_labels(places: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
+def note_labels(places: pd.DataFrame, notes: pd.DataFrame, *, everyone: Iterable[str] = ()) -> pd.DataFrame:
     """Labels of discs as the notes give them.
 
     Parameters
@@ -19,6 +20,8 @@ def note_labels(places: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
         ``patient, level``.
     notes : pd.DataFrame
         The table of `reports.read_notes`.
+    everyone : iterable of str, optional
+        All patients' folders: a note may be meant for one that has no disc here.
 
     Returns
     -------
@@ -27,7 +30,7 @@ def note_labels(places: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
         is not known for certain.
     """
     notes = notes[notes.note != ""].drop_duplicates()
-    owner, unclear = match_notes(places.patient, notes.patient)
+    owner, unclear = match_notes({*places.patient, *everyone}, notes.patient)
     several = notes.patient[notes.patient.duplicated()]  # which of them is about these images, no one can tell
     notes = notes[~notes.patient.isin(several)]
     labels = reports.label_table(notes)
@@ -37,7 +40,7 @@ def note_labels(places: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
     reason = pd.Series("", merged.index)
     reason[merged.label.isna()] = "no note for this patient"
     reason[merged.patient.isin(several)] = "several notes for this patient"
-    reason = places.patient.map(unclear).fillna(reason)
+    reason = places.patient.map(unclear).astype(object).fillna(reason)
     undecided = merged.flag.fillna("") != ""
     reason[undecided] = "note undecided: " + merged.flag[undecided].astype(str)
     reason = reason.where(merged.level.isin(LUMBAR_LEVELS), "")
@@ -45,10 +48,10 @@ def note_labels(places: pd.DataFrame, notes: pd.DataFrame) -> pd.DataFrame:
 
 
 def match_notes(folders: Iterable[str], numbers: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
-    """Which note each patient's folder has: the one of the same name or number, where it can be no other.
+    """Match each patient's folder with the note of the same name or number, where it can be no other.
 
-    "37", "0037", "00037" and "P0037" may all be patient 37, "P37" and "Q37" never are the same. Where two folders or
-    two notes could be meant, there is no note.
+    "37", "0037" and "P0037" may all be patient 37, "P37" and "Q37" never are the same. Where two folders or two notes
+    could be meant, there is no note, nor for images in no patient's folder.
 
     Returns
     -------
@@ -57,7 +60,7 @@ def match_notes(folders: Iterable[str], numbers: Iterable[str]) -> tuple[dict[st
     unclear : dict of str to str
         Folder to the reason why its note is unclear.
     """
-    folders, numbers = sorted(set(folders)), sorted(set(numbers))
+    folders, numbers = sorted(set(folders) - {NO_FOLDER}), sorted(set(numbers))
     keys = pd.DataFrame([(name, *_key(name)) for name in numbers], columns=["name", "prefix", "number"])
     by_number = {number: list(zip(rows.name, rows.prefix, strict=True)) for number, rows in keys.groupby("number")}
     meant = {}
@@ -89,8 +92,20 @@ def _key(name: str) -> tuple[str, str]:
 _SAYS_PATIENT = {"patient", "pat", "pt", "no", "nr", "id", "case", "subject", "sub"}
 
 
+def notes_by_patient(everyone: Iterable[str], notes: pd.DataFrame) -> pd.Series:
+    """All that the notes say of each patient's folder, joined; a folder whose note is unclear or absent is left out."""
+    notes = notes[notes.note != ""].drop_duplicates()
+    owner, _ = match_notes(everyone, notes.patient)
+    texts = notes.groupby("patient").note.agg("\n".join)
+    return pd.Series({folder: texts[name] for folder, name in owner.items()}, dtype=object)
+
+
 def label_samples(
-    samples: pd.DataFrame, notes: pd.DataFrame, *, judged: Mapping[str, int] | None = None
+    samples: pd.DataFrame,
+    notes: pd.DataFrame,
+    *,
+    judged: Mapping[str, int] | None = None,
+    everyone: Iterable[str] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Give each sample the label that a reviewer gave it, else that its patient's note gives its level.
 
@@ -102,15 +117,17 @@ def label_samples(
         The table of `reports.read_notes`.
     judged : mapping, optional
         Label of each slice whose disc a reviewer has judged (`overrides.judged_labels`).
+    everyone : iterable of str, optional
+        As in `note_labels`.
 
     Returns
     -------
     samples : pd.DataFrame
         With ``label`` (0 or 1) and ``note``.
     set_aside : pd.DataFrame
-        ``patient, study, level, reason`` of discs without a usable note or verdict.
+        ``patient, study, level, reason`` of discs without note or verdict.
     """
-    noted = note_labels(samples, notes)
+    noted = note_labels(samples, notes, everyone=everyone)
     verdict = samples.paths.str[0].map(judged or {})
     reason = noted.reason.where(verdict.isna(), "")
     label = noted.label.where(verdict.isna(), verdict)

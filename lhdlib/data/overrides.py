@@ -51,7 +51,9 @@ def read_overrides(path: Path) -> pd.DataFrame:
     UserError
         For a file that is no table of verdicts, or a line in it that is none.
     """
-    return pd.DataFrame(_rows(path, _content(path)), columns=COLUMNS).astype({"slices": int})
+    return pd.DataFrame(_rows(path, _content(path)), columns=COLUMNS).astype(
+        dict.fromkeys(COLUMNS, object) | {"slices": int}
+    )
 
 
 def append_verdict(path: Path, disc: Any, verdict: str, level: str, who: str, *, why: str = "") -> None:
@@ -175,16 +177,15 @@ def apply_overrides(found: pd.DataFrame, verdicts: pd.DataFrame) -> tuple[pd.Dat
     Returns
     -------
     judged : pd.DataFrame
-        `found` with ``level`` and ``flag`` changed as the verdicts say, ``found_level`` and ``found_flag`` as they
-        were, and ``verdict``, empty without one. Slabs of one study that end up with one level keep a flag. T1 slabs
-        stay as they are: no sample is made of them.
+        `found` with ``level`` and ``flag`` as the verdicts say, ``found_level`` and ``found_flag`` as they were, and
+        ``verdict``, empty without one. Slabs of one study that end up with one level keep a flag.
     unmatched : pd.DataFrame
         The verdicts in force whose slab is not there, or has another number of slices than the reviewer saw.
     """
     last = _with_zeros(verdicts, found).drop_duplicates(KEY, keep="last")
     last = last[last.verdict != OPEN]
     place = [*KEY, "slices"]
-    slabs = found.assign(slab=found.paths.map(slab_key))[found.weighting == "T2"]
+    slabs = found.assign(slab=found.paths.map(slab_key))[found.weighting == "T2"]  # no sample is made of T1
     given = last.set_index(place)[["level", "verdict"]].reindex(pd.MultiIndex.from_frame(slabs[place]))
     given = given.set_index(slabs.index).reindex(found.index).fillna("")
     judged = found.assign(found_level=found.level, found_flag=found.flag, verdict=given.verdict)

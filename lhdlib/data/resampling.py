@@ -36,9 +36,7 @@ def area_weights(length: int, start: float, stop: float, size: int) -> np.ndarra
 def preprocess(
     pixels: np.ndarray, spacing: tuple[float, float], size: int, field_of_view_mm: float, *, scaling: str = "percentile"
 ) -> np.ndarray:
-    """Square about the centre, area-resampled, scaled so that the 99.5th percentile is 1.
-
-    The paper resamples to W x H and does not say how non-square slices and pixel values are treated.
+    """Square about the centre, area-resampled and scaled; the paper says W x H alone.
 
     Parameters
     ----------
@@ -65,7 +63,7 @@ def preprocess(
 
 
 def _percentile(image: np.ndarray) -> np.float32:
-    """`np.percentile` of a float32 image at `SCALE_PERCENTILE`, to the bit, in a third of its time."""
+    """`np.percentile` of a float32 image at `SCALE_PERCENTILE` in a third of its time, alike in all its versions."""
     place = np.float32(SCALE_PERCENTILE) / np.float32(100) * np.float32(image.size - 1)
     below = int(place)
     ordered = np.partition(image, below, axis=None)  # one value in its place; numpy seeks the next one in the same way

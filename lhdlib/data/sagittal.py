@@ -23,18 +23,21 @@ class SagittalView:
     Attributes
     ----------
     path : str
-        Of the image, relative to the archive.
+        Relative to the archive.
     pixels : np.ndarray, shape (rows, columns), float32
     spacing : (float, float)
         Between rows and between columns, mm.
     cuts : tuple of np.ndarray, each of shape (n, 2, 2)
         For every slab its n slices' lines, each two ends ``(x, y)`` in pixels; none where it does not cut the image.
+    numbers : tuple of tuples of int
+        Of the lines' slices, from 1.
     """
 
     path: str
     pixels: np.ndarray
     spacing: tuple[float, float]
     cuts: tuple[np.ndarray, ...]
+    numbers: tuple[tuple[int, ...], ...] = ()
 
 
 def slice_plane(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,7 +128,8 @@ def sagittal_view(archive: Path, slabs: pd.DataFrame, slices: pd.DataFrame, reje
                 "The coordinates of this study's sagittal and axial images cannot belong together, for no slab cuts "
                 "the sagittal image where discs are: judge by the axial slices alone."
             )
-        return SagittalView(path, pixels, plane["spacing"], cuts)
+        numbers = tuple(tuple(n for n, line in enumerate(slab, 1) if line is not None) for slab in lines)
+        return SagittalView(path, pixels, plane["spacing"], cuts, numbers)
     raise UserError("This study has no readable sagittal image: judge by the axial slices alone.")
 
 

@@ -8,6 +8,8 @@ import re
 
 import pandas as pd
 
+from lhdlib.data.dicom_file.rules import NO_FOLDER
+
 OTHER_PATIENT = "study under another patient too"
 SEVERAL_PLACES = "patient's folder in several places"
 
@@ -15,8 +17,8 @@ SEVERAL_PLACES = "patient's folder in several places"
 def name_studies(slices: pd.DataFrame) -> pd.DataFrame:
     """Tell studies apart: ``study`` becomes a name that no other study of the patient has, ``remark`` says doubts.
 
-    A UID is not believed where one image number of one series recurs in several study folders: programs that remove
-    names may give one UID to all. There, and without UID, each folder is a study.
+    A UID is not believed where one image number of one series recurs in several study folders. There, and without UID,
+    each folder is a study.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ def _patient_folder(path: str) -> str:
 
 
 def _patients(slices: pd.DataFrame) -> pd.Series:
-    """The patient, "unknown" where a study's series lie uppermost in the tree: their folders are no patients.
+    """The patient, `NO_FOLDER` where a study's series lie uppermost in the tree: their folders are no patients.
 
     They are series' folders if they are named for weightings, or share none.
     """
@@ -77,12 +79,12 @@ def _patients(slices: pd.DataFrame) -> pd.Series:
         folders = study.groupby("patient").weighting.agg(set)
         named = all(re.search(r"t[12]", name, re.IGNORECASE) for name in folders.index)
         if len(folders) > 1 and (named or sum(map(len, folders)) == len(set.union(*folders))):
-            patients = patients.mask(slices.index.isin(study.index), "unknown")
+            patients = patients.mask(slices.index.isin(study.index), NO_FOLDER)
     return patients
 
 
 def _recurring(slices: pd.DataFrame, place: pd.Series) -> set[str]:
-    """Keys of UIDs that different images share."""
+    """Keys of UIDs that different images share: programs that remove names may give one UID to all studies."""
     images = slices.assign(place=place)[slices.instance_number != 0]
     places = images.groupby(["study_key", "series", "instance_number"]).place.nunique()
     return set(map(str, places.index[places > 1].get_level_values("study_key")))
@@ -93,7 +95,7 @@ def _scattered(slices: pd.DataFrame) -> set[str]:
     scattered: set[str] = set()
     for patient, rows in slices.assign(above=slices.path.map(_patient_folder)).groupby("patient"):
         folders = rows.above.nunique()
-        if folders > 1 and patient != "unknown":
+        if folders > 1 and patient != NO_FOLDER:
             known = rows[rows.study_key != ""]
             if not (known.groupby("study_key").above.nunique() == folders).any():
                 scattered.add(str(patient))

@@ -31,18 +31,18 @@ def read_notes(path: str | Path) -> pd.DataFrame:
     Parameters
     ----------
     path
-        ``Radiologists Report.xlsx``: one sheet, columns ``Patient ID`` and ``Clinician's Notes``.
+        A workbook with the columns ``Patient ID`` and ``Clinician's Notes`` in one sheet.
 
     Returns
     -------
     DataFrame
-        Columns ``patient`` (a number as four digits, else as it is written) and ``note``; an empty note is an empty
-        string. A patient with several rows has several notes.
+        ``patient`` (a number as four digits, else as it is written) and ``note``, empty where there is none; a patient
+        may have several rows.
 
     Raises
     ------
     UserError
-        The workbook is missing, unreadable, has other columns, or a number in it can't be read.
+        The workbook is missing, unreadable, has other columns, or an unreadable number.
     """
     path = Path(path)
     if not path.is_file():

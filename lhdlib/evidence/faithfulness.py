@@ -9,7 +9,7 @@ from scipy import ndimage, special, stats
 
 from lhdlib import gradcam
 from lhdlib.evaluate import Estimate, patient_mean
-from lhdlib.evidence.localise import over_slices, rank_correlation, upsampled
+from lhdlib.evidence.localise import over_slices, rank_correlation
 from lhdlib.model import inference
 from lhdlib.progress import progress_bar
 
@@ -31,7 +31,7 @@ def perturb(
     """Deletion and insertion curves (Petsiuk et al. 2018, arXiv:1806.07421): the probability while pixels are swapped.
 
     In each of the three slices the same share of pixels, the hottest first, is replaced by the blurred slice
-    (deletion), or restored in the blurred slice (insertion). Equally hot pixels go in random order.
+    (deletion), or restored in the blurred slice (insertion).
 
     Parameters
     ----------
@@ -49,7 +49,8 @@ def perturb(
     blurred = ndimage.gaussian_filter(slices, (0, 0, size / 8, size / 8), mode="nearest")
     flat = heat.reshape(*heat.shape[:2], -1)
     noise = np.random.default_rng([seed, 52]).random(flat.shape, np.float32)
-    rank = np.lexsort((noise, -flat)).argsort(axis=-1).reshape(heat.shape)  # 0 is the hottest
+    # 0 is the hottest; equally hot pixels go in random order
+    rank = np.lexsort((noise, -flat)).argsort(axis=-1).reshape(heat.shape)
     curves = []
     for share in shares:
         swapped = rank < round(share * size**2)
@@ -77,6 +78,7 @@ def faithfulness(
     bias: float,
     patients: np.ndarray,
     *,
+    where: gradcam.Cells | None = None,
     seed: int = 0,
 ) -> dict:
     """Deletion and insertion of several kinds of maps and of random ones, with paired differences.
@@ -84,22 +86,24 @@ def faithfulness(
     Parameters
     ----------
     slices : shape (n, 3, W, W)
+        As the network sees them.
     maps : mapping of kind -> np.ndarray, shape (n, 3, u, v)
     weights : shape (3, d)
     patients : shape (n,)
+    where
+        Of the cells on such a slice.
 
     Returns
     -------
     dict
-        ``deletion`` and ``insertion``, each with ``curve`` (kind -> mean probability at ``shares``), ``area`` (kind
-        -> area under a disc's curve: ``value, low, high``) and ``difference`` (kind minus ``random``); ``shares``,
-        ``discs``.
+        ``deletion``, ``insertion``: each kind's mean ``curve`` at ``shares``, ``area`` below a disc's curve (``value,
+        low, high``), and ``difference`` from ``random``; ``shares``; ``discs``.
     """
     shape = next(iter(maps.values())).shape
     kinds = {**maps, "random": np.random.default_rng([seed, 53]).random(shape, np.float32)}
     found = {}
     for kind, values in progress_bar(kinds.items(), desc="deletion and insertion"):
-        heat = upsampled(gradcam.normalise(values), slices.shape[-1])
+        heat = gradcam.upsample(gradcam.normalise(values), slices.shape[-1], where=where)
         found[kind] = perturb(extractor, slices, heat, weights, bias, seed=seed)
     result: dict = {"shares": SHARES.tolist(), "discs": len(slices)}
     for place, name in enumerate(("deletion", "insertion")):
@@ -136,18 +140,17 @@ def sanity(
 
     Parameters
     ----------
-    maps : mapping of kind -> np.ndarray, shape (n, 3, u, v)
+    maps : kind -> np.ndarray, shape (n, 3, u, v)
         With the trained model.
-    changed : mapping of check -> mapping of kind -> np.ndarray, shape (n, 3, u, v)
-        The same discs after a change; a check that leaves no map of a kind any heat is left out there.
+    changed : check -> kind -> np.ndarray, shape (n, 3, u, v)
+        The same discs after a change.
     patients : shape (n,)
 
     Returns
     -------
     dict
-        kind -> check -> ``value, low, high`` of the rank correlation, and ``verdict``: "passes" when the interval
-        lies below `CHANGED`, "fails" when it lies above, else "undecided". ``another disc`` (without a verdict) is the
-        rank correlation of two different patients' maps.
+        kind -> check -> ``value, low, high``, ``verdict``: "passes" when the interval lies below `CHANGED`, "fails"
+        when above, else "undecided". ``another disc``, without verdict, compares two patients.
     """
     other = _other_patient(patients, seed)
     result: dict = {}
@@ -155,10 +158,33 @@ def sanity(
         result[kind] = {"another disc": patient_mean(similarity(before, before[other]), patients, seed=seed)._asdict()}
         for check, after in changed.items():
             correlation = similarity(before, after[kind])
-            if np.isfinite(correlation).any():
+            if np.isfinite(correlation).any():  # else the change left no map of the kind any heat
                 estimate = patient_mean(correlation, patients, seed=seed)
                 result[kind][check] = estimate._asdict() | {"verdict": _verdict(estimate)}
     return result
+
+
+def shared(maps: Mapping[str, np.ndarray], patients: np.ndarray, *, seed: int = 0) -> dict:
+    """How much of the maps all discs share: rank correlation of a disc's map with another patient's.
+
+    Parameters
+    ----------
+    maps : mapping of kind -> np.ndarray, shape (n, 3, u, v)
+        With ``paper``.
+    patients : shape (n,)
+
+    Returns
+    -------
+    dict
+        ``likeness``: kind -> ``value, low, high``; ``difference``: the paper's minus that of each other kind.
+    """
+    other = _other_patient(patients, seed)
+    alike = {kind: similarity(values, values[other]) for kind, values in maps.items()}
+    gaps = {kind: alike["paper"] - values for kind, values in alike.items() if kind != "paper"}
+    return {
+        name: {kind: patient_mean(values, patients, seed=seed)._asdict() for kind, values in found.items()}
+        for name, found in (("likeness", alike), ("difference", gaps))
+    }
 
 
 def class_dependence(
@@ -169,22 +195,22 @@ def class_dependence(
     Parameters
     ----------
     trained, opposite
-        With the classifier, and with the signs of its weights and bias turned: its "abnormal" is "normal".
+        With the classifier, and with its weights and bias negated.
     plain : shape (n, 3, u, v)
-        The plain mean of the channels: the map of a classifier without weights (Eq. 18 is uniform then).
+        The plain mean of the channels.
     patients : shape (n,)
 
     Returns
     -------
     dict
-        ``channels``: the 3n of Eq. 18; ``effective``: how many share the weight w (exponential of its entropy);
-        ``classic``: rank correlation (`similarity`) of the paper's map with classic Grad-CAM; for ``paper`` and
-        ``classic``: ``plain``, that with the plain mean, ``opposite``, that of a disc's maps for the two classes, and
-        ``most_changed``, the largest difference between these two anywhere.
+        ``channels``: the 3n of Eq. 18; ``effective``: how many share the weight w. Rank correlations (`similarity`):
+        ``classic``, of both methods; ``plain``, with the plain mean; ``opposite``, of the two classes' maps;
+        ``most_changed``: the largest difference between these.
     """
     weights = trained.weights.reshape(len(trained.weights), -1)
     channels = weights.shape[1]
     reach = 1.0, float(channels)
+    # An entropy's exponential is the number of equal weights that have it.
     effective = patient_mean(np.exp(stats.entropy(weights, axis=1)), patients, reach=reach, seed=seed)
 
     def correlation(one: np.ndarray, other: np.ndarray) -> dict[str, float]:
@@ -195,6 +221,7 @@ def class_dependence(
         "channels": channels,
         "effective": effective._asdict(),
         "classic": correlation(trained.maps, trained.classic),
+        # A classifier without weights has the plain mean as its map: Eq. 18 is uniform then.
         "plain": {kind: correlation(own, plain) for kind, (own, _) in both.items()},
         "opposite": {kind: float(np.nanmean(similarity(own, other))) for kind, (own, other) in both.items()},
         "most_changed": {kind: float(np.abs(own - other).max()) for kind, (own, other) in both.items()},

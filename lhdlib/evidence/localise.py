@@ -1,7 +1,8 @@
 """Do the heatmaps point at the lesion? Scores against truth masks, deletion and insertion, and sanity checks.
 
-Everything is measured on heat of the size at which it is drawn (`gradcam.upsample`), slice by slice. "Near" a lesion is
-what lies within `TOLERANCE_MM` of its mask; a slice "shows" a lesion when the mask covers half of at least one pixel.
+Everything is measured on heat of the size and at the place at which it is drawn (`gradcam.upsample`), slice by slice.
+"Near" a lesion is what lies within `TOLERANCE_MM` of its mask; a slice "shows" a lesion when the mask covers half of at
+least one pixel.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from scipy import ndimage, stats
 from lhdlib import gradcam
 from lhdlib import profile as profiles
 from lhdlib.data import resampling
+from lhdlib.data.dicom_file.rules import key_of
 from lhdlib.errors import UserError
 from lhdlib.evaluate import patient_mean
 from lhdlib.phantom import truth
@@ -24,7 +26,9 @@ TOLERANCES_MM = (0.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0)
 HOT = 0.05  #: share of a slice's pixels that count as hot for the overlap
 SAME = 1 - 1e-5  #: heat of this share counts as equal: enlarging a constant map leaves rounding noise
 MARGIN = 0.2  #: what the pointing game has to gain over random maps
-MEASURES = ("pointing", "weighted pointing", "heat share", "overlap", "slice rank")
+MEASURES = ("pointing", "weighted pointing", "heat share", "side", "overlap", "slice rank")
+OTHER = "other_"  #: begins the name of a kind that is drawn in the placement that the run does not use
+DRAWN_TWICE = ("paper", "classic", "random")  #: the kinds that are scored in both placements
 
 
 # Truth on the store's grid
@@ -60,9 +64,10 @@ def lesion_cover(
         When a slice has no mask, or one of another shape.
     """
     needed = slices.loc[np.unique(rows)]
+    uids = {key_of(uid): uid for uid in masks}
     found = {}
     for slice_ in needed.itertuples():
-        mask = masks.get(slice_.sop_uid)
+        mask = masks.get(uids.get(slice_.sop_key, ""))
         if mask is None or mask.shape != (slice_.rows, slice_.columns):
             raise UserError(f"The truth has no mask that fits {slice_.path}: it belongs to another archive; remove it.")
         spacing = (slice_.row_spacing, slice_.column_spacing)
@@ -128,6 +133,37 @@ def overlap(heat: np.ndarray, near: np.ndarray, *, hot: float = HOT) -> np.ndarr
     return both / (hottest_pixels.sum(axis=(-2, -1)) + near.sum(axis=(-2, -1)) - both)
 
 
+def side(heat: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """1 where a mask (..., W, W) holds more heat than its mirror image about the vertical midline, 0 where less.
+
+    Ties, to rounding, count 1/2: a map that is symmetric, constant or empty says nothing of the side.
+    """
+    own, mirrored = inside(heat, mask), inside(heat, mask[..., ::-1])
+    tie = np.abs(own - mirrored) <= (1 - SAME) * (own + mirrored)
+    return np.where(tie, 0.5, own > mirrored)
+
+
+def one_sided(mask: np.ndarray) -> np.ndarray:
+    """Whether a mask (..., W, W) shares at most half of its pixels with its mirror image; False for an empty one."""
+    area, common = mask.sum(axis=(-2, -1)), (mask & mask[..., ::-1]).sum(axis=(-2, -1))
+    return (area > 0) & (2 * common <= area)
+
+
+def best_point(near: np.ndarray, shown: np.ndarray) -> tuple[int, int]:
+    """Row and column of the pixel that is near the lesion most often: no picture of one point for all can do better.
+
+    Parameters
+    ----------
+    near : np.ndarray of bool, shape (n, 3, W, W)
+    shown : np.ndarray of bool, shape (n, 3)
+        Slices that count (`over_slices`).
+    """
+    share = shown / np.maximum(shown.sum(axis=1, keepdims=True), 1)
+    often = np.tensordot(share.astype(np.float32), near.astype(np.float32), axes=2)
+    row, column = np.unravel_index(np.argmax(often), often.shape)
+    return int(row), int(column)
+
+
 def rank_correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Spearman's correlation along the last axis, broadcast over the others; nan where either side is constant."""
     ranks = [stats.rankdata(values, axis=-1) for values in (one, other)]
@@ -139,67 +175,63 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 # The maps against the truth
 
 
+def placements(profile: profiles.Profile, count: int) -> tuple[gradcam.Cells, gradcam.Cells]:
+    """Where the `count` cells in a row lie in the profile's placement, and in the other one."""
+    other = next(place for place in gradcam.PLACES if place != profile.heatmaps.cells)
+    return gradcam.cells(profile, count), gradcam.cells(profile, count, place=other)
+
+
 def compared_maps(
-    maps: np.ndarray, classic: np.ndarray, normal: np.ndarray, cover: np.ndarray, *, draws: int = 1000, seed: int = 0
+    maps: Mapping[str, np.ndarray],
+    normal: np.ndarray,
+    cover: np.ndarray,
+    where: gradcam.Cells,
+    other: gradcam.Cells,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
 ) -> dict[str, np.ndarray]:
-    """Maps that are scored, each ``(k, n or 1, 3 or 1, W, W)`` with k equally likely ones for a slice.
+    """Draw the maps that are scored, each ``(k, n or 1, 3 or 1, W, W)`` with k equally likely ones for a slice.
 
     Parameters
     ----------
-    maps, classic : shape (n, 3, u, v)
-        The paper's and classic Grad-CAM's.
-    normal : shape (m, 3, u, v)
+    maps : mapping of kind -> np.ndarray, shape (n, 3, u, u)
+        ``paper``, ``classic`` and any others.
+    normal : shape (m, 3, u, u)
         The paper's maps of normal discs.
     cover : shape (n, 3, W, W)
-    draws, seed
-        For the random maps.
+    where, other
+        See `placements`.
 
     Returns
     -------
     dict
-        ``paper``; ``aligned``: the same maps, each cell at the centre of its receptive field; ``classic``; ``random``:
-        independent uniform values in every cell; ``centre``: a round hill; ``fixed``: the mean map of normal discs, one
-        for all discs; ``ceiling``: the lesion itself seen through the cells of the map.
+        The kinds of notebook 07, then those of `DRAWN_TWICE` in the other placement (`OTHER`).
     """
-    (u, v), size = maps.shape[2:], cover.shape[-1]
+    count, size = normal.shape[-1], cover.shape[-1]
     rng = np.random.default_rng([seed, 51])
-    y, x = ((np.arange(n) - (n - 1) / 2) / n for n in (u, v))
-    rows, columns = (resampling.area_weights(size, 0, size, n) for n in (u, v))
+    off = where.first + where.step * np.arange(count) - 0.5  # of the cells from the slice's centre
+    areas = cell_areas(where, count, size)
     coarse = {
-        "paper": maps[None],
-        "classic": classic[None],
-        "random": rng.random((draws, 1, 1, u, v)),
-        "centre": np.exp(-(y[:, None] ** 2 + x**2) / (2 * 0.25**2))[None, None, None],
-        "fixed": normal.mean(axis=0)[None, None],
-        "ceiling": (rows @ cover @ columns.T)[None],
+        **maps,
+        "random": rng.random((draws, 1, 1, count, count)),
+        "centre": np.exp(-(off[:, None] ** 2 + off**2) / (2 * 0.25**2)),
+        "fixed": normal.mean(axis=0),
+        "ceiling": areas @ cover @ areas.T,
     }
-    heat = {name: upsampled(gradcam.normalise(np.asarray(m, np.float32)), size) for name, m in coarse.items()}
-    return heat | {"aligned": aligned(maps, size)[None]}
+    even = {kind: gradcam.normalise(np.asarray(values, np.float32)) for kind, values in coarse.items()}
+    five = {kind: values.reshape((1,) * (5 - values.ndim) + values.shape) for kind, values in even.items()}
+    heat = {kind: gradcam.upsample(values, size, where=where) for kind, values in five.items()}
+    return heat | {f"{OTHER}{kind}": gradcam.upsample(five[kind], size, where=other) for kind in DRAWN_TWICE}
 
 
-def aligned(maps: np.ndarray, size: int) -> np.ndarray:
-    """Upsample maps so that each cell lies on the pixel at the centre of its receptive field.
-
-    Every stride of the network keeps the first of two positions and every convolution is padded evenly, so the
-    receptive field of cell i is centred on pixel ``stride * i``; enlarging the map as a picture draws it half a cell
-    further to the right and down.
-
-    Parameters
-    ----------
-    maps : shape (..., u, v)
-    size
-        W.
-
-    Returns
-    -------
-    np.ndarray, shape (..., W, W), float32
-        In [0, 1]; the last cell's value beyond its pixel.
-    """
-    stride = 2 ** int(np.ceil(np.log2(size / maps.shape[-1])))
-    place = np.meshgrid(*[np.arange(size) / stride] * 2, indexing="ij")
-    flat = maps.reshape(-1, *maps.shape[-2:])
-    large = np.stack([ndimage.map_coordinates(m, place, np.float32, order=3, mode="nearest") for m in flat])
-    return np.clip(large, 0, 1).reshape(*maps.shape[:-2], size, size)
+def cell_areas(where: gradcam.Cells, count: int, size: int) -> np.ndarray:
+    """Share (count, size) of each of `size` pixels in each cell's stretch: what the network sees, cut midway."""
+    edges = where.first + where.step * (np.arange(count + 1) - 0.5)
+    edges[0], edges[-1] = where.low, where.high
+    pixels, edges = np.arange(size), edges * size
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    return (np.clip(overlap, 0, None) / np.diff(edges)[:, None]).astype(np.float32)
 
 
 def compared_weights(
@@ -210,11 +242,6 @@ def compared_weights(
     return {"paper": slice_weight[None], "random": random, "fixed": normal.mean(axis=0)[None, None]}
 
 
-def upsampled(maps: np.ndarray, size: int) -> np.ndarray:
-    """`gradcam.upsample` for maps (..., u, v)."""
-    return gradcam.upsample(maps.reshape(-1, *maps.shape[-2:]), size).reshape(*maps.shape[:-2], size, size)
-
-
 Scores = dict[str, dict[str, float]]  # kind of map -> value, low, high
 
 
@@ -222,22 +249,24 @@ Scores = dict[str, dict[str, float]]  # kind of map -> value, low, high
 class Localisation:
     """Scores of every kind of map against the lesions, with intervals that resample patients.
 
-    Per sample: *pointing* is the share of the slices showing the lesion whose hottest point is near it; *weighted
-    pointing* adds up the slices' weights where it is, over all three; *heat share* is the share of the heat that is
-    near, *overlap* the intersection over union of near and hottest pixels, both means over the slices showing the
-    lesion; *slice rank* is Spearman's correlation of slice weight and lesion area.
+    Notebook 07 defines the scores of a disc. A kind that begins with `OTHER` is drawn in the other placement;
+    ``best_point``, the one point of `best_point`, is chosen with the answers.
     """
 
     pointing: Scores
     weighted_pointing: Scores  #: a third each where a kind of map has no slice weights
     heat_share: Scores
+    side: Scores  #: over the slices that are `one_sided`
     overlap: Scores
     slice_rank: Scores  #: of the kinds with slice weights
-    #: measure -> kind: the paper's map minus that kind; pointing has ``aligned_random`` too, aligned minus random
+    #: measure -> kind: the paper's map minus that kind, both in that kind's placement; ``other_paper``: between the two
     differences: dict[str, Scores]
     tolerance: dict[str, list[float]]  #: kind -> pointing at each of `tolerances_mm`
+    cells: str  #: the run's placement, "published" or "aligned"
     discs: int  #: that show a lesion
     patients: int
+    slices: int  #: that show a lesion
+    one_sided: int  #: of these, those of the side test
     tolerances_mm: tuple[float, ...] = TOLERANCES_MM
     tolerance_mm: float = TOLERANCE_MM
     hot: float = HOT
@@ -251,6 +280,7 @@ def measure(
     distance: np.ndarray,
     patients: np.ndarray,
     *,
+    cells: str,
     seed: int = 0,
 ) -> Localisation:
     """Score every kind of map against the lesions.
@@ -258,26 +288,33 @@ def measure(
     Parameters
     ----------
     heat : mapping of kind -> np.ndarray, shape (k, n or 1, 3 or 1, W, W)
-        With ``paper`` (`compared_maps`).
+        With ``paper`` and ``other_paper`` (`compared_maps`).
     slice_weight : mapping of kind -> np.ndarray, shape (k, n or 1, 3)
     cover, distance : np.ndarray, shape (n, 3, W, W)
         From `lesion_cover` and `distance_mm`.
     patients : np.ndarray, shape (n,)
+    cells
+        The run's placement.
     """
-    shown = np.isfinite(distance).any(axis=(2, 3))
-    near, area = distance <= TOLERANCE_MM, cover.sum(axis=(2, 3))
+    mask, near, area = distance == 0, distance <= TOLERANCE_MM, cover.sum(axis=(2, 3))
+    shown, lopsided = mask.any(axis=(2, 3)), one_sided(mask)
     scores: dict[str, dict[str, np.ndarray]] = {name: {} for name in MEASURES}
     tolerance = {}
     for kind, values in heat.items():
         place = hottest(values).mean(axis=0)
-        hits, weight = inside(place, near), slice_weight.get(kind, np.full((1, 1, 3), 1 / 3))
+        own = kind.removeprefix(OTHER)
+        hits, weight = inside(place, near), slice_weight.get(own, np.full((1, 1, 3), 1 / 3))
         scores["pointing"][kind] = over_slices(hits, shown)
         scores["weighted pointing"][kind] = (weight.mean(axis=0) * hits).sum(axis=1)
         scores["heat share"][kind] = over_slices(inside(share_of_heat(values).mean(axis=0), near), shown)
+        scores["side"][kind] = over_slices(side(values, mask).mean(axis=0), lopsided)
         scores["overlap"][kind] = over_slices(overlap(values, near).mean(axis=0), shown)
         if kind in slice_weight:
             scores["slice rank"][kind] = rank_correlation(weight, area).mean(axis=0)
         tolerance[kind] = [float(np.nanmean(over_slices(inside(place, distance <= t), shown))) for t in TOLERANCES_MM]
+    fixed_points = [_at_best_point(distance <= t, shown) for t in TOLERANCES_MM]
+    tolerance["best_point"] = [float(np.nanmean(values)) for values in fixed_points]
+    scores["pointing"]["best_point"] = fixed_points[TOLERANCES_MM.index(TOLERANCE_MM)]
 
     def estimate(values: np.ndarray, least: float = -1.0) -> dict[str, float]:
         return patient_mean(values, patients, reach=(least, 1.0), seed=seed)._asdict()
@@ -285,23 +322,32 @@ def measure(
     def estimates(name: str, least: float = 0.0) -> Scores:
         return {kind: estimate(values, least) for kind, values in scores[name].items()}
 
-    differences = {
-        name.replace(" ", "_"): {kind: estimate(kinds["paper"] - kinds[kind]) for kind in kinds if kind != "paper"}
-        for name, kinds in scores.items()
-    }
-    aligned_random = scores["pointing"]["aligned"] - scores["pointing"]["random"]
-    differences["pointing"]["aligned_random"] = estimate(aligned_random)
+    def against_paper(kinds: Mapping[str, np.ndarray]) -> Scores:
+        alike = {kind: f"{OTHER}paper" if kind.startswith(OTHER) else "paper" for kind in kinds}
+        alike[f"{OTHER}paper"] = "paper"
+        return {kind: estimate(kinds[alike[kind]] - kinds[kind]) for kind in kinds if kind != "paper"}
+
     return Localisation(
         pointing=estimates("pointing"),
         weighted_pointing=estimates("weighted pointing"),
         heat_share=estimates("heat share"),
+        side=estimates("side"),
         overlap=estimates("overlap"),
         slice_rank=estimates("slice rank", -1.0),
-        differences=differences,
+        differences={name.replace(" ", "_"): against_paper(kinds) for name, kinds in scores.items()},
         tolerance=tolerance,
+        cells=cells,
         discs=int(shown.any(axis=1).sum()),
         patients=len(np.unique(patients)),
+        slices=int(shown.sum()),
+        one_sided=int(lopsided.sum()),
     )
+
+
+def _at_best_point(near: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """Pointing of the one fixed point, disc by disc."""
+    row, column = best_point(near, shown)
+    return over_slices(near[..., row, column], shown)
 
 
 def over_slices(values: np.ndarray, shown: np.ndarray) -> np.ndarray:

@@ -12,7 +12,12 @@ from lhdlib.evaluate import DRAWS, LEVEL, TAILS, Estimate, normal_limits, over_s
 
 BINS = 8  #: of the calibration curve, of equal numbers of discs
 AIM = 0.9  #: sensitivity or specificity at an operating point
-POINTS = {"TPR": "sensitivity", "TNR": "specificity"}  #: what the operating points aim at
+#: What the operating points aim at, on the validation discs.
+POINTS = {
+    "TPR": f"sensitivity {100 * AIM:.0f} %",
+    "TNR": f"specificity {100 * AIM:.0f} %",
+    "balanced": "sensitivity = specificity",
+}
 GRID = np.linspace(0, 1, 201)  #: of 1 - specificity, for the band around an ROC curve
 
 
@@ -48,14 +53,14 @@ def _weighted_roc(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -
 
 
 def thresholds(labels: np.ndarray, logits: np.ndarray, aim: str) -> np.ndarray:
-    """Each seed's threshold at which the other of the two is largest while `aim` reaches `AIM`.
+    """Each seed's threshold at which the other of the two is largest while `aim` reaches `AIM`, or both are alike.
 
     Parameters
     ----------
     labels : np.ndarray, shape (n,)
         Those of the validation discs: on the test discs the choice would flatter itself.
     logits : np.ndarray, shape (seeds, n)
-    aim : {"TPR", "TNR"}
+    aim : {"TPR", "TNR", "balanced"}
 
     Returns
     -------
@@ -65,14 +70,18 @@ def thresholds(labels: np.ndarray, logits: np.ndarray, aim: str) -> np.ndarray:
     chosen = []
     for row in logits:
         fpr, tpr, cuts = roc_curve(labels, row, drop_intermediate=False)
-        reached = np.flatnonzero(tpr >= AIM - 1e-9) if aim == "TPR" else np.flatnonzero(1 - fpr >= AIM - 1e-9)
-        cut = cuts[reached[0] if aim == "TPR" else reached[-1]]
+        place = {
+            "TPR": np.argmax(tpr >= AIM - 1e-9),  # the first that reaches it
+            "TNR": np.flatnonzero(1 - fpr >= AIM - 1e-9)[-1],
+            "balanced": np.argmin(np.abs(tpr - (1 - fpr))),
+        }[aim]
+        cut = cuts[place]
         chosen.append(cut if np.isfinite(cut) else np.nextafter(row.max(), np.inf))
     return np.array(chosen)
 
 
 def operating_points(result: dict[str, np.ndarray], patients: np.ndarray) -> dict[str, dict]:
-    """Test metrics at the thresholds that give `AIM` on the validation discs.
+    """Test metrics at thresholds chosen on the validation discs.
 
     Parameters
     ----------
@@ -84,7 +93,7 @@ def operating_points(result: dict[str, np.ndarray], patients: np.ndarray) -> dic
     Returns
     -------
     dict
-        "TPR" and "TNR" (what reaches `AIM`) -> ``thresholds`` (logits, one per seed), ``validation`` (metric -> mean
+        Aim of `POINTS` -> ``thresholds`` (logits, one per seed), ``validation`` (metric -> mean
         over the seeds) and ``test`` (`over_seeds`).
     """
     points = {}

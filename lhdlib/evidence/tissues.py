@@ -100,15 +100,15 @@ def tissue_heat(
         One slice each.
     rows : np.ndarray of int, shape (n,)
         Rows of `slices`.
-    files : list of Path, n
+    files
         Label masks of these slices.
     patients : shape (n,)
 
     Returns
     -------
     table : pd.DataFrame
-        ``tissue``; ``heat`` and ``area``: mean share; ``low``, ``high``: of the heat; ``discs``. A map that ignores
-        the slice has the tissue's area as its share of heat.
+        ``tissue``; ``heat`` and ``area``: mean share, equal for a map that ignores the slice; ``low``, ``high``: of the
+        heat; ``discs``.
     unusable : list of str
         Why masks were left out.
     """

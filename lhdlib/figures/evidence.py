@@ -9,11 +9,29 @@ from matplotlib.figure import Figure
 
 from lhdlib.evaluate import Estimate
 from lhdlib.evidence import audit
-from lhdlib.evidence.operating import AIM, POINTS, Calibration
-from lhdlib.figures.style import BLUE, COLUMN, GREEN, MIDDLE, MM, ORANGE, described, span, styled
-from lhdlib.figures.words import METRICS, Interval, Summary, difference_text, interval_text
+from lhdlib.evidence.operating import POINTS, Calibration
+from lhdlib.figures.style import (
+    BLUE,
+    COLUMN,
+    GREEN,
+    MIDDLE,
+    MM,
+    ORANGE,
+    PAGE,
+    VERMILION,
+    described,
+    span,
+    styled,
+)
+from lhdlib.figures.words import METRICS, Interval, Summary, difference_text, interval_text, listed, summary_text
 
-POINT_STYLES = {"TPR": ("o", ORANGE), "TNR": ("s", GREEN)}
+POINT_STYLES = {"TPR": ("o", ORANGE), "TNR": ("s", GREEN), "balanced": ("^", VERMILION)}
+#: Classifiers that get the same labels (`same_labels.compare_ways`): name, line with marker, colour.
+WAYS = {
+    "frozen": ("frozen extractor, linear classifier (the paper's)", "o-", BLUE),
+    "scratch": ("ResNet from scratch", "s--", VERMILION),
+    "tuned": ("pre-trained, tuned whole (an addition)", "^-.", GREEN),
+}
 
 
 @styled
@@ -36,7 +54,7 @@ def roc_band(*, curve: pd.DataFrame, auc: Summary, points: Mapping[str, Mapping[
     seen = []
     for aim, (marker, color) in POINT_STYLES.items():
         tpr, tnr = (points[aim]["test"][name] for name in ("TPR", "TNR"))
-        name = f"{POINTS[aim]} {100 * AIM:.0f} % in validation"
+        name = f"{POINTS[aim]} in validation"
         ax.errorbar(
             1 - tnr["mean"],
             tpr["mean"],
@@ -55,7 +73,7 @@ def roc_band(*, curve: pd.DataFrame, auc: Summary, points: Mapping[str, Mapping[
     ax.set(xlabel="1 − specificity", ylabel="sensitivity")
     ax.legend(loc="lower right")
     return described(
-        fig, f"ROC curve with its 95 % band, {label}, and two operating points. {'; '.join(seen).capitalize()}."
+        fig, f"ROC curve with its 95 % band, {label}, and three operating points. {'; '.join(seen).capitalize()}."
     )
 
 
@@ -123,7 +141,82 @@ def forest(metrics: Mapping[str, Mapping[str, Summary]], *, published: float | N
     return described(fig, f"AUC of {len(aucs)} classifiers with two 95 % intervals each: {'; '.join(seen)}{beside}.")
 
 
+@styled
+def labels_same(metrics: Mapping[tuple[str, int], Mapping[str, Summary]]) -> Figure:
+    """Accuracy and AUC of three classifiers against the number of labels, which are the same for all three.
+
+    Parameters
+    ----------
+    metrics : mapping of (a name in `WAYS`, number of labels) -> metrics (`evaluate.over_seeds`)
+    """
+    fig = Figure(figsize=(PAGE * MM, 72 * MM), layout="constrained")
+    counts = sorted({count for _, count in metrics})
+    seen = []
+    for letter, metric, ax in zip("ab", ("ACC", "AUC"), fig.subplots(1, 2, sharey=True), strict=True):
+        for shift, (way, (name, line, color)) in zip((-0.07, 0, 0.07), WAYS.items(), strict=True):
+            found = [metrics[way, count][metric] for count in counts]
+            mean, low, high = (np.array([summary[key] for summary in found]) for key in ("mean", "low", "high"))
+            places = np.array(counts) * 2.0**shift  # side by side, so that intervals can be told apart
+            bars = span(mean, low, high)
+            ax.errorbar(places, mean, bars, fmt=line, color=color, ms=4.5, capsize=2.5, label=name)
+            shown = listed([f"{value:.3f} with {count}" for value, count in zip(mean, counts, strict=True)])
+            seen.append(f"{METRICS[metric]}, {name}: {shown}")
+        ax.set_xscale("log", base=2)
+        ax.set_xticks(counts, [str(count) for count in counts], minor=False)
+        ax.set(xlabel="number of labels, the same for all", ylabel=METRICS[metric])
+        ax.set_title(f"({letter}) {METRICS[metric]}", loc="left")
+        ax.tick_params(labelleft=True)
+        ax.grid(axis="y", lw=0.4, color="0.9")
+    fig.legend(*fig.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return described(
+        fig,
+        f"Two panels, accuracy and AUC with intervals, three curves against {len(counts)} numbers of labels. "
+        f"{'; '.join(seen)}.",
+    )
+
+
+def labels_same_note(differences: Mapping[tuple[str, int], Mapping[str, Interval]]) -> str:
+    """Say in a caption with how many labels pre-training pays, and with how many it does not.
+
+    Parameters
+    ----------
+    differences : mapping of ("frozen" or "tuned", number of labels) -> metrics minus those of "scratch"
+        On the same discs (`evaluate.compare`).
+    """
+    notes = []
+    for way in dict.fromkeys(way for way, _ in differences):
+        sides: dict[str, list[str]] = {"above": [], "below": [], "not told apart from": []}
+        for count in sorted(count for other, count in differences if other == way):
+            auc = differences[way, count]["AUC"]
+            side = "above" if auc["low"] > 0 else "below" if auc["high"] < 0 else "not told apart from"
+            sides[side].append(f"{count:,}")
+        said = [f"{side} it with {listed(counts)} labels" for side, counts in sides.items() if counts]
+        notes.append(f"{WAYS[way][0]}: {listed(said)}")
+    return f"AUC beside the ResNet from scratch with the same labels (paired 95 % intervals): {'; '.join(notes)}."
+
+
 # Tables
+
+
+def labels_same_table(
+    metrics: Mapping[tuple[str, int], Mapping[str, Summary]],
+    differences: Mapping[tuple[str, int], Mapping[str, Interval]],
+    draws: Mapping[int, int],
+) -> pd.DataFrame:
+    """The numbers of `labels_same`, a row per point, with its difference from "scratch" where there is one.
+
+    Parameters
+    ----------
+    draws : mapping of number of labels -> times that they were drawn
+    """
+    rows = []
+    for count, times in draws.items():
+        for way, (name, *_) in WAYS.items():
+            row = {"labels": f"{count:,}", "draws": times, "classifier": name}
+            row |= {METRICS[metric]: summary_text(metrics[way, count][metric]) for metric in ("ACC", "AUC")}
+            found = differences.get((way, count))
+            rows.append(row | {"AUC minus from scratch": difference_text(found["AUC"] if found else None)})
+    return pd.DataFrame(rows)
 
 
 def interval_table(metrics: Mapping[str, Summary], extra: Mapping[str, Estimate]) -> pd.DataFrame:
@@ -143,14 +236,30 @@ def points_table(points: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     rows = []
     for aim, point in points.items():
         row = {
-            "aim on the validation set": f"{POINTS[aim]} {100 * AIM:.0f} %",
+            "aim on the validation set": POINTS[aim],
             "probability at or above": ", ".join(f"{1 / (1 + np.exp(-cut)):.2f}" for cut in point["thresholds"]),
         }
-        for name, label in POINTS.items():
+        for name, label in (("TPR", "sensitivity"), ("TNR", "specificity")):
             row[f"{label}, validation"] = f"{point['validation'][name]:.3f}"
             row[f"{label}, test"] = interval_text(point["test"][name])
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def levels_table(found: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """AUCs over all discs, over those of the three lowest levels, and within levels.
+
+    Parameters
+    ----------
+    found : mapping of classifier -> "all" (a `Summary`), "lowest" and "within" (`evaluate.level_aucs`, as mappings)
+    """
+    columns = {"all": "AUC, all discs", "lowest": "AUC, three lowest levels", "within": "AUC within levels"}
+    return pd.DataFrame(
+        [
+            {"classifier": name} | {column: interval_text(aucs[key]) for key, column in columns.items()}
+            for name, aucs in found.items()
+        ]
+    )
 
 
 def comparison_table(metrics: Mapping[str, Mapping[str, Summary]], comparisons: Mapping[str, Mapping]) -> pd.DataFrame:

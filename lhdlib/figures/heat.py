@@ -10,25 +10,60 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from lhdlib.evidence.faithfulness import CHANGED
-from lhdlib.evidence.localise import MEASURES
-from lhdlib.figures.style import BLUE, GREEN, GREY, HEAT, MM, ORANGE, PAGE, VERMILION, described, show, span, styled
-from lhdlib.figures.words import Interval, difference_text, interval_text, number, place_of
+from lhdlib.evidence.localise import DRAWN_TWICE, MEASURES, OTHER
+from lhdlib.figures.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    HEAT,
+    MM,
+    ORANGE,
+    PAGE,
+    VERMILION,
+    described,
+    frame_seen,
+    show,
+    span,
+    styled,
+)
+from lhdlib.figures.words import Interval, difference_text, interval_text, number, place_of, signed
 
+SCORES = ("pointing", "side")  #: by which the findings compare the maps
 #: Readable name and line of each kind of heatmap, in the order of the table.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "paper": ("paper (Eq. 16–20)", {"color": BLUE, "lw": 1.8, "marker": "o", "ms": 3.5}),
-    "aligned": ("paper, where its cells look", {"color": BLUE, "lw": 0.9, "ls": "-."}),
     "classic": ("classic Grad-CAM", {"color": ORANGE, "marker": "s", "ms": 3.5}),
+    "plain": ("plain mean of the channels", {"color": "0.2", "lw": 0.8, "marker": "d", "ms": 3.5}),
     "random": ("random", {"color": GREY, "marker": "x", "ms": 4}),
     "centre": ("centre hill", {"color": GREEN, "ls": "--", "marker": "^", "ms": 3.5}),
     "fixed": ("fixed (mean, normal discs)", {"color": VERMILION, "ls": "--"}),
     "ceiling": ("ceiling (lesion in cells)", {"color": "0.2", "ls": ":"}),
+    "best_point": ("best fixed point, chosen with the answers", {"color": "0.2", "ls": "-", "lw": 0.7}),
 }
+
+
+def _kinds(cells: str) -> dict[str, tuple[str, dict[str, Any]]]:
+    """`KINDS`, and those that are drawn twice as the placement draws them that the run does not use."""
+    drawn = other_placement(cells)
+    return KINDS | {
+        f"{OTHER}{kind}": (f"{KINDS[kind][0]}, {drawn}", KINDS[kind][1] | {"ls": "-.", "lw": 0.9, "marker": ""})
+        for kind in DRAWN_TWICE
+    }
+
+
+def other_placement(cells: str) -> str:
+    """How the placement other than `cells` draws maps, in words."""
+    return "as published" if cells == "aligned" else "aligned"
 
 
 @styled
 def heatmaps_and_lesions(
-    *, cover: np.ndarray, abnormal: np.ndarray, normal: np.ndarray, located: Mapping[str, Any]
+    *,
+    cover: np.ndarray,
+    abnormal: np.ndarray,
+    normal: np.ndarray,
+    located: Mapping[str, Any],
+    seen: tuple[float, float] = (0.0, 1.0),
 ) -> Figure:
     """Mean lesion, mean heatmaps with and without a lesion, and the pointing game by tolerance.
 
@@ -40,6 +75,8 @@ def heatmaps_and_lesions(
         Heatmaps of the true positives and of normal discs.
     located : mapping
         As `localise.measure` gives it.
+    seen
+        What the network sees of a side (`augment.seen_side`); framed where it is not all.
     """
     fig = Figure(figsize=(PAGE * MM, 112 * MM), layout="constrained")
     axes = fig.subplot_mosaic("abc;dde", height_ratios=(1, 1.1))
@@ -56,10 +93,13 @@ def heatmaps_and_lesions(
             middles = np.arange(len(where)) + 0.5
             line = axes[letter].contour(middles, middles, where, [where.max() / 4], colors="white", linewidths=0.8)
             line.set_path_effects(edged)
+        frame_seen(axes[letter], len(where), seen)
         axes[letter].set_title(f"({letter}) {title}", loc="left")
     bar = fig.colorbar(axes["a"].images[0], ax=[axes[letter] for letter in "abc"], shrink=0.9, pad=0.02)
     bar.set_label("(a) share of the largest,\n(b, c) mean heat")
-    for kind, (label, line) in KINDS.items():
+    shown = [*KINDS, f"{OTHER}paper"]
+    kinds = {kind: named for kind, named in _kinds(located["cells"]).items() if kind in shown}
+    for kind, (label, line) in kinds.items():
         axes["d"].plot(located["tolerances_mm"], located["tolerance"][kind], label=label, **line)
     tolerance = f"tolerance of the table, {located['tolerance_mm']:g} mm"
     axes["d"].axvline(located["tolerance_mm"], color="0.75", lw=2.5, alpha=0.5, zorder=0, label=tolerance)
@@ -68,26 +108,33 @@ def heatmaps_and_lesions(
     axes["e"].legend(*axes["d"].get_legend_handles_labels(), loc="center left", borderpad=0)
     axes["e"].axis("off")
     lesions, warm, cool = (place_of(image) for image in maps.values())
-    seen = [f"{KINDS[kind][0]} {located['pointing'][kind]['value']:.2f}" for kind in KINDS]
+    scores = [f"{label} {located['pointing'][kind]['value']:.2f}" for kind, (label, _) in kinds.items()]
     return described(
         fig,
         f"Three mean images: lesions, most often {lesions}; heat of abnormal discs, hottest {warm}; "
         f"heat of normal discs, hottest {cool}. Below, the share of slices whose hottest point lies near the "
-        f"lesion, against the tolerance; at {located['tolerance_mm']:g} mm: {', '.join(seen)}.",
+        f"lesion, against the tolerance; at {located['tolerance_mm']:g} mm: {', '.join(scores)}.",
     )
 
 
 def localisation(located: Mapping[str, Any]) -> pd.DataFrame:
-    """Scores of `localise.measure`: a row per kind of heatmap, then the paper's minus each of the others."""
+    """Scores of `localise.measure`: a row per kind of heatmap, then the paper's minus each of the others.
+
+    Rows of maps that are drawn in the other placement end in its name.
+    """
     keys = {name: name.replace(" ", "_") for name in MEASURES}
+    drawn, kinds = other_placement(located["cells"]), _kinds(located["cells"])
     rows = [
         {"map": label} | {name: interval_text(located[key].get(kind)) for name, key in keys.items()}
-        for kind, (label, _) in KINDS.items()
+        for kind, (label, _) in kinds.items()
     ]
+    names = {kind: f"paper − {kind.replace('_', ' ')}" for kind in KINDS}
+    names |= {f"{OTHER}{kind}": f"{names[kind]}, both {drawn}" for kind in DRAWN_TWICE}
+    names[f"{OTHER}paper"] = f"paper − the same {drawn}"
     rows += [
-        {"map": f"paper − {kind}"}
+        {"map": names[kind]}
         | {name: difference_text(located["differences"][key].get(kind)) for name, key in keys.items()}
-        for kind in KINDS
+        for kind in kinds
         if kind != "paper"
     ]
     return pd.DataFrame(rows)
@@ -115,6 +162,77 @@ def class_dependence_table(found: Mapping[str, Any], sanity: Mapping[str, Any]) 
         "largest difference between these two, of 1": plain_number("most_changed"),
     }
     return pd.DataFrame([(name, *cells) for name, cells in rows.items()], columns=["property", "paper", "classic"])
+
+
+def findings_table(
+    made_of: Mapping[str, Any], shared: Mapping[str, Any], located: Mapping[str, Any] | None
+) -> pd.DataFrame:
+    """How channels are weighted, how much of the maps all discs share, and where the maps point.
+
+    Parameters
+    ----------
+    made_of, shared
+        From `faithfulness.class_dependence` and `faithfulness.shared`, which has ``plain`` too.
+    located
+        From `localise.measure`; None where there are no lesion masks.
+    """
+    weights = {
+        "paper": f"positive, {interval_text(made_of['effective'], form='.1f')} of {made_of['channels']} channels",
+        "classic": "signed",
+        "plain": f"positive and equal, {made_of['channels']} channels",
+    }
+    scores = located or {"pointing": {}, "side": {}}
+    rows = [
+        (KINDS[kind][0], how, *(interval_text(s.get(kind)) for s in (shared["likeness"], *map(scores.get, SCORES))))
+        for kind, how in weights.items()
+    ]
+    return pd.DataFrame(rows, columns=["map", "weights", "likeness to another patient's map", *SCORES])
+
+
+def findings_note(shared: Mapping[str, Any], located: Mapping[str, Any] | None) -> str:
+    """Sentences on what weights of one sign and the softmax do to the maps, as far as this run shows it."""
+    words = {"more": "larger", "less": "smaller", "no": "not clearly different"}
+    likeness = "Likeness to another patient's map, the paper's minus {}: {} ({})."
+    sentences = [
+        likeness.format(KINDS[kind][0], difference_text(gap), words[_direction(gap)])
+        for kind, gap in shared["difference"].items()
+    ]
+    differences = located["differences"] if located else {}
+    for name in SCORES if located else ():
+        gaps = {kind: differences[name][kind] for kind in shared["difference"]}
+        said = [f"{KINDS[kind][0]} {difference_text(gap)} ({_WORDS[_direction(gap)]})" for kind, gap in gaps.items()]
+        sentences.append(f"{name.capitalize()}, the paper's minus {' and '.join(said)}.")
+    return " ".join(sentences)
+
+
+def places_table(places: pd.DataFrame) -> pd.DataFrame:
+    """`fields.cell_places` in words, mm."""
+    names = {
+        "drawn": "drawn as published (mm)",
+        "centre": "centre of the field (mm)",
+        "drawn - centre": "drawn − centre (mm)",
+        "centroid": "centroid of its part on the slice (mm)",
+        "drawn - centroid": "drawn − centroid (mm)",
+    }
+    written = {
+        names[name]: [(signed if "-" in name else number)(value, form=".1f") for value in places[name]]
+        for name in names
+    }
+    return pd.DataFrame({"cell": places.cell} | written)
+
+
+def places_note(places: pd.DataFrame) -> str:
+    """Sentence on `fields.cell_places`: how far apart drawing and looking are."""
+    gap = [signed(value, form=".1f") for value in places["drawn - centre"]]
+    cut = [signed(value, form=".1f") for value in places["drawn - centroid"]]
+    middle = len(places) // 2
+    width = places.centre.diff().mean()
+    return (
+        f"Cells of {width:.1f} mm; a cell is drawn {gap[0]} mm from the centre of its receptive field at the upper "
+        f"left (plus: further right and down), {gap[middle - 1]} to {gap[middle]} mm in the middle, {gap[-1]} mm at "
+        "the lower right. A field that reaches beyond the slice sees zeros there: from the centroid of its part on the "
+        f"slice the cell is {cut[0]}, {cut[middle - 1]} to {cut[middle]} and {cut[-1]} mm away."
+    )
 
 
 @styled
@@ -170,7 +288,7 @@ def _rank_correlations(ax: Axes, sanity: Mapping[str, Any]) -> None:
 
 
 def pointing_note(located: Mapping[str, Any]) -> str:
-    """Sentences on the pointing game: against random maps, classic Grad-CAM, a fixed picture and the resolution."""
+    """Sentences on pointing (against random maps, classic Grad-CAM, fixed pictures, the resolution) and the side."""
     pointing, against = located["pointing"], located["differences"]["pointing"]
     margin, random = located["margin"], against["random"]
     gained = (
@@ -182,6 +300,7 @@ def pointing_note(located: Mapping[str, Any]) -> str:
         "less": "so the map shows where discs usually lie, not where this lesion is",
         "no": "so it cannot be told from a map that shows where discs usually lie",
     }[_direction(fixed)]
+    drawn = other_placement(located["cells"])
     ceiling = pointing["ceiling"]["value"] - pointing["random"]["value"]
     sentences = (
         f"On {located['discs']} true positives of {located['patients']} patients the paper's hottest point lies within "
@@ -191,7 +310,13 @@ def pointing_note(located: Mapping[str, Any]) -> str:
         f"Against classic Grad-CAM it is {difference_text(classic)} ({_WORDS[_direction(classic)]}).",
         f"One fixed picture for all discs, the mean map of normal ones, reaches {interval_text(pointing['fixed'])}, a "
         f"difference of {difference_text(fixed)} ({_WORDS[_direction(fixed)]}), {meaning}.",
-        f"Drawn where its cells look, the paper's map reaches {interval_text(pointing['aligned'])}.",
+        f"The best fixed point for all slices, chosen with the answers, would reach "
+        f"{interval_text(pointing['best_point'])}. With the cells {drawn} the paper's map reaches "
+        f"{interval_text(pointing[f'{OTHER}paper'])}, a random one {interval_text(pointing[f'{OTHER}random'])}.",
+        f"Side test, on the {located['one_sided']} of {located['slices']} slices whose mask shares at most half of "
+        f"itself with its mirror image: the mask holds more heat than the mirror image in "
+        f"{interval_text(located['side']['paper'])} (classic Grad-CAM {interval_text(located['side']['classic'])}; "
+        "chance 0.5).",
         f"The cells of the map allow about {interval_text(pointing['ceiling'])}: the resolution "
         f"{'allows' if ceiling >= margin else 'does not allow'} a difference of {margin:g} from random.",
     )

@@ -147,6 +147,7 @@ def fig03_gradcam(
     weights: np.ndarray,
     heatmap: np.ndarray,
     logit: float,
+    seen: tuple[float, float] = (0.0, 1.0),
     channels: int = 4,
 ) -> Figure:
     """Fig. 3: the steps of Grad-CAM on one slice, with the channels of largest absolute weight.
@@ -161,8 +162,8 @@ def fig03_gradcam(
         In [0, 1].
     logit : float
         h, the classifier's output before the sigmoid.
-    channels : int
-        Number shown.
+    seen
+        What the network sees of a side (`augment.seen_side`).
     """
     feature_maps, gradients = expect("feature_maps", feature_maps, 3), expect("gradients", gradients, 3)
     strongest = np.argsort(-np.abs(weights), kind="stable")[:channels]
@@ -196,7 +197,7 @@ def fig03_gradcam(
     page.text(111, 104.5, scale_ends(0, 1))
     page.arrow((127, 87), (141, 87))
     mixed = page.axes(143, 74, 28, 28)
-    overlay(mixed, image, heatmap)
+    overlay(mixed, image, heatmap, seen=seen)
     mixed.set_title("heat on the slice", pad=3)
     return described(
         page.fig,

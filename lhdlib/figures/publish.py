@@ -30,16 +30,12 @@ SCREEN_DPI = 144  # pixels per printed inch in a notebook and in the gallery
 def save_figure(fig: Figure, name: str, folder: Path, stamp: Mapping[str, Any], caption: str) -> Path:
     """Write ``name.png``, ``name.pdf`` and ``name.json`` (caption, alternative text, stamp); equal input, equal bytes.
 
-    The data's label is drawn below the figure, so that no copy of it loses on which data it was obtained. The stamp
-    is inside both files: PNG text "Comment", PDF "Keywords", as JSON; so is the alternative text, PNG "Description",
-    PDF "Subject".
+    The data's label is drawn below the figure, so that no copy of it loses on which data it was obtained.
 
     Parameters
     ----------
-    fig : matplotlib.figure.Figure
+    fig
         With its alternative text (`style.described`), and `style.COLUMN`, ``MIDDLE`` or ``PAGE`` wide.
-    name
-        File name without suffix.
     stamp
         `workspace.Workspace.stamp`; needs ``data``.
 

@@ -136,6 +136,7 @@ def fig10_heatmaps(
     slice_weights: np.ndarray,
     levels: Sequence[str],
     probabilities: Sequence[float],
+    seen: tuple[float, float] = (0.0, 1.0),
 ) -> Figure:
     """Fig. 10: heatmaps of discs called abnormal; odd rows the slices, even rows the slices under their heatmaps.
 
@@ -147,13 +148,15 @@ def fig10_heatmaps(
         Each slice's share.
     levels : sequence of str
         Such as "L4-L5".
+    seen
+        What the network sees of a side (`augment.seen_side`); framed where it is not all.
     """
     slices, heatmaps = expect("slices", slices, 4), expect("heatmaps", heatmaps, 4, first=len(slices))
     size, gap, left = 30, 1.5, 16
     pair, width = 2 * (size + gap) + 6, 3 * (size + gap)
     page = Canvas(MIDDLE, 5 + pair * len(slices))
     order = ("upper", "middle", "lower")
-    seen = []
+    said = []
     for k in range(len(slices)):
         y = 5 + pair * k
         page.text(left - 2, y + size + 2, f"disc {k + 1}\n{levels[k]}\np = {probabilities[k]:.2f}", ha="right")
@@ -161,10 +164,10 @@ def fig10_heatmaps(
             x = left + (size + gap) * i
             page.picture(slices[k, i], x, y, size, title=f"{order[i]} slice" if k == 0 else "")
             ax = page.axes(x, y + size + 5, size, size)
-            overlay(ax, slices[k, i], heatmaps[k, i])
+            overlay(ax, slices[k, i], heatmaps[k, i], seen=seen)
             ax.set_title(f"weight {slice_weights[k][i]:.3f}", pad=3)
         most = int(np.argmax(slice_weights[k]))
-        seen.append(
+        said.append(
             f"Disc {k + 1}, {levels[k]}, probability {probabilities[k]:.2f}: most weight, "
             f"{slice_weights[k][most]:.3f}, on the {order[most]} slice, hottest {place_of(heatmaps[k, most])}."
         )
@@ -174,7 +177,7 @@ def fig10_heatmaps(
     return described(
         page.fig,
         f"{len(slices)} discs called abnormal, each with its three slices and, below, the same slices under the heat. "
-        + " ".join(seen),
+        + " ".join(said),
     )
 
 
@@ -273,7 +276,10 @@ def labels_note(results: pd.DataFrame) -> str:
         table = results[results.metric == metric]
         semi = table[table.model == "semi"].sort_values("labels")
         values = {row["labels"]: row for _, row in semi.iterrows()}
-        notes.append(ordering_note({count: count for count in values}, values, metric))
+        rank = {count: count for count in paper.LABEL_COUNTS}
+        fewer, more = paper.LABELS_ALIKE[metric]
+        rank[more] = rank[fewer]
+        notes.append(ordering_note(dict(zip(values, rank.values(), strict=True)), values, metric))
         few, supv = semi.iloc[0], table[table.model == "supv"].iloc[0]
         compared = "reaches" if few["mean"] >= supv["mean"] else "stays below"
         apart = few.high < supv.low or few.low > supv.high

@@ -15,7 +15,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
 #: Printed widths in millimetres: one column, one and a half, two.
 COLUMN, MIDDLE, PAGE = 85, 129, 174
@@ -145,11 +145,19 @@ def frame(ax: Axes, *, edge: str = "0.3", ls: str = "-") -> None:
         spine.set(visible=True, color=edge, linewidth=0.8, linestyle=ls)
 
 
-def overlay(ax: Axes, image: np.ndarray, heatmap: np.ndarray) -> None:
-    """A slice under its heatmap; cold places stay as they are."""
+def frame_seen(ax: Axes, size: int, seen: tuple[float, float]) -> None:
+    """A thin square about what the network sees of a picture of `size` pixels (`augment.seen_side`), if not all."""
+    low, high = (size * share for share in seen)
+    if high - low < size:
+        ax.add_patch(Rectangle((low, low), high - low, high - low, fill=False, ec="0.65", lw=0.5))
+
+
+def overlay(ax: Axes, image: np.ndarray, heatmap: np.ndarray, *, seen: tuple[float, float] = (0.0, 1.0)) -> None:
+    """A slice under its heatmap, in it a frame about what the network sees; cold places stay as they are."""
     show(ax, image)
     height, width = image.shape
     ax.imshow(heatmap, extent=(0, width, height, 0), cmap=HEAT, vmin=0, vmax=1, alpha=0.75 * np.clip(heatmap, 0, 1))
+    frame_seen(ax, width, seen)
 
 
 def span(value: Any, low: Any, high: Any) -> np.ndarray:

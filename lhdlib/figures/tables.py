@@ -32,9 +32,11 @@ LABELS = {
     "views.sigma": "σ of the operation centre (share of W)",
     "views.blur_sigma": "range of the blur's σ (pixels)",
     "encoder.blocks": "ResNet blocks per stage",
+    "encoder.strides": "strides of the ResNet's stages",
     "encoder.width": "ResNet base width",
     "encoder.dim": "feature dimension d",
     "encoder.fc_block": "order within a fully connected block",
+    "pretrain.decay": "decay of the learning rate",
     "pretrain.reduction": "Eq. 6 over the 2n rows",
     "pretrain.steps_per_epoch": "steps per epoch",
     "pretrain.max_epochs": "most epochs",
@@ -43,11 +45,19 @@ LABELS = {
     "pretrain.jit": "compiled with XLA",
     "pretrain.precision": "precision of the feature maps",
     "finetune.epochs": "epochs",
+    "finetune.test_crop": "validation and test slices",
     "finetune.draws": "random crops of each sample",
-    "finetune.seeds": "seeds",
+    "heatmaps.cells": "cells of a heatmap on the slice",
+    "finetune.encoders": "pre-trainings",
+    "finetune.seeds": "seeds of each classifier",
     "supervised.lr": "supervised baseline: lr",
     "supervised.batch": "supervised baseline: batch",
     "supervised.epochs": "supervised baseline: epochs",
+    "tuned.batch": "equal labels, whole networks: batch",
+    "tuned.lr": "equal labels, pre-trained and tuned whole: lr",
+    "tuned.steps": "equal labels, pre-trained and tuned whole: steps",
+    "tuned.scratch_lr": "equal labels, from scratch: lr",
+    "tuned.scratch_steps": "equal labels, from scratch: steps",
     "autoencoder.lr": "autoencoder: lr",
     "autoencoder.batch": "autoencoder: batch",
     "autoencoder.steps": "autoencoder: steps",
@@ -63,11 +73,21 @@ NOT_GIVEN = (
     "data.scaling",
     "views.sigma",
     "encoder.fc_block",
+    "pretrain.steps_per_epoch",
     "pretrain.max_epochs",
     "pretrain.patience",
+    "pretrain.jit",
+    "pretrain.precision",
+    "finetune.test_crop",
     "finetune.draws",
+    "finetune.encoders",
     "finetune.seeds",
     "supervised.batch",
+    "tuned.batch",
+    "tuned.lr",
+    "tuned.steps",
+    "tuned.scratch_lr",
+    "tuned.scratch_steps",
     "autoencoder.lr",
     "autoencoder.batch",
     "autoencoder.steps",
@@ -97,7 +117,7 @@ def table1_pretraining(profile: Profile) -> pd.DataFrame:
 def table2_finetuning(profile: Profile) -> pd.DataFrame:
     """Table 2: hyper-parameters of fine-tuning, then every other value that differs; columns as in Table 1."""
     named = {"lr": "finetune.lr", "b": "finetune.batch", "w": "finetune.w"}
-    return _comparison(profile, paper.TABLE2, named, ("finetune", "supervised"))
+    return _comparison(profile, paper.TABLE2, named, ("finetune", "heatmaps", "supervised", "tuned"))
 
 
 def _comparison(profile: Profile, published: Mapping, named: Mapping, sections: Sequence[str]) -> pd.DataFrame:

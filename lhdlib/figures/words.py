@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from lhdlib.profile import Profile
+
 METRICS = {"ACC": "Accuracy", "TPR": "Sensitivity", "TNR": "Specificity", "AUC": "AUC"}
 
 Interval = Mapping[str, Any]  # value, low, high: `evaluate.Estimate` as a mapping; p where there is a test
@@ -44,6 +46,13 @@ def difference_text(found: Interval | None, *, test: str = "") -> str:
     return f"{text}, {f'{test} p'.strip()} = {found['p']:.2g}" if found and "p" in found else text
 
 
+def repeats_text(encoders: int, seeds: int) -> str:
+    """Name of what a mean and its spread are over: pre-trainings, seeds of fine-tuning, or both."""
+    if encoders == 1:
+        return f"{seeds} fine-tuning seeds" if seeds > 1 else "one training"
+    return f"{encoders} pre-trainings" + (f" with {seeds} fine-tuning seeds each" if seeds > 1 else "")
+
+
 # Names and lists
 
 
@@ -79,6 +88,16 @@ def scale_ends(low: float, high: float) -> str:
 def signed_ends(limit: float) -> str:
     """Meaning of both ends of the colour scale `style.SIGNED`."""
     return f"{signed(-limit, form='.2g')} (orange) to {signed(limit, form='.2g')} (purple)"
+
+
+def cells_text(profile: Profile) -> str:
+    """How heatmaps lie on slices, where that is not as published; empty where it is."""
+    sentences = []
+    if profile.heatmaps.cells == "aligned":
+        sentences.append("Each cell of a map is drawn where it looks.")
+    if profile.finetune.test_crop == "central":
+        sentences.append("The network sees the framed square alone; outside it there is no heat.")
+    return " ".join(sentences)
 
 
 def place_of(heatmap: np.ndarray) -> str:

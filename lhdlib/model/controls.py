@@ -59,7 +59,7 @@ def control_features(
     Returns
     -------
     dict
-        "autoencoder", "raw pixels", "patient nuisance" -> features as `finetune.dataset_features` gives them.
+        Name of the control -> features as `finetune.dataset_features` gives them.
     """
     size = profile.data.image_size
     models = {

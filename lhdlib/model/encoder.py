@@ -3,6 +3,7 @@
 """
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,51 +36,55 @@ def _bottleneck(x: Any, width: int, stride: int, project: bool, name: str) -> An
     shortcut = x
     if project:
         shortcut = _norm(layers.Conv2D(4 * width, 1, strides=stride, name=f"{name}_0_conv")(x), f"{name}_0")
-    x = layers.ReLU()(_norm(layers.Conv2D(width, 1, strides=stride, name=f"{name}_1_conv")(x), f"{name}_1"))
-    x = layers.ReLU()(_norm(layers.Conv2D(width, 3, padding="same", name=f"{name}_2_conv")(x), f"{name}_2"))
+    for number, options in ((1, {"kernel_size": 1, "strides": stride}), (2, {"kernel_size": 3, "padding": "same"})):
+        x = _norm(layers.Conv2D(width, name=f"{name}_{number}_conv", **options)(x), f"{name}_{number}")
+        x = layers.ReLU(name=f"{name}_{number}_relu")(x)
     x = _norm(layers.Conv2D(4 * width, 1, name=f"{name}_3_conv")(x), f"{name}_3")
-    return layers.ReLU(name=f"{name}_out")(layers.Add()([shortcut, x]))
+    return layers.ReLU(name=f"{name}_out")(layers.Add(name=f"{name}_add")([shortcut, x]))
 
 
-def resnet(x: Any, blocks: tuple[int, ...], width: int) -> Any:
-    """Bottleneck ResNet up to the last stage's ReLU; blocks (3, 4, 6, 3) and width 64 are ResNet-50.
+def resnet(x: Any, settings: Encoder) -> Any:
+    """Bottleneck ResNet up to the last stage's ReLU; blocks (3, 4, 6, 3), strides (1, 2, 2, 2) and width 64 are
+    ResNet-50.
 
     Parameters
     ----------
     x : keras tensor, shape (batch, W, W, channels)
-    blocks
-        Bottleneck blocks per stage; every stage after the first halves the resolution and doubles the width.
-    width
-        Channels of the stem and of the first stage's 3x3 convolutions.
+    settings
+        Every stage after the first doubles the width, and its first block divides the resolution by its stride.
 
     Returns
     -------
-    keras tensor, shape (batch, u, v, 4 * width * 2 ** (len(blocks) - 1))
+    keras tensor, shape (batch, u, v, 4 * width * 2 ** (stages - 1))
         The feature map A of the heatmaps.
     """
-    x = layers.ZeroPadding2D(3)(x)
-    x = layers.ReLU()(_norm(layers.Conv2D(width, 7, strides=2, name="stem_conv")(x), "stem"))
-    x = layers.MaxPooling2D(3, strides=2)(layers.ZeroPadding2D(1)(x))
-    for stage, count in enumerate(blocks):
+    width = settings.width
+    # every layer has a name: Keras' own ones count what the process has built before, and would be stored
+    x = layers.ZeroPadding2D(3, name="stem_pad")(x)
+    x = layers.ReLU(name="stem_relu")(_norm(layers.Conv2D(width, 7, strides=2, name="stem_conv")(x), "stem"))
+    x = layers.MaxPooling2D(3, strides=2, name="stem_pool")(layers.ZeroPadding2D(1, name="stem_pool_pad")(x))
+    for stage, (count, first) in enumerate(zip(settings.blocks, settings.strides, strict=True)):
         for block in range(count):
-            stride = 2 if stage > 0 and block == 0 else 1
+            stride = first if block == 0 else 1
             x = _bottleneck(x, width * 2**stage, stride, block == 0, f"stage{stage + 1}_block{block + 1}")
     return x
 
 
-def build_encoder(size: int, settings: Encoder, drop_rate: float, seed: int) -> keras.Model:
-    """The pre-training network: image -> ResNet -> global average pooling -> four fully connected blocks.
+def stride(settings: Encoder) -> int:
+    """Pixels of the image from one cell of the feature map to the next."""
+    return 4 * math.prod(settings.strides)  # the stem halves the resolution twice
 
-    The paper shows the block only as a picture (Fig. 6); its parts are dense, batch normalisation, ReLU (not in the
-    fourth), dropout, all `settings.dim` wide, in the order of `settings.fc_block`. `drop_rate` is the share that
-    dropout removes: the paper calls dr a retention probability, yet dr = 0 is its unregularised case.
+
+def build_encoder(size: int, settings: Encoder, drop_rate: float, seed: int) -> keras.Model:
+    """The pre-training network: image -> ResNet -> global average pooling -> four fully connected blocks (Fig. 4 to 6).
 
     Parameters
     ----------
     size
         W = H, pixels.
     drop_rate
-        In [0, 1).
+        Share that dropout removes, in [0, 1): the paper calls dr a retention probability, yet dr = 0 is its
+        unregularised case.
     seed
         For the initial weights and dropout.
 
@@ -90,10 +95,10 @@ def build_encoder(size: int, settings: Encoder, drop_rate: float, seed: int) -> 
     """
     keras.utils.set_random_seed(seed)
     image = keras.Input((size, size, 1), name="image")
-    x = layers.Identity(name="feature_map")(resnet(image, settings.blocks, settings.width))
+    x = layers.Identity(name="feature_map")(resnet(image, settings))
     with computed_in("float32"):  # the loss compares features by inner products, for which half precision is too coarse
         x = layers.GlobalAveragePooling2D(name="pool")(x)
-        for number in range(1, 5):
+        for number in range(1, 5):  # the paper shows the block as a picture only (Fig. 6); the fourth has no ReLU
             x = layers.Dense(settings.dim, name=f"fc{number}_dense")(x)
             parts = [layers.BatchNormalization(name=f"fc{number}_bn")]
             if number < 4:
@@ -132,7 +137,7 @@ def build_supervised(size: int, settings: Encoder, seed: int) -> keras.Model:
     """
     keras.utils.set_random_seed(seed)
     image = keras.Input((size, size, 3), name="slices")
-    x = layers.GlobalAveragePooling2D(name="pool")(resnet(image, settings.blocks, settings.width))
+    x = layers.GlobalAveragePooling2D(name="pool")(resnet(image, settings))
     return keras.Model(image, layers.Dense(1, name="logit")(x), name="supervised")
 
 

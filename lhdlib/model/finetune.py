@@ -5,7 +5,7 @@ The extractor is frozen: the features of every crop are computed once, whatever 
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -24,7 +24,7 @@ MEMORY_LIMIT = (
 
 
 def extract(extractor: keras.Model, images: np.ndarray, rows: np.ndarray, *, batch: int = 64) -> np.ndarray:
-    """Features of each sample's three whole slices; batch normalisation and dropout in inference mode.
+    """Features of each sample's three slices; batch normalisation and dropout in inference mode.
 
     Parameters
     ----------
@@ -92,26 +92,24 @@ def _features(
 def train_linear(
     features: np.ndarray, labels: np.ndarray, settings: Finetune, seeds: list[int], *, rows: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Train one linear classifier per seed with Adam on the sigmoid cross-entropy; all seeds run side by side.
+    """Train linear classifiers, one per seed, side by side, with Adam on the sigmoid cross-entropy.
 
-    Epoch e sees crop ``e % crops`` of every sample; each seed has its own order of samples. With as many crops as
-    epochs this is the training on fresh crops in every epoch, computed once.
+    Epoch e sees crop ``e % crops`` of every sample, in an order of each seed.
 
     Parameters
     ----------
     features : shape (crops, m, 3, d)
-        Beyond `MEMORY_LIMIT` (then best a map of a file) an epoch reads its own crop alone.
     labels : shape (n,) or (seeds, n)
-        0 or 1; a row per seed where they differ (shuffled labels).
-    rows : np.ndarray of int, shape (n,), optional
-        The samples to train on, all m when None.
+        0 or 1.
+    rows : shape (n,), optional
+        Samples to train on, all when None.
 
     Returns
     -------
-    weights : np.ndarray, shape (seeds, 3, d)
-    bias : np.ndarray, shape (seeds,)
-    losses : np.ndarray, shape (epochs, seeds)
-        Mean training cross-entropy of each epoch.
+    weights : shape (seeds, 3, d)
+    bias : shape (seeds,)
+    losses : shape (epochs, seeds)
+        Mean training cross-entropy.
     """
     rows = np.arange(features.shape[1]) if rows is None else rows
     (crops, _, slices, dim), n = features.shape, len(rows)
@@ -119,6 +117,7 @@ def train_linear(
     per_epoch = n // batch
     labels = np.broadcast_to(labels, (len(seeds), n)).astype(np.float32)
     rngs = [np.random.default_rng([seed, 4]) for seed in seeds]
+    # As many crops as epochs are the training on fresh crops in every epoch, computed once.
     order = np.stack([[rng.permutation(n)[: per_epoch * batch] for _ in range(settings.epochs)] for rng in rngs], 1)
     order = order.reshape(settings.epochs, len(seeds), per_epoch, batch).transpose(0, 2, 1, 3)
     initial = np.stack([rng.normal(0, 0.01, slices * dim) for rng in rngs]).astype(np.float32)
@@ -142,7 +141,7 @@ def train_linear(
     def flat(crop):
         return tf.constant(features[crop][rows].reshape(n, slices * dim))
 
-    if crops * n * slices * dim * features.itemsize <= MEMORY_LIMIT:
+    if crops * n * slices * dim * features.itemsize <= MEMORY_LIMIT:  # beyond, an epoch reads its own crop alone
         flat = functools.cache(flat)
     history = [epoch(flat(e % crops), labels, tf.constant(order[e], tf.int32)).numpy() for e in range(settings.epochs)]
     return weights.numpy().reshape(-1, slices, dim), bias.numpy(), np.stack(history)
@@ -205,17 +204,29 @@ def dataset_features(
         return extract_crops(extractor, data.images, rows, crops, seed, out=out)
 
     def compute() -> dict[str, np.ndarray]:
-        arrays = {}
+        arrays, seen = {}, augment.seen(data.images, settings.test_crop)
         for name, part in parts.items():
             arrays[f"{name}_labels"] = part.labels
-            arrays |= (
-                store.write(crops_of_train) if name == "train" else {name: extract(extractor, data.images, part.rows)}
-            )
+            arrays |= store.write(crops_of_train) if name == "train" else {name: extract(extractor, seen, part.rows)}
         return arrays
 
-    inputs = extractor_key, data.info["fingerprint"], data.info["splits"], split, crops, seed
+    inputs = extractor_key, data.info["fingerprint"], data.info["splits"], split, crops, settings.test_crop, seed
     features = cache.cached(path, cache.content_key(*inputs, cache.code_key(__name__)), compute)
     return features | {"train": store.read()} if store.apart else features
+
+
+def repeated_features(
+    extractors: Sequence[tuple[keras.Model, str]], data: Dataset, split: str, settings: Finetune, seed: int, path: Path
+) -> list[dict[str, np.ndarray]]:
+    """`dataset_features` of several extractors, each with its key; the second's lie in ``<path>_2.npz``, and so on."""
+    return [
+        dataset_features(extractor, data, split, settings, seed, _numbered(path, number), key)
+        for number, (extractor, key) in enumerate(extractors, start=1)
+    ]
+
+
+def _numbered(path: Path, number: int) -> Path:
+    return path if number == 1 else path.with_stem(f"{path.stem}_{number}")
 
 
 def classify(
@@ -228,31 +239,46 @@ def classify(
 ) -> dict[str, np.ndarray]:
     """Train one classifier per seed on (a part of) the training samples; logits of validation and test samples.
 
-    The weights are those of the last epoch: no epoch is chosen by looking at the test set.
-
     Parameters
     ----------
     features
-        As from `dataset_features`.
+        From `dataset_features`.
     seed
         The repetitions have the seeds ``seed .. seed + settings.seeds - 1``.
     rows : np.ndarray of int, optional
-        Training samples to use, all when None.
+        Training samples to use.
     labels : shape (n,) or (seeds, n)
         In place of the training labels (controls).
 
     Returns
     -------
     dict
-        ``weights`` (seeds, 3, d), ``bias`` (seeds,), ``losses`` (epochs, seeds), ``validation_logits`` and
-        ``test_logits`` (seeds, n), ``validation_labels``, ``test_labels``.
+        ``weights`` (seeds, 3, d), ``bias`` (seeds,), ``losses`` (epochs, seeds), ``<part>_logits`` (seeds, n) and
+        ``<part>_labels`` (n,) of validation and test.
     """
     rows = np.arange(features["train"].shape[1]) if rows is None else rows
     labels = features["train_labels"] if labels is None else labels
     seeds = list(range(seed, seed + settings.seeds))
+    # The last epoch's: no epoch is chosen by looking at the test set.
     weights, bias, losses = train_linear(features["train"], labels[..., rows], settings, seeds, rows=rows)
     result = {"weights": weights, "bias": bias, "losses": losses}
     for part in ("validation", "test"):
         result[f"{part}_logits"] = logits(features[part], weights, bias)
         result[f"{part}_labels"] = features[f"{part}_labels"]
     return result
+
+
+def classify_each(
+    repeated: Sequence[dict[str, np.ndarray]],
+    settings: Finetune,
+    seed: int,
+    *,
+    rows: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """`classify` on the features of several extractors: all classifiers, those of one extractor after the other's."""
+    runs = [classify(features, settings, seed, rows=rows, labels=labels) for features in repeated]
+    shared = {name: value for name, value in runs[0].items() if name.endswith("_labels")}
+    axes = dict.fromkeys(runs[0], 0) | {"losses": 1}  # an epoch's losses stand in a row
+    each = {name: np.concatenate([run[name] for run in runs], axis=axis) for name, axis in axes.items()}
+    return each | shared

@@ -29,48 +29,42 @@ def contrastive_loss(
 ) -> tf.Tensor:
     """Contrastive loss of a batch of paired views (Eq. 5 and 6).
 
-    Rows 2h and 2h + 1 (from 0) are the two views of image h. For each row i with partner j the loss is
-    ``-log P_ij``, the softmax over all other 2n - 1 rows of the inner products divided by the temperature; it is
-    computed as a log-sum-exp in float32, so large features neither overflow nor lose the small terms.
-
     Parameters
     ----------
     features : shape (2n, d)
-        Semantic feature vectors x.
+        Rows 2h and 2h + 1 are the views of image h.
     temperature
-        τ of Eq. 5, positive; it divides the inner product, not a cosine.
+        τ of Eq. 5, positive.
     reduction : {"sum", "mean"}
-        Eq. 6 sums over the 2n rows (so that the L2 term has the paper's weight); "mean" divides by 2n.
+        Eq. 6, or divided by 2n.
     groups : shape (2n,)
-        Patient of each row; rows of the same patient other than the partner are then left out of the denominator.
-
-    Returns
-    -------
-    tf.Tensor, scalar float32
+        Patients: rows of the same, except the partner, leave the denominator.
 
     Raises
     ------
     ValueError
-        For a temperature that is not positive, or another reduction.
+        For another temperature or reduction.
 
     Examples
     --------
-    >>> views = [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]  # two images: partners alike, the others orthogonal
-    >>> round(float(contrastive_loss(views, temperature=1.0, reduction="mean")), 4)  # -1 + log(e + 2)
+    >>> views = tf.repeat(tf.eye(2), 2, axis=0)
+    >>> round(float(contrastive_loss(views, temperature=1.0, reduction="mean")), 4)  # log(e+2)-1
     0.5514
     """
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, not {temperature}.")
     if reduction not in ("sum", "mean"):
         raise ValueError(f"reduction must be 'sum' or 'mean', not {reduction!r}.")
-    logits = similarity(features) / temperature
+    logits = similarity(features) / temperature  # of inner products, not of cosines (Eq. 5)
     partner = partners(tf.shape(logits)[0])
     positive = tf.gather(logits, partner, axis=1, batch_dims=1)
     if groups is not None:
         same = tf.equal(groups[:, None], groups[None, :])
         keep = tf.logical_or(~same, tf.equal(tf.range(tf.shape(logits)[0])[None, :], partner[:, None]))
         logits = tf.where(keep, logits, -float("inf"))
+    # -log P_ij as a log-sum-exp: large features neither overflow nor lose the small terms
     losses = tf.reduce_logsumexp(logits, axis=1) - positive
+    # The sum of Eq. 6 gives the L2 term the weight that it has in the paper.
     return tf.reduce_sum(losses) if reduction == "sum" else tf.reduce_mean(losses)
 
 

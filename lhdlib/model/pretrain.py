@@ -165,34 +165,27 @@ def pretrain(
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Pre-trained encoder: read when it was finished with the same inputs, else trained, from a checkpoint if possible.
 
-    The weights of the best validation check are kept. The environment decides which devices take part (`distribute`);
-    the result is the same up to rounding, so its key does not name them, and any of them goes on from a checkpoint.
-
     Parameters
     ----------
     images : shape (N, W, W)
-        The slice store.
-    train_rows, validation_rows : np.ndarray of int
-        Slices to train on and slices held out.
-    patients : np.ndarray of int, shape (N,)
-        Patient of each slice, to count (or mask) negatives of the same patient.
+    patients : shape (N,)
+        Of each slice.
     folder
-        Gets ``encoder.keras``, ``history.csv`` and, while training, ``checkpoint.npz``.
+        Gets ``encoder.keras``, ``history.csv`` and, meanwhile, ``checkpoint.npz``.
     data_key
-        Fingerprint of the slices and of what is held out.
+        Fingerprint of slices and split.
 
     Returns
     -------
     encoder : keras.Model
+        With the weights of the best validation check.
     history : pd.DataFrame
-        A row per validation check: mean loss per row above log(2n - 1), training and validation accuracy, feature norm
-        and its spread, pairs of one patient per batch.
+        A row per check.
 
     Raises
     ------
     UserError
-        For fewer slices than a batch, a batch that the devices cannot share equally, a loss that is not finite, a
-        checkpoint that is damaged or belongs to another training, or a worker that was lost.
+        For too few slices, an indivisible batch, a non-finite loss, another's checkpoint, a lost worker.
     """
     settings, size = profile.pretrain, images.shape[1]
     distribute.strategy()  # must be chosen before anything is computed
@@ -202,14 +195,15 @@ def pretrain(
             f"'batch' in [pretrain] of profile {profile.name!r}."
         )
     inputs = profile.views, profile.encoder, settings, size, seed, data_key, [len(train_rows)]
+    # Devices (`distribute`) change the result by rounding alone: they are not in the key, and any goes on from any.
     key = cache.content_key(*inputs, cache.code_key(__name__))
     finished = cache.load_model(folder / "encoder.keras", key=key)
     distribute.same(finished is None, folder)
     if finished is None:
-        state = State(*_untrained(size, profile, seed), folder / "checkpoint.npz", key)
+        batches = Batches(images, train_rows, patients, profile, seed)
+        state = State(*_untrained(size, profile, seed, batches.steps), folder / "checkpoint.npz", key)
         state.restore()
         distribute.same(state.epochs, folder)
-        batches = Batches(images, train_rows, patients, profile, seed)
         train(state, batches, lambda model: validation_accuracy(model, images, validation_rows, profile))
         # The encoder computes in float32 whatever trained it: features and heatmaps need not know.
         finished = build_encoder(size, profile.encoder, settings.drop_rate, seed)
@@ -222,12 +216,14 @@ def pretrain(
     return finished, files.read_table(folder / "history.csv")
 
 
-def _untrained(size: int, profile: Profile, seed: int) -> tuple[keras.Model, keras.optimizers.Optimizer]:
+def _untrained(size: int, profile: Profile, seed: int, steps: int) -> tuple[keras.Model, keras.optimizers.Optimizer]:
     settings = profile.pretrain
+    cosine = keras.optimizers.schedules.CosineDecay(settings.lr, settings.max_epochs * steps)
+    rate = cosine if settings.decay == "cosine" else settings.lr
     with distribute.strategy().scope():
         with computed_in(settings.precision):
             model = build_encoder(size, profile.encoder, settings.drop_rate, seed)
-        optimizer = keras.optimizers.Adam(settings.lr)
+        optimizer = keras.optimizers.Adam(rate)
         optimizer.build(model.trainable_variables)
     return model, optimizer
 
@@ -311,6 +307,18 @@ def pretrained(data: Dataset, profile: Profile, seed: int, root: Path) -> tuple[
     parts = data.pretrain_rows("train"), data.pretrain_rows("validation"), data.patients()
     encoder, history = pretrain(data.images, *parts, profile, seed, folder, data.info["pretrain_fingerprint"])
     return encoder, history, (folder / "encoder.key").read_text(encoding="utf-8")
+
+
+def repeated(data: Dataset, profile: Profile, seed: int, root: Path) -> list[tuple[keras.Model, pd.DataFrame, str]]:
+    """`pretrained` with as many seeds as `finetune.encoders` says: what varies between them is luck.
+
+    Parameters
+    ----------
+    seed
+        Of the first, whose folder lies in `root`; those of the others follow, in a folder ``seed<number>`` each.
+    """
+    roots = [root, *(root / f"seed{seed + k}" for k in range(1, profile.finetune.encoders))]
+    return [pretrained(data, profile, seed + k, folder) for k, folder in enumerate(roots)]
 
 
 def set_statistics(

@@ -145,11 +145,11 @@ def write_phantom(
     ----------
     folder
         Gets ``archive/`` (`01_MRI_Data/` and the notes), ``truth/`` and ``phantom.json``; whole or not at all.
-        A phantom written with the same parameters is used as it is, one with others is replaced.
+        A phantom of the same parameters is used as it is, another one replaced.
     patients
-        Number of patients with studies, 1 to 9000.
+        Number of those with studies, 1 to 9000.
     workers
-        Processes, all usable cores by default; the bytes are the same with any number.
+        Processes; the bytes are the same with any number.
 
     Returns
     -------

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import io
+import os
 import resource
 import sys
 from collections.abc import Sequence
@@ -58,6 +59,7 @@ def _allow_open_files() -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns its exit code (`EXIT_CODES`)."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before a subcommand imports TensorFlow, and for its processes
     module, args = parse(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

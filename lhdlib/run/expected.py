@@ -37,6 +37,7 @@ ESTIMATES = (
     "04/evidence/balance",
     "04/evidence/calibration",
     "04/evidence/controls",
+    "04/evidence/levels",
     "04/evidence/splits/difference",
     "05/comparisons",
     "06/comparisons",
@@ -80,9 +81,9 @@ def collect(results: Path) -> dict[str, Any]:
 
 
 def _estimates(found: Mapping[str, Any], place: str) -> Iterator[tuple[str, dict[str, float]]]:
-    """Everything with an interval, however deep, under the name of its place."""
+    """Everything with an interval, however deep, under the name of its place; what had no value (nan) is left out."""
     value = found.get("value", found.get("mean"))
-    if value is not None and {"low", "high"} <= found.keys():
+    if value is not None and not np.isnan(value) and {"low", "high"} <= found.keys():
         yield place, {"value": value, "low": found["low"], "high": found["high"]}
     for name, inner in found.items():
         if isinstance(inner, Mapping):

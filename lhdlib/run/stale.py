@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from lhdlib import cache, files
 from lhdlib.errors import UserError
 from lhdlib.run import workspace
@@ -155,6 +153,8 @@ def _made_from(plan: Plan, number: str) -> dict[str, Any]:
 
     The cells count without their outputs, which JupyterLab changes.
     """
+    import nbformat  # takes three seconds, and who only asks for a finished run's settings reads no notebook
+
     source = plan.source(number)
     cells = nbformat.read(source, as_version=4).cells
     settings = {

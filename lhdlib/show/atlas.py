@@ -174,6 +174,7 @@ def _page(reading: Reading, shown: list[dict[str, Any]], frame: Mapping[str, Any
         style=style,
         script=script,
         stops=", ".join("rgb({} {} {})".format(*(255 * color).astype(int)) for color in colors),
+        drawn=html.escape(reading.drawn),
         contour="rgb({} {} {})".format(*discs.CONTOUR),
         lesion_hidden="hidden" if reading.lesion is None else "",
         columns="".join(f"<span>{name}</span>" for name in discs.POSITIONS),

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from threadpoolctl import ThreadpoolController
 
 from lhdlib import files
-from lhdlib.data import dataset, dicom, discs, reports, resampling
+from lhdlib.data import dataset, dicom, discs, labels, reports, resampling
 from lhdlib.data.splits import SPLITS
 from lhdlib.errors import UserError
 from lhdlib.run.workspace import Workspace
@@ -40,23 +40,21 @@ class Catalogue:
 
     Parameters
     ----------
-    folder : Path
-        Of the dataset (notebook 01's results).
-    archive : Path
+    folder
+        Of notebook 01's results.
+    archive
         That it was built from.
 
     Attributes
     ----------
-    data : dataset.Dataset
     slices : pd.DataFrame
         ``data.slices`` with ``slab`` (row of `slabs`, -1 for none) and ``place`` in it (from 0, cranial first).
     slabs : pd.DataFrame
-        ``discs.csv`` with ``rows`` (of the slice store, cranial to caudal) and ``status``: "abnormal" or "normal" for
-        a labelled disc, else why no sample was made of it.
+        ``discs.csv`` with ``rows`` (cranial to caudal) and ``status``.
     rejected : pd.DataFrame
-        ``rejected.csv`` with ``kind``, the reason without what belongs to the single file.
+        ``rejected.csv`` with ``kind``.
     notes : pd.Series
-        The radiologist's notes by patient; empty with a sentence in ``remark`` when they are gone.
+        By patient's folder; empty, with a sentence in ``remark``, when they are gone.
 
     Raises
     ------
@@ -72,6 +70,7 @@ class Catalogue:
         slabs = files.read_table(Path(folder) / "discs.csv", **text)
         aside = files.read_table(Path(folder) / "set_aside.csv", **text)
         try:
+            # the reason without what belongs to the single file
             self.rejected["kind"] = self.rejected.reason.str.split(":").str[0].replace("", "no reason recorded")
             self.slabs, self.slices = _placed(slabs, self.data.slices)
             self.slabs["status"] = statuses(self.slabs, self.slices, self.data.samples, aside)
@@ -79,8 +78,8 @@ class Catalogue:
             raise UserError(f"The tables in {folder} do not fit together: run notebook 01 again.") from error
         self.remark = ""
         try:
-            notes = reports.read_notes(dataset.find_notes(self.archive)).drop_duplicates()
-            self.notes = notes.groupby("patient").note.agg("\n".join)
+            everyone = dataset.patients_of(self.slices, self.rejected)
+            self.notes = labels.notes_by_patient(everyone, reports.read_notes(dataset.find_notes(self.archive)))
         except UserError as error:
             self.notes, self.remark = pd.Series(dtype=str), str(error)
         self._threads = ThreadpoolController()  # small products: threads would wait for each other on a busy machine

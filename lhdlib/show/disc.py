@@ -14,7 +14,7 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy import ndimage
 from threadpoolctl import ThreadpoolController
 
@@ -24,6 +24,7 @@ from lhdlib.data.dataset import SLICES
 from lhdlib.data.sagittal import SagittalView
 from lhdlib.errors import UserError
 from lhdlib.evidence import localise
+from lhdlib.figures.words import cells_text
 from lhdlib.run.workspace import Workspace
 from lhdlib.show.note import marked_note
 from lhdlib.show.slabs import JudgedDiscs, draw_used
@@ -33,50 +34,30 @@ COLOR_MAPS = ("inferno", "magma", "viridis", "cividis")  # perceptually uniform,
 HEATMAPS = ("paper", "classic", "none")
 POSITIONS = ("cranial", "middle", "caudal")
 CONTOUR = (0, 229, 255)  # of the truth mask: a hue that none of the colour maps has
+FRAME = (160, 160, 160)  # about what the network sees of a slice
 BETWEEN = (128, 128, 128)  # slices, on light and dark pages
 CACHED = 32  # masks, and studies' sagittal images, that are kept
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Discs with the classifier's answer and its heatmaps, all computed once.
+    """Discs with the classifier's answer and its heatmaps, all computed once."""
 
-    Attributes
-    ----------
-    images : np.ndarray, shape (N, W, W)
-        The slice store; may be mapped.
-    discs : pd.DataFrame, n rows
-        ``patient, level, label, probability, note`` and ``slice_1 .. slice_3``, rows of the store. The label is
-        missing where nobody knows it.
-    maps, classic : np.ndarray, shape (n, 3, u, v)
-        The paper's heatmaps and classic Grad-CAM, in [0, 1].
-    slice_weight : np.ndarray, shape (n, 3)
-        Share of each slice; a disc's add up to 1.
-    data_label : str
-        On which data: shown with every disc.
-    threshold : float
-        From which probability on a disc is called abnormal.
-    whose : str
-        Of one study: which it is, shown with every disc.
-    lesion : callable, optional
-        Disc's row -> share of each pixel that the lesion covers, shape (3, W, W); only a phantom has it.
-    sagittal : callable, optional
-        Disc's row -> the study's sagittal image (`slabs.draw_used`); raises `UserError` where there is none.
-    stamp : mapping
-        Of the run (`workspace.Workspace.stamp`): goes into every saved view.
-    """
-
-    images: np.ndarray
+    images: np.ndarray  #: the slice store (N, W, W); may be mapped
+    #: n rows of ``patient, level, label, probability, note`` and ``slice_1 .. slice_3``, rows of the store; the label
+    #: is missing where nobody knows it
     discs: pd.DataFrame
-    maps: np.ndarray
-    classic: np.ndarray
-    slice_weight: np.ndarray
-    data_label: str
-    threshold: float = 0.5
-    whose: str = ""
-    lesion: Callable[[int], np.ndarray] | None = None
-    sagittal: Callable[[int], Image.Image] | None = None
-    stamp: Mapping[str, Any] = field(default_factory=dict)
+    maps: np.ndarray  #: the paper's heatmaps (n, 3, u, v), in [0, 1]
+    classic: np.ndarray  #: classic Grad-CAM, as `maps`
+    slice_weight: np.ndarray  #: share of each slice (n, 3); a disc's add up to 1
+    data_label: str  #: on which data: shown with every disc
+    threshold: float = 0.5  #: a disc is called abnormal from this probability on
+    whose: str = ""  #: which study it is, shown with every disc
+    lesion: Callable[[int], np.ndarray] | None = None  #: row -> share of each pixel (3, W, W); of a phantom alone
+    sagittal: Callable[[int], Image.Image] | None = None  #: row -> `slabs.draw_used`, or a `UserError` for want of one
+    where: gradcam.Cells | None = None  #: of the maps on a slice; None: they divide it evenly, as published
+    drawn: str = ""  #: how maps lie on slices, in words (`words.cells_text`)
+    stamp: Mapping[str, Any] = field(default_factory=dict)  #: `workspace.Workspace.stamp`, for every saved view
 
     def outcomes(self) -> np.ndarray:
         """One of `OUTCOMES` for each disc; see `outcome`."""
@@ -122,6 +103,8 @@ def from_workspace(space: Workspace) -> Reading:
         data.info["data_label"],
         lesion=_lesions(space, data, discs),
         sagittal=_sagittal(space, discs, data.slices.path.to_numpy()),
+        where=gradcam.cells(space.profile, arrays["raw"].shape[-1]),
+        drawn=cells_text(space.profile),
         stamp=space.stamp(),
     )
 
@@ -202,12 +185,13 @@ def draw_disc(reading: Reading, row: int, look: Look, *, side: int = 300, gap: i
     below = above.copy()
     if has_heatmap(reading, row, look):
         maps = reading.maps if look.heatmap == "paper" else reading.classic
-        heatmap = _strip(gradcam.upsample(maps[row], side))
+        heatmap = _strip(gradcam.upsample(maps[row], side, where=reading.where))
         colors = heatmap.copy()
         colors.putpalette(
             (mpl.colormaps[look.color_map](np.arange(256))[:, :3] * 255).round().astype(np.uint8).tobytes()
         )
         below = Image.composite(colors.convert("RGB"), above, heatmap.point(lambda value: round(value * look.opacity)))
+        _frame_seen(below, reading.where, side)
     if look.contour and reading.lesion is not None:
         below.paste(CONTOUR, mask=_strip(outline(reading.lesion(row), side)))
     picture = Image.new("RGB", (3 * side + 2 * gap, 2 * side + gap), BETWEEN)
@@ -216,6 +200,15 @@ def draw_disc(reading: Reading, row: int, look: Look, *, side: int = 300, gap: i
             tile = strip.crop((column * side, 0, (column + 1) * side, side))
             picture.paste(tile, (column * (side + gap), line * (side + gap)))
     return picture
+
+
+def _frame_seen(strip: Image.Image, where: gradcam.Cells | None, side: int) -> None:
+    """Draw a thin frame about what the network sees of each of the three slices, where that is not all."""
+    if where is None or where.high - where.low == 1:
+        return
+    low, high = round(where.low * side), round(where.high * side) - 1
+    for left in (0, side, 2 * side):
+        ImageDraw.Draw(strip).rectangle((left + low, low, left + high, high), outline=FRAME)
 
 
 def outline(cover: np.ndarray, side: int) -> np.ndarray:

@@ -17,11 +17,12 @@ import pandas as pd
 from PIL import Image
 from scipy.special import expit
 
-from lhdlib import cache, files, gradcam
+from lhdlib import augment, cache, files, gradcam
 from lhdlib import profile as profiles
 from lhdlib.data import dataset, discs, resampling, sagittal
 from lhdlib.data.dataset import SLICES
 from lhdlib.errors import UserError
+from lhdlib.figures.words import cells_text
 from lhdlib.model import encoder
 from lhdlib.show import atlas
 from lhdlib.show.disc import Reading
@@ -55,7 +56,7 @@ class Model:
     bias : float
         The linear classifier of the first seed, as in notebook 07.
     training : frozenset
-        SOPInstanceUIDs of the slices that trained the classifier.
+        ``sop_key`` of the slices that trained the classifier.
     """
 
     run: FinishedRun
@@ -67,30 +68,16 @@ class Model:
 
 @dataclass(frozen=True)
 class Study:
-    """A study as a run reads it.
-
-    Attributes
-    ----------
-    found : FoundStudy
-    reading : Reading
-        The readings, cranial to caudal: a disc of four slices has two. Labels are missing throughout.
-    table : pd.DataFrame
-        All T2 discs, cranial to caudal (`COLUMNS`): a row each, the probability being the readings' mean. Discs that
-        were not read have a ``flag`` and no probability.
-    rejected : pd.Series
-        How many files were set aside for each reason.
-    trained_on : str
-        The data that trained the model.
-    warning : str
-        What a reader must know before the first number.
-    """
+    """A study as a run reads it."""
 
     found: FoundStudy
-    reading: Reading
+    reading: Reading  #: cranial to caudal, without labels; a disc of four slices has two
+    #: a row per T2 disc (`COLUMNS`), cranial to caudal; the probability is its readings' mean, and a disc that was not
+    #: read has a ``flag`` and none
     table: pd.DataFrame
-    rejected: pd.Series
-    trained_on: str
-    warning: str
+    rejected: pd.Series  #: files set aside for each reason
+    trained_on: str  #: the data that trained the model
+    warning: str  #: for a reader to know before the first number
 
 
 def load_model(run: FinishedRun) -> Model:
@@ -113,8 +100,8 @@ def load_model(run: FinishedRun) -> Model:
             weights, bias = stored["weights"][0], float(stored["bias"][0])
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise UserError(f"{path} is missing or damaged: run ./run_all.sh --from 04 again.") from error
-    used = data.part("train", profile.data.split).rows
-    return Model(run, encoder.extractor(model), weights, bias, frozenset(data.slices.sop_uid[np.unique(used)]))
+    used = data.slices.sop_key[np.unique(data.part("train", profile.data.split).rows)]
+    return Model(run, encoder.extractor(model), weights, bias, frozenset(used) - {""})
 
 
 def read_study(found: FoundStudy, model: Model) -> Study:
@@ -125,12 +112,13 @@ def read_study(found: FoundStudy, model: Model) -> Study:
     settings, slices = model.run.profile.data, found.slices
     images, failed = _load(found, settings)
     slabs = discs.group_discs(slices[~slices.path.isin(failed.path)])
+    slabs = slabs.assign(remark=discs.block_remarks(slabs, slices))
     slabs = slabs[slabs.weighting == "T2"].sort_values("z", ascending=False, ignore_index=True)
     readings = _readings(slabs, settings.four_slices)
     row_of = pd.Series(slices.index, slices.path)
     rows = row_of[[path for paths in readings.paths for path in paths]].to_numpy().reshape(-1, 3)
     explained = _explain(model, images, rows)
-    trained = slices.sop_uid.isin(model.training).to_numpy()[rows].any(axis=1)
+    trained = slices.sop_key.isin(model.training).to_numpy()[rows].any(axis=1)
     readings = readings.assign(
         probability=expit(explained.logits),
         weights=list(explained.slice_weight),
@@ -155,6 +143,8 @@ def read_study(found: FoundStudy, model: Model) -> Study:
             label,
             whose=str(found),
             sagittal=_sagittal(found, slabs, list(readings.paths)),
+            where=gradcam.cells(model.run.profile, explained.raw.shape[-1]),
+            drawn=cells_text(model.run.profile),
             stamp=found.identity | stamp,
         ),
         table=table,
@@ -206,7 +196,7 @@ def _table(slabs: pd.DataFrame, readings: pd.DataFrame) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for disc, slab in slabs.iterrows():
         own = readings[readings.disc == disc]
-        row = {"level": slab.level, "slices": slab.slices, "called": NOT_READ, "remark": ""}
+        row = {"level": slab.level, "slices": slab.slices, "called": NOT_READ, "remark": slab.remark}
         row["flag"] = "; ".join([*discs.set_aside(slabs.loc[[disc]]).reason, *own.flag[own.flag != ""].unique()])
         if len(own):
             row["probability"] = own.probability.mean()
@@ -223,9 +213,9 @@ def _table(slabs: pd.DataFrame, readings: pd.DataFrame) -> pd.DataFrame:
         rows.append(row)
     table = pd.DataFrame(rows, columns=COLUMNS)
     numbers = ["probability", *(f"probability_{reading}" for reading in READINGS)]
-    return table.astype(dict.fromkeys(numbers, float)).fillna(
-        {column: "" for column in COLUMNS if column not in numbers}
-    )
+    words = [column for column in COLUMNS if column not in numbers]
+    types = dict.fromkeys(numbers, float) | dict.fromkeys(words, object)  # a column without a word would be of numbers
+    return table.astype(types).fillna(dict.fromkeys(words, ""))
 
 
 def _described(readings: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
@@ -241,10 +231,11 @@ def _described(readings: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _explain(model: Model, images: np.ndarray, rows: np.ndarray) -> gradcam.Explained:
-    """`gradcam.explain`, which needs a disc."""
+    """`gradcam.explain` of slices as the run's test slices were shown to the network; it needs a disc."""
     if not len(rows):
         return gradcam.Explained(*(np.zeros(shape) for shape in ((0, 3, 1, 1), (0, 3, 1, 1), (0, 3, 1), 0)))
-    return gradcam.explain(model.extractor, images, rows, model.weights, model.bias)
+    seen = augment.seen(images, model.run.profile.finetune.test_crop)
+    return gradcam.explain(model.extractor, seen, rows, model.weights, model.bias)
 
 
 def _sagittal(found: FoundStudy, slabs: pd.DataFrame, used: Sequence[Sequence[str]]) -> Callable[[int], Image.Image]:
@@ -270,7 +261,9 @@ def shown_table(study: Study) -> pd.DataFrame:
     shown = {"level": table.level, "slices": table.slices, "probability": table.probability.map(_number)}
     both = (table.read_2 != "").any()
     for reading in READINGS if both else READINGS[:1]:
-        read = table[f"read_{reading}"] + (": " + table[f"probability_{reading}"].map(_number)) * both
+        read = table[f"read_{reading}"]
+        if both:
+            read = read + ": " + table[f"probability_{reading}"].map(_number)
         shown[f"reading {reading}" if both else "read"] = read.where(table[f"read_{reading}"] != "", "")
         shown[f"weights {reading}" if both else "slice weights"] = table[f"weights_{reading}"]
     return pd.DataFrame(shown | {"called": table.called, "remark": table.remark, "flag": table.flag})

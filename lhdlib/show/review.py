@@ -5,7 +5,7 @@ Each verdict is on the disk, in the table that the build applies last, before th
 
 import argparse
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import ipywidgets as widgets
@@ -42,6 +42,8 @@ class Review(JudgedDiscs):
         Notes as `reports.read_notes` gives them.
     doubts : pd.Series of str
         Why a person should look at a disc; empty when nothing is open.
+    remarks : pd.Series of str
+        Of blocks over several discs, which of their slices lie at a disc's centre (`discs.block_remarks`).
 
     Raises
     ------
@@ -52,12 +54,14 @@ class Review(JudgedDiscs):
     def __init__(self, folder: Path, archive: Path):
         super().__init__(folder, archive)
         self.notes = reports.read_notes(self.notes_path)
+        self._texts = labels.notes_by_patient(self.everyone, self.notes)
         self.doubts = pd.Series("", self.built.index)
+        self.remarks = discs.block_remarks(self.built, self.slices)
         self._ask(self.built.index)
 
     def _ask(self, rows: pd.Index) -> None:
         self.doubts = self.doubts.copy()
-        self.doubts[rows] = open_questions(self.judged.loc[rows], self.notes)
+        self.doubts[rows] = open_questions(self.judged.loc[rows], self.notes, everyone=self.everyone)
 
     def items(self) -> list[int]:
         """Rows to go through: discs with an open question, and discs with a verdict, which may be corrected."""
@@ -78,7 +82,7 @@ class Review(JudgedDiscs):
         disc = self.built.loc[row]
         if verdict == overrides.AS_NOTED:
             place = self.built.loc[[row]].assign(level=level)
-            open_label = labels.note_labels(place, self.notes).reason.iloc[0]
+            open_label = labels.note_labels(place, self.notes, everyone=self.everyone).reason.iloc[0]
             if open_label:
                 raise UserError(f"The note does not say it ({open_label}): choose herniated, normal or exclude.")
         level = level if verdict in overrides.KEPT else ""
@@ -87,9 +91,12 @@ class Review(JudgedDiscs):
         self._ask(self.built.index[self.built.patient == disc.patient])
 
     def note(self, row: int) -> str:
-        """Notes about the disc's patient."""
-        patient = self.built.patient[row]
-        return "\n".join(self.notes.note[self.notes.patient == patient].drop_duplicates())
+        """Notes about the disc's patient; empty where there is none, or more than one patient could be meant."""
+        return self._texts.get(self.built.patient[row], "")
+
+    def first(self, row: int) -> int:
+        """Number of the first slice of `images` in the slab, from 1."""
+        return min(discs.sample_starts(self.built.slices[row]) or [0]) + 1
 
     def images(self, row: int) -> list[np.ndarray]:
         """Slices that samples are made of, cranial to caudal, shape (PANEL, PANEL) each, grey in [0, 1].
@@ -99,10 +106,10 @@ class Review(JudgedDiscs):
         UserError
             When one cannot be read.
         """
-        paths, starts = self.built.paths[row], discs.sample_starts(self.built.slices[row]) or [0]
+        paths, first = self.built.paths[row], self.first(row)
         table = self.slices.set_index("path")
         images = []
-        for path in paths[min(starts) : max(starts) + 3]:
+        for path in paths[first - 1 : max(discs.sample_starts(len(paths)) or [0]) + 3]:
             spacing = tuple(table.loc[path, ["row_spacing", "column_spacing"]])
             try:
                 image = resampling.preprocess(dicom.read_pixels(self.archive / path), spacing, PANEL, FIELD_MM)
@@ -112,7 +119,7 @@ class Review(JudgedDiscs):
         return images
 
 
-def open_questions(judged: pd.DataFrame, notes: pd.DataFrame) -> pd.Series:
+def open_questions(judged: pd.DataFrame, notes: pd.DataFrame, *, everyone: Iterable[str] = ()) -> pd.Series:
     """Reason why a person should look at each disc; empty for those that are decided or can give no sample.
 
     Parameters
@@ -121,23 +128,26 @@ def open_questions(judged: pd.DataFrame, notes: pd.DataFrame) -> pd.Series:
         Discs under the verdicts (`overrides.apply_overrides`).
     notes : pd.DataFrame
         Notes as `reports.read_notes` gives them.
+    everyone : iterable of str, optional
+        All patients' folders, as in `labels.note_labels`.
     """
-    noted = labels.note_labels(judged, notes).reason.mask(judged.verdict.isin(list(overrides.LABELS)), "")
+    noted = labels.note_labels(judged, notes, everyone=everyone).reason
+    noted = noted.mask(judged.verdict.isin(list(overrides.LABELS)), "")
     reasons = judged.flag.where(judged.flag != "", noted)
     closed = (judged.weighting != "T2") | (judged.slices < 3) | (judged.verdict == overrides.EXCLUDE)
     return reasons.mask(closed, "")
 
 
-def draw_review(images: Sequence[np.ndarray], slabs: Image.Image | None) -> Image.Image:
-    """Draw the sagittal view beside at most four slices in reading order, cranial first."""
+def draw_review(images: Sequence[np.ndarray], slabs: Image.Image | None, *, first: int = 1) -> Image.Image:
+    """Draw the sagittal view beside at most four slices in reading order, cranial first, numbered from `first`."""
     picture = Image.new("RGB", (4 * PANEL, 2 * PANEL))
     if slabs is not None:
         picture.paste(slabs, ((2 * PANEL - slabs.width) // 2, (2 * PANEL - slabs.height) // 2))
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(PANEL // 16)
-    for number, image in enumerate(images):
-        corner = (2 + number % 2) * PANEL, number // 2 * PANEL
+    for place, image in enumerate(images):
+        corner = (2 + place % 2) * PANEL, place // 2 * PANEL
         picture.paste(Image.fromarray((image * 255).astype(np.uint8)), corner)
-        draw.text((corner[0] + 6, corner[1] + 6), str(number + 1), fill=CHOSEN, font=font)
+        draw.text((corner[0] + 6, corner[1] + 6), str(first + place), fill=CHOSEN, font=font)
     return picture
 
 
@@ -268,7 +278,8 @@ class ReviewWidget(panel.Panel):
         verdict = f"; verdict so far: {disc.verdict}" * bool(disc.verdict)
         question = self.review.doubts[self.row] or disc.found_flag or "decided"
         place = f"patient {disc.patient}, {disc.level}, {disc.slices} slices, study {disc.study}"
-        self.caption.value = f"<b>{html.escape(place)}</b>{html.escape(f': {question}{verdict}')}"
+        remark = f"; {self.review.remarks[self.row]}" * bool(self.review.remarks[self.row])
+        self.caption.value = f"<b>{html.escape(place)}</b>{html.escape(f': {question}{verdict}{remark}')}"
 
     def _show_picture(self, row: int, disc: pd.Series) -> None:
         images, drawn = [], None
@@ -281,12 +292,13 @@ class ReviewWidget(panel.Panel):
             study = (disc.patient, disc.study)
             if self._view is None or self._view[0] != study:  # a study's discs follow each other
                 self._view = study, self.review.view(row)
-            drawn = draw_slabs(self._view[1], list(slabs.level), chosen=slabs.index.get_loc(row))
+            drawn = draw_slabs(self._view[1], list(slabs.level), chosen=slabs.index.get_loc(row), numbered=True)
         except UserError as error:
             self.message.add(error)
+        first = self.review.first(row)
         seen = "a sagittal image with its study's T2 slices as lines" if drawn else "no sagittal image"
         alt = f"Disc {disc.level} of patient {disc.patient}: {seen}, and {len(images)} of its slices, cranial first."
-        self.picture.value = image_html(draw_review(images, drawn), alt)
+        self.picture.value = image_html(draw_review(images, drawn, first=first), alt)
 
 
 # The command
@@ -312,7 +324,8 @@ def run(args: argparse.Namespace) -> int:
     review = Review(space.part("01"), space.data_dir)
     for row in review.pending():
         disc = review.judged.loc[row]
-        print(f"patient {disc.patient}, study {disc.study}, {disc.level}: {review.doubts[row]}")
+        why = "; ".join(filter(None, [review.doubts[row], review.remarks[row]]))
+        print(f"patient {disc.patient}, study {disc.study}, {disc.level}: {why}")
     print(f"{len(review.pending())} of {len(review.items())} discs wait for a verdict.")
     if review.pending():
         print(OPENING.format(review.overrides_path))

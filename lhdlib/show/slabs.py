@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from lhdlib import files
 from lhdlib.data import dataset, overrides, resampling, sagittal
+from lhdlib.data.discs import MAX_IN_SLAB
 from lhdlib.errors import UserError
 
 PANEL = 300  # side of one slice on the screen, pixels; the sagittal image has twice that
@@ -23,19 +24,19 @@ class JudgedDiscs:
 
     Parameters
     ----------
-    folder : Path
-        Of a finished dataset (notebook 01's results).
-    archive : Path
+    folder
+        Of notebook 01's results.
+    archive
         That it was built from.
 
     Attributes
     ----------
-    built : pd.DataFrame
-        All discs as notebook 01 built them.
-    judged : pd.DataFrame
-        All discs as the verdicts so far have them, of `overrides.apply_overrides`.
+    built, judged : pd.DataFrame
+        All discs as notebook 01 built them, and as the verdicts so far have them (`overrides.apply_overrides`).
     unmatched : pd.DataFrame
         Verdicts whose slab is not in the dataset.
+    everyone : set of str
+        All patients' folders.
 
     Raises
     ------
@@ -51,6 +52,7 @@ class JudgedDiscs:
         text = {"path": str, "patient": str, "plane": str}
         self.slices = files.read_table(Path(folder) / "slices.csv", dtype=text)
         self.rejected = files.read_table(Path(folder) / "rejected.csv", dtype=text)
+        self.everyone = dataset.patients_of(self.slices, self.rejected)
         self._judge()
 
     def _judge(self) -> None:
@@ -78,6 +80,7 @@ def draw_slabs(
     chosen: int | None = None,
     size: int = 2 * PANEL,
     used: Sequence[int] | None = None,
+    numbered: bool = False,
 ) -> Image.Image:
     """Draw every slab's slices as lines on the sagittal image, and its level beside them.
 
@@ -86,26 +89,34 @@ def draw_slabs(
     names : sequence of str
         Of the view's slabs.
     chosen : int, optional
-        Number of the slab to stand out.
+        The slab to stand out.
     size : int
-        Length of the longer side, pixels.
+        Of the longer side, pixels.
     used : sequence of int, optional
-        Which of the chosen slab's lines stand out, thick and in another colour; all of them when None.
+        Which of its lines stand out, thick and in another colour; all when None.
+    numbered : bool
+        Whether its lines carry their slices' numbers, in turn at the right and the left end.
     """
     extent = np.array(view.pixels.shape) * view.spacing
     height, width = np.round(extent * size / extent.max()).astype(int)
     grey = np.clip(view.pixels / max(np.percentile(view.pixels, resampling.SCALE_PERCENTILE), 1e-6), 0, 1) ** GAMMA
     picture = Image.fromarray((grey * 255).astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)
     picture = picture.convert("RGB")
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size // 32)
+    draw, font, small = ImageDraw.Draw(picture), ImageFont.load_default(size // 32), ImageFont.load_default(size // 44)
     scale = np.array([width, height]) / view.pixels.shape[::-1]
     order = sorted(range(len(names)), key=lambda slab: slab == chosen)  # the chosen one on top
     for slab in order:
         lines = (view.cuts[slab] + 0.5) * scale
         for number, line in enumerate(lines):
             stands_out = slab == chosen and (used is None or number in used)
-            fill, thickness = (CHOSEN, THICK) if stands_out else (LINE, THIN)
+            crowded = numbered and len(lines) > MAX_IN_SLAB  # thick lines would hide what they cross
+            fill, thickness = (CHOSEN, THIN if crowded else THICK) if stands_out else (LINE, THIN)
             draw.line([tuple(end) for end in line], fill=fill, width=thickness)
+        if numbered and slab == chosen:
+            for number, ends in zip(view.numbers[slab], lines, strict=True):
+                x, y = ends[number % 2]  # two slices apart, numbers do not meet
+                end, anchor = ((min(x, width - 2), y), "rm") if number % 2 else ((max(x, 2), y), "lm")
+                draw.text(end, str(number), CHOSEN, small, anchor, stroke_width=2, stroke_fill="black")
         if len(lines):
             left, top = lines[:, 0].min(axis=0)
             place, fill = (max(left, 2), max(top - 3, size // 32)), CHOSEN if slab == chosen else LINE

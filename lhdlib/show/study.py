@@ -9,8 +9,6 @@ import datetime
 import hashlib
 import os
 import re
-import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from lhdlib import cache, files
 from lhdlib import profile as profiles
 from lhdlib.data import dicom
 from lhdlib.errors import UserError
+from lhdlib.progress import native_errors_to
 from lhdlib.run import stale, workspace
 
 NEEDED = ("01", "03", "04")  # notebooks whose results are read
@@ -45,31 +44,15 @@ REASONS = {  # of files set aside, for one and for several
 
 @dataclass(frozen=True)
 class FoundStudy:
-    """The one study that a folder holds.
+    """The one study that a folder holds."""
 
-    Attributes
-    ----------
-    root : Path
-        That the paths in the tables are relative to.
-    slices, rejected : pd.DataFrame
-        The index (`dicom.index_tree`): the study's slices, and all that was set aside below `root`.
-    patient : str
-        The archive's number; other names may be a person's and stay unsaid.
-    folder : str
-        Name of the study's own folder, or of `root` where that lies deeper.
-    date : str
-        Of the study, such as ``"2016-03-09"``; empty where the header has none.
-    key : str
-        Of the StudyInstanceUID, from which nobody can be found; of the slices where there is none.
-    """
-
-    root: Path
-    slices: pd.DataFrame
-    rejected: pd.DataFrame
-    patient: str
-    folder: str
-    date: str
-    key: str
+    root: Path  #: the paths in the tables are relative to it
+    slices: pd.DataFrame  #: of the study (`dicom.index_tree`)
+    rejected: pd.DataFrame  #: all that was set aside below `root`
+    patient: str  #: the archive's number; other names may be a person's and stay unsaid
+    folder: str  #: name of the study's own folder, or of `root` where that lies deeper
+    date: str  #: such as "2016-03-09"; empty where the header has none
+    key: str  #: of the StudyInstanceUID, from which nobody can be found; of the slices where there is none
 
     @property
     def identity(self) -> dict[str, str]:
@@ -192,7 +175,7 @@ def _which(folder: str | Path, studies: list[tuple[str, pd.DataFrame]], key: str
 def _key(root: Path, slices: pd.DataFrame) -> str:
     """Short hash of a study's UID; of its slices where it has none."""
     uid = str(_header(root / slices.path.iloc[0]).get("StudyInstanceUID") or "")
-    return (hashlib.sha256(uid.encode()).hexdigest() if uid else cache.content_key([*slices.sop_uid]))[:SHORT]
+    return (hashlib.sha256(uid.encode()).hexdigest() if uid else cache.content_key([*slices.sop_key]))[:SHORT]
 
 
 def _header(path: Path) -> pydicom.Dataset:
@@ -217,20 +200,6 @@ def _date(header: pydicom.Dataset) -> str:
 
 
 # The command
-
-
-@contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
-    """What native libraries say to standard error as they start, whatever their level, goes nowhere."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def study_folder(parent: Path, found: FoundStudy) -> Path:
@@ -263,7 +232,7 @@ def run(args: argparse.Namespace) -> int:
     if not next(place for place in (folder, *folder.parents) if place.exists()).is_dir():
         raise UserError(f"{folder} cannot be made: name another folder with --out DIR.")
     print(f"{found}. Loading the model.", flush=True)
-    with _without_chatter():
+    with open(os.devnull, "wb") as nowhere, native_errors_to(nowhere.fileno()):
         from lhdlib.show import reader  # TensorFlow takes seconds: not before the input is known to be right
 
         study = reader.read_study(found, reader.load_model(finished))

@@ -227,7 +227,7 @@ class HeatmapViewer(panel.Panel):
         heatmap = has_heatmap(self.reading, row, look)
         try:
             picture = draw_disc(self.reading, row, look, side=SIDE, gap=GAP)
-            scale = _scale(look.color_map) if heatmap else ""
+            scale = _scale(look.color_map, self.reading.drawn) if heatmap else ""
             self.picture.value = HEADS + image_html(picture, _alt(said, heatmap), **SCREEN) + scale
         except UserError as error:
             self.picture.value = ""
@@ -277,15 +277,18 @@ def save_view(reading: Reading, row: int, look: Look, folder: Path) -> Path:
     """
     said, stamp = facts(reading, row), dict(reading.stamp)
     maps = {"paper": reading.maps[row].tolist(), "classic": reading.classic[row].tolist()}
-    numbers = {**said, "look": asdict(look), "stamp": stamp, "maps": maps}
+    cells = reading.where._asdict() if reading.where else None
+    numbers = {**said, "look": asdict(look), "stamp": stamp, "maps": maps, "cells": cells}
     name = f"disc{row:04d}-{said['patient']}-{said['level']}-{look.heatmap}-{cache.content_key(numbers)[:8]}"
     path = folder / f"{''.join(c if c.isalnum() or c in '-.' else '_' for c in name)}.png"
     label = f"Data: {said['data']}."
     whose = [f"{said['whose']}."] if said["whose"] else []
     made = " · ".join(f"{key} {stamp[key]}" for key in FACTS if key in stamp)
-    picture = _labelled(draw_disc(reading, row, look), [*whose, label, made])
+    heatmap = has_heatmap(reading, row, look)
+    drawn = [reading.drawn] if heatmap and reading.drawn else []
+    picture = _labelled(draw_disc(reading, row, look), [*whose, label, *drawn, made])
     inside = PngInfo()
-    inside.add_text("Description", f"{' '.join([_alt(said, has_heatmap(reading, row, look)), *whose, label])}")
+    inside.add_text("Description", f"{' '.join([_alt(said, heatmap), *whose, *drawn, label])}")
     inside.add_text("Comment", json.dumps(stamp, sort_keys=True))
     with files.replacing(path) as temporary:
         picture.save(temporary, pnginfo=inside)
@@ -314,8 +317,8 @@ def _alt(said: dict[str, Any], heatmap: bool) -> str:
     )
 
 
-def _scale(color_map: str) -> str:
-    """Meaning of the colours, below the picture."""
+def _scale(color_map: str, drawn: str) -> str:
+    """Meaning of the colours and of the places, below the picture."""
     colors = ", ".join(mpl.colors.to_hex(color) for color in mpl.colormaps[color_map](np.linspace(0, 1, 9)))
     ramp = f"<span class='lhd-ramp' style='background:linear-gradient(90deg, {colors})'></span>"
-    return f"<div>cold {ramp} hot, of the slice's own maximum</div>"
+    return f"<div>cold {ramp} hot, of the slice's own maximum. {html.escape(drawn)}</div>"

@@ -110,6 +110,7 @@ def place(viewer: Widget, text: str) -> None:
     lab.until_changed(lambda: viewer.root.locator(".lhd-place").inner_text() == text, False)
 
 
+@pytest.mark.slow
 def test_the_viewers_lists_of_levels_and_patients(viewer, table):
     for name in ("level", "patient"):
         for value, kept in table.groupby(name):
@@ -130,6 +131,7 @@ def test_the_viewers_order(viewer, table):
     place(viewer, f"1 of {len(table)}")
 
 
+@pytest.mark.slow
 def test_the_viewer_plays(viewer, table):
     place(viewer, f"1 of {len(table)}")
     play, stop, *_ = viewer.root.locator(".widget-play button").all()
@@ -145,6 +147,7 @@ def test_the_viewer_plays(viewer, table):
 OPACITY = 1  # place of the slider
 
 
+@pytest.mark.slow
 def test_the_viewers_opacity_and_kinds_of_heatmap(viewer):
     viewer.root.get_by_label("heatmap for discs called normal too").check()
     pictures = [viewer.look()[0]]
@@ -236,6 +239,7 @@ def test_the_datasets_browser_shows_another_slice(browser_of_01):
 # All three
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "name"), NOTEBOOKS.items())
 def test_the_words_are_legible_in_the_dark_theme(opened, keep, number, name):
     page = opened[number].page

@@ -343,6 +343,7 @@ def test_a_build_that_stops_while_it_replaces_tables_is_not_taken_for_whole(when
     assert (data.images[row] == 0).all()
 
 
+@pytest.mark.slow
 def test_bad_input_ends_in_one_sentence_and_never_in_a_mixture(copy, small):
     before = contents(copy.folder)
     (copy.archive.parent / "empty").mkdir()
@@ -393,6 +394,31 @@ def test_a_damaged_dataset_is_named(name, damage, copy):
     if damage == "empty":
         (copy.folder / name).touch()
     with pytest.raises(UserError, match=re.escape(name)) as error:
+        dataset.load_dataset(copy.folder)
+    assert trees.is_sentence(error)
+
+
+def test_keys_of_digits_are_no_numbers_and_missing_ones_are_empty(copy):
+    table = pd.read_csv(copy.folder / "slices.csv", dtype=str)
+    keys = {"study_key": "000000000012", "series": "0012e3456789", "sop_key": ""}
+    table.assign(**keys).to_csv(copy.folder / "slices.csv", index=False)
+    slices = dataset.load_dataset(copy.folder).slices
+    assert {name: set(slices[name]) for name in keys} == {name: {key} for name, key in keys.items()}
+
+
+def test_no_table_has_a_uid(archive, built):
+    headers = [trees.pydicom.dcmread(path) for path in sorted(archive.folder.rglob("*.ima"))[::7]]
+    uids = {str(header[name].value) for header in headers for name in ("SOPInstanceUID", "SeriesInstanceUID")}
+    assert len(uids) > len(headers)
+    for table in built.folder.glob("*.csv"):
+        cells = set(re.split("[,\n]", table.read_text(encoding="utf-8")))
+        assert not cells & uids
+
+
+def test_tables_of_an_earlier_version_are_refused(copy):
+    table = pd.read_csv(copy.folder / "slices.csv", dtype=str)
+    table.rename(columns={"sop_key": "sop_uid"}).to_csv(copy.folder / "slices.csv", index=False)
+    with pytest.raises(UserError, match="earlier version") as error:
         dataset.load_dataset(copy.folder)
     assert trees.is_sentence(error)
 

@@ -265,6 +265,42 @@ def test_a_contiguous_block_casts_doubt_on_itself_and_on_those_above(lowest):
     assert len(discs.disc_samples(grouped)) == 2 * lowest
 
 
+@pytest.mark.parametrize("spacing", [3.5, 4.4, 6.0])
+@pytest.mark.parametrize("tilt", [0.0, 12.0])
+def test_a_block_says_where_the_centres_of_other_slabs_cross_it(spacing, tilt):
+    """T1 slabs, one a disc, tell it; the plane nearest to each one's centre is looked for slice by slice."""
+    centres = [(PITCH * n + 1.0, 3.0 * n) for n in range(3)]
+    block = slab(PITCH, y=3, count=int(90 / spacing), spacing=spacing, tilt=tilt)
+    t1 = [slab(z, y=y, tilt=4.0 * n - 5, weighting="T1") for n, (z, y) in enumerate(centres)]
+    table, _ = layout(block, *t1)
+    grouped = discs.group_discs(table)
+    assert flags(grouped) == [discs.BLOCK]
+    angle = np.deg2rad(tilt)
+    middle = (len(block) + 1) / 2
+    wanted = []
+    for z, y in reversed(centres):  # from above
+        height = (z - PITCH) * np.cos(angle) - (y - 3) * np.sin(angle)
+        wanted.append(min(range(1, len(block) + 1), key=lambda n: abs((middle - n) * spacing - height)))
+    remarks = discs.block_remarks(grouped, table)
+    (remark,) = remarks[grouped.weighting == "T2"]
+    assert remark.startswith(f"{len(block)} slices over {(len(block) - 1) * spacing:.0f} mm, from above; ")
+    assert remark.endswith(": " + ", ".join(f"{number} (T1)" for number in wanted))
+    assert (remarks[grouped.weighting == "T1"] == "").all()
+
+
+def test_a_block_alone_says_that_nothing_tells():
+    """Slabs above it, blocks of T1 and another patient's slabs are no help."""
+    above, t1 = slab(PITCH * 3.4), slab(PITCH / 2, count=14, weighting="T1")
+    table, _ = layout(slab(PITCH / 2, count=14), above, t1, *spine(2, patient="0002"))
+    grouped = discs.group_discs(table)
+    remarks = discs.block_remarks(grouped, table)
+    told = remarks[remarks != ""]
+    assert len(told) == 2 and told.str.startswith("14 slices over 57 mm").all()
+    assert told.str.contains("no other slab tells where discs cross it").all()
+    without, _ = layout(*spine(3))
+    assert (discs.block_remarks(discs.group_discs(without), without) == "").all()
+
+
 def test_few_slices_far_apart_are_a_block_too():
     """Seven slices 6.5 mm apart reach from one disc to the next."""
     assert flags(discs.group_discs(layout(slab(0, count=7, spacing=6.5))[0])) == [discs.BLOCK]
@@ -398,6 +434,7 @@ def test_rule_of_the_three_slices(count):
     assert samples.part.tolist() == list(range(len(STARTS[count])))
 
 
+@pytest.mark.slow
 def test_every_t2_disc_gives_samples_or_is_set_aside():
     for seed in range(100):
         grouped = discs.group_discs(random_layout(np.random.default_rng([seed, 1]), gap=(0.5, 3))[0])
@@ -578,6 +615,7 @@ def by_union_find(table):
     return {frozenset(group) for group in groups.values()}
 
 
+@pytest.mark.slow
 def test_random_layouts_are_grouped_as_they_were_made():
     """Grouping, order within the slab and levels equal the truth; a flag may only say that discs lie oddly."""
     rng, draws, unflagged = np.random.default_rng(1), 2000, 0
@@ -608,6 +646,7 @@ def test_random_layouts_against_loops_over_pairs():
             assert np.allclose([disc.normal_x, disc.normal_y, disc.normal_z], normal)
 
 
+@pytest.mark.slow
 def test_the_order_of_rows_never_counts():
     """Also where there is no truth: slabs that touch, repeat or cross, noise that links orientations."""
     rng = np.random.default_rng(3)
@@ -622,6 +661,7 @@ def test_the_order_of_rows_never_counts():
         pd.testing.assert_frame_equal(discs.group_discs(shuffled), expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.tuples(*[st.floats(-300, 300)] * 3), st.floats(-180, 180), st.floats(-1, 1))
 def test_a_rigid_motion_of_the_patient_and_the_order_of_files_change_nothing(seed, shift, turn, lean):

@@ -5,7 +5,7 @@ import random
 import pandas as pd
 import pytest
 
-from lhdlib.data.labels import label_samples, match_notes, note_labels
+from lhdlib.data.labels import label_samples, match_notes, note_labels, notes_by_patient
 
 
 @pytest.mark.parametrize("folder", ["37", "0037", "00037", "P0037", "p37", "Patient 37", "patient_037", "#37"])
@@ -36,6 +36,7 @@ def test_two_folders_or_two_notes_that_could_be_meant_are_unclear():
     assert owner == {} and unclear == {"0037": "several notes could be meant: 00037, 0037"}
 
 
+@pytest.mark.slow
 def test_names_drawn_from_two_patients_never_exchange_notes():
     """2,000 random pairs of names: each form of one number goes to its note, or to none; never to the other's."""
     rng = random.Random(0)
@@ -63,6 +64,29 @@ def test_labels_say_why_a_note_is_not_used():
         "no note for this patient",
     ]
     assert noted.label.tolist()[2] is True and noted.note.tolist()[2] == "Bulge at L4-L5"
+
+
+def test_a_note_that_a_patient_without_discs_may_have_is_nobodys():
+    """Folder 37 has no disc here, but the note may be about it as well as about P37."""
+    samples = pd.DataFrame({"patient": ["P37"], "study": "s", "level": "L4-L5", "part": 0, "paths": [()]})
+    notes = pd.DataFrame({"patient": ["0037"], "note": ["Bulge at L4-L5"]})
+    assert note_labels(samples, notes).reason.tolist() == [""]
+    assert note_labels(samples, notes, everyone={"8"}).reason.tolist() == [""]
+    reason = "several folders could be meant by note 0037: 37, P37"
+    assert note_labels(samples, notes, everyone={"37", "P37"}).reason.tolist() == [reason]
+    kept, aside = label_samples(samples, notes, everyone={"37"})
+    assert kept.empty and aside.reason.tolist() == [reason]
+
+
+def test_images_in_no_patients_folder_have_no_note():
+    assert match_notes(["unknown", "7"], ["unknown", "0007"]) == ({"7": "0007"}, {})
+
+
+def test_notes_are_shown_by_folder_and_an_unclear_one_is_not():
+    rows = [("0005", "One."), ("0005", "Two."), ("0005", "One."), ("0006", ""), ("0037", "Three."), ("0008", "Other")]
+    notes = pd.DataFrame(rows, columns=["patient", "note"])
+    assert notes_by_patient({"P5", "6", "37", "P37"}, notes).to_dict() == {"P5": "One.\nTwo."}
+    assert notes_by_patient(set(), notes).empty
 
 
 def test_repeated_notes_of_one_patient_do_not_multiply_samples():

@@ -93,6 +93,7 @@ class FullAfter(io.FileIO):
         raise OSError(errno.EIO, "cut")
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(GIVEN, max_size=4), GIVEN, st.floats(0, 1))
 def test_a_cut_at_any_byte_of_a_write_loses_at_most_the_last_row(tmp_path_factory, earlier, last, share):
@@ -456,6 +457,7 @@ def archive(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_build_applies_verdicts_last_and_counts_them(archive, tmp_path, capsys):
     here, folder = tmp_path / "archive", tmp_path / "01"
     shutil.copytree(archive, here)
@@ -522,6 +524,7 @@ def test_the_build_applies_verdicts_last_and_counts_them(archive, tmp_path, caps
     assert build()[1] == labels
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["inside", "beside", "phantom"])
 def test_a_new_verdict_makes_the_first_notebook_stale(where, tmp_path):
     archive = tmp_path / "archive"

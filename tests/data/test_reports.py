@@ -109,6 +109,7 @@ def labels_and_reasons(note: str) -> tuple[dict[str, bool], set[str]]:
     return disc_labels(note), {flag.split(":")[0] for flag in note_flags(note)}
 
 
+@pytest.mark.slow
 @given(st.lists(SENTENCES, min_size=1, max_size=6), st.randoms(use_true_random=False))
 @settings(deadline=None, derandomize=True)
 def test_case_spaces_and_order_change_no_label(sentences: list[str], rng: random.Random):

@@ -181,7 +181,17 @@ def test_why_nothing_is_drawn_is_one_sentence(places, away, reason, tmp_path):
 
 def test_a_slab_outside_the_image_has_no_line(tmp_path):
     write_sagittal(make_study(tmp_path), "T2_TSE_SAG_0002", [2.0], away=-80.0)
-    assert [len(lines) for lines in view(tmp_path).cuts] == [4, 4, 0]
+    found = view(tmp_path)
+    assert [len(lines) for lines in found.cuts] == [4, 4, 0]
+    assert found.numbers == ((1, 2, 3, 4), (1, 2, 3, 4), ())
+
+
+def test_each_line_has_the_number_of_its_slice(tmp_path):
+    """The image ends below the upper slices of the highest slab: its lines are those of slices 3 and 4."""
+    write_sagittal(make_study(tmp_path), "T2_TSE_SAG_0002", [2.0], away=-63.0)
+    found = view(tmp_path)
+    assert [len(lines) for lines in found.cuts] == [4, 4, 2]
+    assert found.numbers == ((1, 2, 3, 4), (1, 2, 3, 4), (3, 4))
 
 
 def test_the_table_gives_the_same_plane_as_the_file(tmp_path):

@@ -1,11 +1,18 @@
 """Who is who: two people are never one patient's study, and one study is one wherever its files lie."""
 
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from lhdlib.data import studies
+from lhdlib import profile as profiles
+from lhdlib.data import dataset, dicom, labels, studies
 from lhdlib.data.dicom_file import rules
+from tests.data import foreign
 
 
 def table(*rows: tuple) -> pd.DataFrame:
@@ -84,33 +91,95 @@ def test_other_files_belong_to_the_patient_in_whose_folder_they_lie():
     assert list(studies.with_patients(rejected, slices).patient) == ["0007", "0007", "0007", "0008", "unknown"]
 
 
-def test_random_trees_never_mix_two_people():
-    """Folders, UIDs and names of two people at random; the truth is who was scanned."""
-    rng = np.random.default_rng(17)
-    flagged = 0
-    for _ in range(2000):
-        codes = [("0037", "0038"), ("37", "38"), ("P0037", "P0038"), ("2015", "2016"), ("A 1", "B 2")][rng.integers(5)]
-        above = ["", "01_MRI_Data/", "2016/", "0004/x/"][rng.integers(4)]
-        shared = rng.random() < 0.3  # one UID for both
-        constant = shared and rng.random() < 0.5  # and for their series
-        rows, person = [], {}
-        for who, code in enumerate(codes):
-            for study in range(rng.integers(1, 3)):
-                name = ["MRI", "0004", "2016", f"L-SPINE_{study}"][rng.integers(4)]
-                disk = ["", "disk1/", "disk2/"][rng.integers(3)] * bool(rng.random() < 0.2)
-                for series in range(rng.integers(1, 3)):
-                    folder = f"{disk}{above}{code}/{name}/" + ["0004", "T2", f"SE{series}"][rng.integers(3)]
-                    uid = "1" if shared else f"1.{who}.{study}"
-                    for number in range(1, 4):
-                        path = f"{folder}/{who}{study}{series}{number}"
-                        rows.append((path, uid, "s" if constant else f"{who}.{study}.{series}", number))
-                        person[path] = who
-        order = rng.permutation(len(rows))
-        slices = table(*(rows[place] for place in order))
-        found = studies.name_studies(slices)
-        people = found.assign(who=found.path.map(person)).groupby(["patient", "study"]).who.nunique()
-        assert (people == 1).all()
-        assert (found.patient == found.path.map(person).map(dict(enumerate(codes)))).all()
-        assert (found.study != "").all()
-        flagged += (found.remark != "").any()
-    assert 100 < flagged < 1200
+# --- whole builds -----------------------------------------------------------------------------------------------------
+
+TREES = 16
+PROFILE = profiles.load("smoke").replace(
+    data={
+        "image_size": 8,
+        "field_of_view_mm": 0.0,
+        "pretrain_validation": 1,
+        "test_per_class": 0,
+        "validation_per_class": 0,
+    }
+)
+
+
+def confusions(folder: Path, seed: int) -> tuple[list[str], bool]:
+    """Where the build of a random tree takes one person for another; and whether the two people have samples at all."""
+    truth = foreign.write_tree(folder / "archive", np.random.default_rng([17, seed]))
+    data = dataset.build_dataset(folder / "archive", folder / "01", PROFILE, 0)
+    who = data.slices.path.map(truth.people)
+    studies_of = who.groupby([data.slices.patient, data.slices.study]).agg(set)
+    people, found = {}, []
+    for sample in data.samples.itertuples():
+        place, seen = (sample.patient, sample.study), set(who.loc[[sample.slice_1, sample.slice_2, sample.slice_3]])
+        found += [f"a sample of {seen}"] * (len(seen) > 1)
+        found += [f"a study of {studies_of[place]}"] * (len(studies_of[place]) > 1)  # its levels were counted together
+        found += [f"the note of {truth.notes[sample.note]} for {seen}"] * ({truth.notes[sample.note]} != seen)
+        people.setdefault(sample.patient, set()).update(seen)
+    found += [f"a patient of {several}" for several in people.values() if len(several) > 1]
+    found += ["the ordinary patient is lost"] * (list(data.samples.patient).count(foreign.ORDINARY) != 2)
+    return found, len(people) > 1
+
+
+def confused(folder: Path, trees: Iterable[int]) -> tuple[dict[int, list[str]], float]:
+    """Confusions by the tree's seed, and the share of trees in which one of the two people has samples."""
+    confusion, used = {}, []
+    for seed in trees:
+        found, has_samples = confusions(folder / str(seed), seed)
+        confusion |= {seed: found} if found else {}
+        used.append(has_samples)
+        shutil.rmtree(folder / str(seed))
+    return confusion, float(np.mean(used))
+
+
+@pytest.mark.slow
+def test_builds_of_random_trees_never_take_one_person_for_another(tmp_path):
+    """Folders, UIDs, names, orders and notes of two people at random; the truth is who was scanned."""
+    confusion, used = confused(tmp_path, range(TREES))
+    assert confusion == {} and used > 0.2
+
+
+def by_folders(slices: pd.DataFrame) -> pd.DataFrame:
+    return slices.assign(study=slices.study.replace("", "study"))
+
+
+def by_uid(slices: pd.DataFrame) -> pd.DataFrame:
+    """A study, and with it its patient, by its UID alone."""
+    first = slices[slices.study_key != ""].groupby("study_key").patient.first()
+    merged = slices.assign(patient=slices.study_key.map(first).fillna(slices.patient))
+    return merged.assign(study=merged.study_key.where(merged.study_key != "", merged.path.map(studies.study_folder)))
+
+
+def by_four_digits(path: str) -> tuple[str, str]:
+    folders = path.split("/")[:-1]
+    numbers = [folder for folder in folders if re.fullmatch(r"\d{4}", folder)]
+    return (numbers or folders or [rules.NO_FOLDER])[-1], "/".join(folders)
+
+
+def by_digits(name: str) -> tuple[str, str]:
+    return "", "".join(filter(str.isdigit, name)).lstrip("0") or name.casefold()
+
+
+def by_first_fit(folders: Iterable[str], numbers: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    fits = {labels._key(name)[1]: name for name in sorted(numbers, reverse=True)}
+    return {folder: fits[labels._key(folder)[1]] for folder in folders if labels._key(folder)[1] in fits}, {}
+
+
+FAULTS = {  # what is replaced by what, and a tree that shows it
+    "folders alone tell studies": (dicom, "name_studies", by_folders, 0),
+    "a UID is one study whoever has it": (dicom, "name_studies", by_uid, 0),
+    "the last four digits of a path are the patient": (rules, "folders_of", by_four_digits, 0),
+    "digits alone tell whose a note is": (labels, "_key", by_digits, 0),
+    "the first note that fits is the patient's": (labels, "match_notes", by_first_fit, 0),
+    "who has no sample has no note": (dataset, "patients_of", lambda slices, rejected: set(), 0),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_random_trees_show_faults(fault, tmp_path, monkeypatch):
+    module, name, planted, seed = FAULTS[fault]
+    monkeypatch.setattr(module, name, planted)
+    assert confusions(tmp_path, seed)[0] != []

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 
 from lhdlib import gradcam
+from lhdlib.data.dicom_file.rules import key_of
 from lhdlib.evidence import localise
 
+PUBLISHED, ALIGNED = gradcam.Cells(1 / 8, 1 / 4), gradcam.Cells(1 / 32, 1 / 4)  # four cells on 16 pixels
 SETTINGS = SimpleNamespace(image_size=16, field_of_view_mm=11.0)
 
 
@@ -28,14 +30,14 @@ def draw(seed: int, n: int = 6, size: int = 16, u: int = 4):
 
 def slice_table(rows: int, columns: int, spacing: float, count: int) -> pd.DataFrame:
     uids = [f"1.2.{i}" for i in range(count)]
-    table = {"path": uids, "sop_uid": uids, "rows": rows, "columns": columns}
+    table = {"path": uids, "sop_key": [*map(key_of, uids)], "rows": rows, "columns": columns}
     return pd.DataFrame(table | {"row_spacing": spacing, "column_spacing": spacing})
 
 
 def compared(maps: np.ndarray, cover: np.ndarray, classic: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """All kinds of maps; the first two discs stand for the normal ones."""
-    classic = maps[::-1] if classic is None else classic
-    return localise.compared_maps(maps, classic, maps[:2], cover, draws=300)
+    kinds = {"paper": maps, "classic": maps[::-1] if classic is None else classic, "plain": maps.mean(axis=1)[:, None]}
+    return localise.compared_maps(kinds, maps[:2], cover, PUBLISHED, ALIGNED, draws=300)
 
 
 def located(
@@ -48,4 +50,4 @@ def located(
 ) -> localise.Localisation:
     """All scores of maps whose slices weigh the same."""
     weight = localise.compared_weights(np.full((len(maps), 3), 1 / 3), np.full((2, 3), 1 / 3))
-    return localise.measure(compared(maps, cover, classic), weight, cover, distance, patients)
+    return localise.measure(compared(maps, cover, classic), weight, cover, distance, patients, cells="published")

@@ -125,3 +125,38 @@ def test_another_disc_is_another_patients():
     other = faithfulness._other_patient(patients, 0)
     assert (patients[other] != patients).all()
     assert faithfulness._other_patient(np.array(["a", "a"]), 0).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_all_discs_share_is_what_two_patients_maps_have_in_common(seed):
+    """Against scipy disc by disc; a common part makes maps alike, and the difference is the mean of the gaps."""
+    rng, patients = np.random.default_rng(seed), np.arange(12) // 2
+    common = rng.random((1, 3, 4, 4))
+    own = rng.random((12, 3, 4, 4))
+    maps = {"paper": common + 0.1 * own, "classic": own}
+    found, other = faithfulness.shared(maps, patients), faithfulness._other_patient(patients, 0)
+    alike = {
+        kind: np.mean(
+            [[stats.spearmanr(m[i, s].ravel(), m[other[i], s].ravel())[0] for s in range(3)] for i in range(12)]
+        )
+        for kind, m in maps.items()
+    }
+    for kind, value in alike.items():
+        assert found["likeness"][kind]["value"] == pytest.approx(value)
+    assert found["difference"].keys() == {"classic"} and found["difference"]["classic"]["low"] > 0.3
+    assert found["difference"]["classic"]["value"] == pytest.approx(alike["paper"] - alike["classic"])
+
+
+def test_pixels_are_deleted_where_the_cells_are_drawn():
+    """Two placements of one hot cell: the patch that matters is hot in the one and cold in the other."""
+    patch = np.s_[4:8, 4:8]
+    slices = np.random.default_rng(2).random((8, 3, 16, 16)).astype(np.float32) * 0.1
+    slices[:, :, patch[0], patch[1]] += 1
+    hot = np.zeros((8, 3, 4, 4), np.float32)
+    hot[:, :, 1, 1] = 1
+    areas = {}
+    for first in (1 / 8, 3 / 8):
+        where = gradcam.Cells(first, 1 / 4)
+        inputs = (brightness(patch), slices, {"paper": hot}, np.full((3, 1), 4.0), -6.0, np.arange(8))
+        areas[first] = faithfulness.faithfulness(*inputs, where=where)["deletion"]["area"]["paper"]["value"]
+    assert areas[1 / 8] < areas[3 / 8] - 0.05

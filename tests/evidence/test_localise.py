@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lhdlib import gradcam
+from lhdlib import gradcam, profile
 from lhdlib.data import resampling
 from lhdlib.errors import UserError
 from lhdlib.evidence import localise
-from tests.evidence.made_up import SETTINGS, disc_of, draw, located, slice_table
+from tests.evidence.made_up import ALIGNED, PUBLISHED, SETTINGS, compared, disc_of, draw, located, slice_table
 
-KINDS = ("paper", "aligned", "classic", "random", "centre", "fixed", "ceiling")
+OTHERS = ("other_paper", "other_classic", "other_random")
+KINDS = ("paper", "classic", "plain", "random", "centre", "fixed", "ceiling", *OTHERS)
 
 
 def test_masks_are_resampled_as_their_slices():
     """A mask, sent through `preprocess` as pixels, comes out in the same place up to its scale."""
     rng = np.random.default_rng(0)
     slices = slice_table(40, 36, 0.5, 3)
-    masks = {uid: rng.random((40, 36)) < 0.2 for uid in slices.sop_uid}
+    masks = {uid: rng.random((40, 36)) < 0.2 for uid in slices.path}
     found = localise.lesion_cover(masks, slices, np.array([[2, 0, 1], [0, 0, 2]]), SETTINGS)
     assert found.shape == (2, 3, 16, 16) and found.min() >= 0 and found.max() <= 1 + 1e-6
     for place, row in (((0, 0), 2), ((0, 1), 0), ((1, 2), 2)):
@@ -125,7 +126,7 @@ def test_uniform_random_pixels_point_as_often_as_the_mask_is_large():
 @pytest.mark.parametrize("seed", range(20))
 def test_scores_lie_between_0_and_1_and_grow_with_the_tolerance(seed):
     maps, _, distance, _ = draw(seed)
-    heat = localise.upsampled(maps, 16)
+    heat = gradcam.upsample(maps, 16)
     place = localise.hottest(heat)
     np.testing.assert_allclose(place.sum(axis=(2, 3)), 1, atol=1e-5)
     np.testing.assert_allclose(localise.share_of_heat(heat).sum(axis=(2, 3)), 1, atol=1e-5)
@@ -150,8 +151,8 @@ def test_rank_correlation_is_scipys(seed):
 
 def test_compared_maps():
     maps, cover, *_ = draw(4)
-    heat = localise.compared_maps(maps, maps, maps[:3], cover, draws=50)
-    assert heat.keys() == set(KINDS)
+    heat = compared(maps, cover)
+    assert tuple(heat) == KINDS
     for values in heat.values():
         assert values.shape[-2:] == (16, 16) and values.min() >= 0 and values.max() <= 1
         np.broadcast_shapes(values.shape, (1, 6, 3, 16, 16))
@@ -160,21 +161,93 @@ def test_compared_maps():
     y, x = np.nonzero(localise.hottest(heat["centre"])[0, 0, 0])
     assert y.mean() == x.mean() == 7.5
     coarse = cover.reshape(6, 3, 4, 4, 4, 4).mean(axis=(3, 5))
-    peak = localise.upsampled(gradcam.normalise(coarse), 16)
-    np.testing.assert_allclose(heat["ceiling"][0], peak, atol=1e-5)
-    mean = gradcam.normalise(maps[:3].mean(axis=0))
-    np.testing.assert_allclose(heat["fixed"][0, 0], localise.upsampled(mean, 16), atol=1e-5)
+    np.testing.assert_allclose(heat["ceiling"][0], gradcam.upsample(gradcam.normalise(coarse), 16), atol=1e-5)
+    mean = gradcam.normalise(maps[:2].mean(axis=0))
+    np.testing.assert_allclose(heat["fixed"][0, 0], gradcam.upsample(mean, 16), atol=1e-5)
+    np.testing.assert_array_equal(heat["other_paper"][0], gradcam.upsample(maps, 16, where=ALIGNED))
+    np.testing.assert_array_equal(heat["other_classic"][0], gradcam.upsample(maps[::-1], 16, where=ALIGNED))
+    cells = heat["random"][:, 0, 0, 2:16:4, 2:16:4]  # near the cells' centres as published: what the other starts from
+    assert np.corrcoef(cells.ravel(), heat["other_random"][:, 0, 0, 0:16:4, 0:16:4].ravel())[0, 1] > 0.8
 
 
-def test_aligned_maps_lie_where_the_cells_look():
-    """A lone hot cell peaks on the pixel at the centre of its receptive field: stride times its number."""
-    for u, size, stride in ((4, 64, 16), (10, 300, 32)):
-        for row, column in ((1, 2), (0, 3)):
-            maps = np.zeros((1, 3, u, u), np.float32)
-            maps[..., row, column] = 1
-            large = localise.aligned(maps, size)
-            assert large.shape == (1, 3, size, size)
-            assert np.unravel_index(large[0, 1].argmax(), (size, size)) == (stride * row, stride * column)
+@pytest.mark.parametrize(
+    "where", [PUBLISHED, ALIGNED, gradcam.Cells(0.2, 0.2, 0.1, 0.9), gradcam.Cells(0.15, 0.2, 0.1, 0.9)]
+)
+def test_cells_share_out_what_the_network_sees_midway(where):
+    """Against a fine grid of points, each given to the nearest cell."""
+    found = localise.cell_areas(where, 4, 16)
+    points = (np.arange(16_000) + 0.5) / 16_000
+    points = points[(points > where.low) & (points < where.high)]
+    nearest = np.abs(points[:, None] - where.first - where.step * np.arange(4)).argmin(axis=1)
+    for cell in range(4):
+        pixels = np.floor(points[nearest == cell] * 16).astype(int)
+        np.testing.assert_allclose(found[cell], np.bincount(pixels, minlength=16) / len(pixels), atol=2e-3)
+
+
+def test_the_centre_hill_is_the_slices_centre_in_every_placement():
+    maps, cover, *_ = draw(4, size=64, u=16)
+    cropped = gradcam.Cells(0.15, 0.04, 0.125, 0.875)
+    for where in (gradcam.Cells(1 / 32, 1 / 16), gradcam.Cells(1 / 128, 1 / 16), cropped):
+        kinds = dict.fromkeys(("paper", "classic"), maps)
+        hill = localise.compared_maps(kinds, maps, cover, where, where, draws=2)["centre"][0, 0, 0]
+        y, x = np.nonzero(localise.hottest(hill))
+        assert abs(y.mean() + 0.5 - 32) <= 1 and abs(x.mean() + 0.5 - 32) <= 1
+
+
+@pytest.mark.parametrize("cells, low", [("published", 0.125), ("aligned", 0.125)])
+def test_both_placements_of_a_profile(cells, low):
+    settings = profile.load("demo").replace(heatmaps={"cells": cells}, finetune={"test_crop": "central"})
+    where, other = localise.placements(settings, 4)
+    assert where == gradcam.cells(settings, 4) and other != where and where.low == other.low == low
+    back = localise.placements(settings.replace(heatmaps={"cells": {"aligned": "published"}.get(cells, "aligned")}), 4)
+    assert back == (other, where)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_side_test_equals_a_loop(seed):
+    rng = np.random.default_rng(seed)
+    heat, mask = rng.random((4, 9, 9)).astype(np.float32), rng.random((4, 9, 9)) < 0.2
+    heat[3] = heat[3] + heat[3, :, ::-1]  # symmetric: a tie
+    mask[1] |= mask[1, :, ::-1]
+    mask[2] = False
+    found, lopsided = localise.side(heat, mask), localise.one_sided(mask)
+    for i in range(4):
+        places = [(r, c) for r in range(9) for c in range(9) if mask[i, r, c]]
+        own, other = (
+            sum(float(heat[i, r, c]) for r, c in where) for where in (places, [(r, 8 - c) for r, c in places])
+        )
+        assert found[i] == (0.5 if i else float(own > other))
+        common = sum((r, 8 - c) in places for r, c in places)
+        assert lopsided[i] == (bool(places) and common <= len(places) / 2)
+    assert not lopsided[1] and not lopsided[2]
+
+
+def test_a_map_that_knows_the_side_wins_and_one_that_does_not_ties():
+    _, cover, distance, patients = draw(9, n=20)
+    assert localise.one_sided(distance == 0).sum() > 20
+    lesion = gradcam.normalise(cover.reshape(20, 3, 4, 4, 4, 4).mean(axis=(3, 5)))
+    found = located(lesion, cover, distance, patients, classic=lesion[..., ::-1])
+    assert found.side["paper"]["value"] > 0.95 and found.side["classic"]["value"] < 0.05
+    assert found.side["centre"]["value"] == 0.5
+    assert abs(found.side["random"]["value"] - 0.5) < 0.03
+    assert found.one_sided == localise.one_sided(distance == 0).sum() < found.slices
+    assert found.slices == (distance == 0).any(axis=(2, 3)).sum()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_point_is_hit_more_often_than_the_best(seed):
+    """Against a search through all pixels; any picture of one point, and the fixed kinds, do no better."""
+    maps, cover, distance, patients = draw(seed)
+    near, shown = distance <= localise.TOLERANCE_MM, np.isfinite(distance).any(axis=(2, 3))
+    pointing = {}
+    for row in range(16):
+        for column in range(16):
+            hits = [np.mean([near[i, s, row, column] for s in range(3) if shown[i, s]]) for i in range(len(maps))]
+            pointing[row, column] = np.mean(hits)
+    found = located(maps, cover, distance, patients)
+    assert found.pointing["best_point"]["value"] == pytest.approx(max(pointing.values()))
+    assert pointing[localise.best_point(near, shown)] == pytest.approx(max(pointing.values()))
+    assert found.pointing["centre"]["value"] <= found.pointing["best_point"]["value"] + 1e-6
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -206,6 +279,7 @@ def test_measure_equals_loops_over_samples(seed):
     at = localise.TOLERANCES_MM.index(localise.TOLERANCE_MM)
     for kind in KINDS:
         assert found.tolerance[kind][at] == pytest.approx(found.pointing[kind]["value"], abs=1e-6)
+    assert found.tolerance["best_point"][at] == found.pointing["best_point"]["value"]
 
 
 def test_maps_that_point_at_the_lesion_win():
@@ -226,25 +300,26 @@ def test_maps_that_point_at_the_lesion_win():
 def test_the_result_file_holds_each_estimate_once():
     """Seven differences of the pointing game stood in it twice."""
     file = json.loads(json.dumps(dataclasses.asdict(located(*draw(8)))))
-    scores = ["pointing", "weighted_pointing", "heat_share", "overlap", "slice_rank"]
-    settings = ["tolerance", "discs", "patients", "tolerances_mm", "tolerance_mm", "hot", "margin"]
-    assert list(file) == [*scores, "differences", *settings]
+    scores = ["pointing", "weighted_pointing", "heat_share", "side", "overlap", "slice_rank"]
+    counts = ["discs", "patients", "slices", "one_sided"]
+    settings = ["tolerances_mm", "tolerance_mm", "hot", "margin"]
+    assert list(file) == [*scores, "differences", "tolerance", "cells", *counts, *settings]
     assert list(file["differences"]) == scores
     for name in scores:
-        others = {kind for kind in file[name] if kind != "paper"}
-        assert set(file["differences"][name]) == others | ({"aligned_random"} if name == "pointing" else set())
+        assert set(file["differences"][name]) == set(file[name]) - {"paper"}
         for estimate in (*file[name].values(), *file["differences"][name].values()):
             assert list(estimate) == ["value", "low", "high"]
-    for kind in KINDS[1:]:
-        gap = file["pointing"]["paper"]["value"] - file["pointing"][kind]["value"]
+    for kind in (*KINDS[1:], "best_point"):
+        alike = "other_paper" if kind in ("other_classic", "other_random") else "paper"
+        gap = file["pointing"][alike]["value"] - file["pointing"][kind]["value"]
         assert file["differences"]["pointing"][kind]["value"] == pytest.approx(gap)
 
 
 def test_slice_weights_that_follow_the_area_rank_like_it():
     maps, cover, distance, patients = draw(6, n=30)
-    heat = localise.compared_maps(maps, maps, maps[:2], cover, draws=10)
+    heat = compared(maps, cover)
     area = cover.sum(axis=(2, 3)) + np.random.default_rng(0).random((30, 3)) * 1e-3
     weight = localise.compared_weights(area / area.sum(axis=1, keepdims=True), np.array([[0.2, 0.3, 0.5]]))
-    rank = localise.measure(heat, weight, cover, distance, patients).slice_rank
+    rank = localise.measure(heat, weight, cover, distance, patients, cells="aligned").slice_rank
     assert rank["paper"]["value"] > 0.95 and abs(rank["random"]["value"]) < 0.02
     assert rank.keys() == {"paper", "random", "fixed"}

@@ -34,6 +34,16 @@ def test_thresholds_reach_their_aim_and_no_more_than_they_must(seed):
             assert found[aim].value >= 0.9 - 1e-9 and found[other].value == best
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_no_other_threshold_is_more_balanced(seed):
+    labels, _ = draw(seed, 30)
+    logits = np.random.default_rng([seed, 26]).normal(labels, 1.0, (2, 30))
+    for row, cut in zip(logits, operating.thresholds(labels, logits, "balanced"), strict=True):
+        apart = [abs(m["TPR"].value - m["TNR"].value) for m in (evaluate.binary_metrics(labels, row, t) for t in row)]
+        found = evaluate.binary_metrics(labels, row, cut)
+        assert abs(found["TPR"].value - found["TNR"].value) == pytest.approx(min(apart))
+
+
 def test_operating_points_are_chosen_without_the_test_discs():
     labels, logits, patients = clustered(np.random.default_rng(26), seeds=2)
     result = {"validation_labels": labels, "validation_logits": logits, "test_labels": labels, "test_logits": logits}

@@ -10,6 +10,7 @@ from matplotlib.transforms import Bbox
 
 from lhdlib import evaluate, paper
 from lhdlib.evidence import localise, operating
+from lhdlib.evidence.operating import POINTS
 from lhdlib.figures import card, evidence, gallery, heat, method, results
 from lhdlib.figures.heat import KINDS
 
@@ -22,6 +23,7 @@ FURTHER = (
     "roc_band",
     "calibration_curve",
     "forest",
+    "labels_same",
     "heatmaps_and_lesions",
     "faithfulness",
 )
@@ -67,6 +69,15 @@ def label_results() -> pd.DataFrame:
             rows.append((count, "semi", metric, 0.7 + 0.02 * i, 0.6 + 0.02 * i, 0.8 + 0.02 * i))
         rows.append((60, "supv", metric, 0.8, 0.7, 0.88))
     return pd.DataFrame(rows, columns=["labels", "model", "metric", "mean", "low", "high"])
+
+
+def same_labels() -> dict[tuple[str, int], dict[str, dict[str, float]]]:
+    """Metrics of three classifiers with the same labels, drawn once where there are all."""
+    return {
+        (way, count): dict.fromkeys(("ACC", "AUC"), patients(level + 0.03 * i))
+        for way, level in (("frozen", 0.8), ("scratch", 0.7), ("tuned", 0.85))
+        for i, count in enumerate((25, 50, 100, 973))
+    }
 
 
 def summary(mean: float, low: float, high: float) -> dict[str, float]:
@@ -140,6 +151,7 @@ def draw(name: str):
             "slice_weights": np.full((3, 3), 1 / 3),
             "levels": ["L3-L4", "L4-L5", "L5-S1"],
             "probabilities": [0.9, 0.8, 0.7],
+            "seen": (0.125, 0.875),
         },
         "dataset_flow": lambda: {"steps": steps(), "split": "patient"},
         "acquisition": lambda: {
@@ -160,7 +172,7 @@ def draw(name: str):
         "roc_band": lambda: {
             "curve": pd.DataFrame({"fpr": [0, 0.2, 1], "low": [0, 0.5, 1], "tpr": [0, 0.7, 1], "high": [0.1, 0.9, 1]}),
             "auc": patients(0.8),
-            "points": {aim: {"test": {"TPR": patients(0.9), "TNR": patients(0.6)}} for aim in ("TPR", "TNR")},
+            "points": {aim: {"test": {"TPR": patients(0.9), "TNR": patients(0.6)}} for aim in POINTS},
         },
         "calibration_curve": lambda: {
             "calibration": operating.Calibration(
@@ -174,15 +186,18 @@ def draw(name: str):
             "metrics": {name: {"AUC": patients(0.8)} for name in ("this run", "untrained weights, calibrated")},
             "published": 0.9487,
         },
+        "labels_same": lambda: {"metrics": same_labels()},
         "heatmaps_and_lesions": lambda: {
             "cover": slices(2, 3),
             "abnormal": slices(2, 3),
             "normal": slices(4, 3),
+            "seen": (0.125, 0.875),
             "located": {
                 "tolerances_mm": localise.TOLERANCES_MM,
                 "tolerance_mm": localise.TOLERANCE_MM,
-                "tolerance": {k: np.linspace(0.1, 0.9, 8) for k in KINDS},
-                "pointing": {k: interval(0.3) for k in KINDS},
+                "tolerance": {k: np.linspace(0.1, 0.9, 8) for k in (*KINDS, "other_paper")},
+                "pointing": {k: interval(0.3) for k in (*KINDS, "other_paper")},
+                "cells": "aligned",
             },
         },
         "faithfulness": lambda: {

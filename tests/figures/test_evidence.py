@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from lhdlib import evaluate
 from lhdlib.evidence import audit, operating
 from lhdlib.figures import evidence, words
+from tests.figures.drawing import interval, same_labels
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def texts(fig) -> str:
     return "\n".join(text.get_text() for text in fig.findobj(match=lambda artist: hasattr(artist, "get_text")))
 
 
-def test_roc_band_states_auc_and_both_operating_points(result, metrics):
+def test_roc_band_states_auc_and_the_operating_points(result, metrics):
     curve = operating.roc_band(result["test_labels"], result["test_logits"], result["patients"], draws=50)
     points = operating.operating_points(result, result["patients"])
     fig = evidence.roc_band(curve=curve, auc=metrics["AUC"], points=points)
@@ -46,7 +47,7 @@ def test_roc_band_states_auc_and_both_operating_points(result, metrics):
         x, y = 1 - point["test"]["TNR"]["mean"], point["test"]["TPR"]["mean"]
         assert any((x, y) == pytest.approx(place) for place in places)
     table = evidence.points_table(points)
-    assert table.iloc[:, 0].tolist() == ["sensitivity 90 %", "specificity 90 %"]
+    assert table.iloc[:, 0].tolist() == ["sensitivity 90 %", "specificity 90 %", "sensitivity = specificity"]
     assert table["sensitivity, test"][0].startswith(f"{points['TPR']['test']['TPR']['mean']:.3f} [")
 
 
@@ -112,3 +113,48 @@ def test_leaks_are_counted_by_split():
     assert table["split 'paper'"].tolist() == ["1 of 2", "0 of 2", "2 of 2", "0 of 2", "0 of 2"]
     assert table["split 'patient'"].tolist() == ["0 of 2"] * len(audit.KINDS)
     assert table.iloc[:, 0].tolist() == list(audit.KINDS.values())
+
+
+# The same labels for three classifiers
+
+
+def test_curves_with_the_same_labels_are_those_given():
+    metrics = same_labels()
+    fig = evidence.labels_same(metrics)
+    for ax, metric in zip(fig.axes, ("ACC", "AUC"), strict=True):
+        for bars, way in zip(ax.containers, ("frozen", "scratch", "tuned"), strict=True):
+            x, y = bars.lines[0].get_data()
+            np.testing.assert_allclose(np.log2(x), np.log2([25, 50, 100, 973]), atol=0.1)
+            np.testing.assert_allclose(y, [metrics[way, count][metric]["mean"] for count in (25, 50, 100, 973)])
+            ends = np.array([bar[:, 1] for bar in bars.lines[2][0].get_segments()])
+            limits = [[metrics[way, count][metric][end] for end in ("low", "high")] for count in (25, 50, 100, 973)]
+            np.testing.assert_allclose(ends, limits)
+    assert (
+        "AUC, ResNet from scratch: 0.700 with 25, 0.730 with 50, 0.760 with 100 and 0.790 with 973" in fig.get_label()
+    )
+
+
+def differences(**aucs: list[float]) -> dict:
+    """Of each way with 25, 50, ... labels, 0.05 wide to either side."""
+    counts = (25, 50, 100, 973)
+    return {(way, n): {"AUC": interval(v)} for way, values in aucs.items() for n, v in zip(counts, values, strict=True)}
+
+
+def test_the_sentence_on_the_same_labels_says_where_pre_training_pays():
+    note = evidence.labels_same_note(differences(frozen=[0.1, 0.06, 0.04, -0.1], tuned=[0.1] * 4))
+    frozen, tuned = note.split(";")
+    assert (
+        "above it with 25 and 50 labels, below it with 973 labels and not told apart from it with 100 labels" in frozen
+    )
+    assert "above it with 25, 50, 100 and 973 labels" in tuned and "below" not in tuned and "apart" not in tuned
+    assert "an addition" in tuned and "the paper's" in frozen
+
+
+def test_the_table_of_the_same_labels_has_every_point():
+    metrics = same_labels()
+    found = differences(frozen=[0.1] * 4, tuned=[0.2] * 4)
+    table = evidence.labels_same_table(metrics, found, {25: 3, 50: 3, 100: 3, 973: 1})
+    assert table.labels.tolist() == [str(n) for n in (25, 50, 100, 973) for _ in range(3)]
+    assert table.draws.tolist() == [3] * 9 + [1] * 3
+    assert table.AUC[1] == words.summary_text(metrics["scratch", 25]["AUC"])
+    assert table["AUC minus from scratch"][:3].tolist() == ["+0.100 [+0.050, +0.150]", "–", "+0.200 [+0.150, +0.250]"]

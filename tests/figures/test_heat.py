@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lhdlib.evidence import localise
+from lhdlib import profile
+from lhdlib.evidence import fields, localise
 from lhdlib.figures import heat as drawn
 from lhdlib.figures.heat import KINDS, class_dependence_table, curves_note, localisation, pointing_note, sanity_note
 from tests.evidence.made_up import compared, draw, located
@@ -48,14 +49,19 @@ def test_figure_and_table_show_every_kind():
     found, (maps, cover) = scores(7)
     table = localisation(found)
     kinds = len(KINDS)
-    assert len(table) == 2 * kinds - 1 and table.notna().all(axis=None)
+    assert len(table) == 2 * (kinds + 3) - 1 and table.notna().all(axis=None)
+    ends = table["map"].str.endswith(", aligned")
+    assert ends.sum() == 3 and table["map"][ends].tolist()[0].startswith("paper")
+    aligned = localisation(found | {"cells": "aligned"})["map"]
+    assert aligned.str.endswith(", as published").sum() == 3 and not aligned.str.endswith("aligned").any()
     assert table.pointing[0].startswith(f"{found['pointing']['paper']['value']:.3f} [")
-    assert (table["slice rank"] == "–").sum() == 2 * (kinds - 3)
+    assert (table["slice rank"] == "–").sum() == 2 * (kinds + 3 - 3)
+    assert (table["side"] == "–").sum() == 2  # of the best point
     heat = compared(maps, cover)
-    assert heat.keys() == KINDS.keys()
+    assert {kind for kind in heat if not kind.startswith("other_")} == KINDS.keys() - {"best_point"}
     fig = drawn.heatmaps_and_lesions(cover=cover, abnormal=heat["paper"][0], normal=heat["fixed"][0], located=found)
     curves = [line.get_ydata() for line in fig.axes[3].lines if len(line.get_ydata()) > 2]
-    np.testing.assert_allclose(curves, [found["tolerance"][kind] for kind in KINDS])
+    np.testing.assert_allclose(curves, [found["tolerance"][kind] for kind in (*KINDS, "other_paper")])
 
 
 @pytest.mark.parametrize(
@@ -90,3 +96,29 @@ def test_the_table_of_what_maps_are_made_of():
     assert rows.paper["largest difference between these two, of 1"] == "0.000"
     assert rows.classic["likeness to the plain mean of the channels"].startswith("−0.200")
     assert rows.paper["likeness to another patient's map"] == "–"  # not measured here
+
+
+def test_the_findings_show_what_the_run_supports_and_no_more():
+    made_of = {"channels": 15, "effective": estimate(7.04, 1)}
+    shared = {
+        "likeness": {"paper": estimate(0.8), "classic": estimate(0.2), "plain": estimate(0.9)},
+        "difference": {"classic": estimate(0.6), "plain": estimate(-0.02)},
+    }
+    found, _ = scores(7)
+    rows = drawn.findings_table(made_of, shared, found).set_index("map")
+    assert rows.weights.iloc[0] == "positive, 7.0 [6.0, 8.0] of 15 channels" and rows.notna().all(axis=None)
+    assert rows.side.iloc[1].startswith(f"{found['side']['classic']['value']:.3f}")
+    note = drawn.findings_note(shared, found)
+    assert "minus classic Grad-CAM: +0.600 [+0.550, +0.650] (larger)" in note and "(not clearly different)" in note
+    assert "Pointing, the paper's minus" in note and "Side, the paper's minus" in note
+    without = drawn.findings_table(made_of, shared, None)
+    assert (without[["pointing", "side"]] == "–").all(axis=None) and "Pointing" not in drawn.findings_note(shared, None)
+
+
+def test_the_table_and_the_sentence_on_places(monkeypatch):
+    monkeypatch.setattr(fields, "centroids", lambda encoder, size: np.arange(10) * 30.0)
+    places = fields.cell_places(profile.load("paper"))
+    table = drawn.places_table(places)
+    assert table.iloc[0].tolist() == [1, "11.0", "0.4", "+10.6", "0.4", "+10.6"]
+    note = drawn.places_note(places)
+    assert "Cells of 23.5 mm" in note and "+10.6 mm" in note and "+4.8 to +3.3" in note and "−2.6 mm" in note

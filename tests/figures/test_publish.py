@@ -22,6 +22,7 @@ from tests.figures.drawing import STAMP, draw, every_figure, placed
 PRINTED = (style.COLUMN, style.MIDDLE, style.PAGE)
 
 
+@pytest.mark.slow
 @every_figure
 def test_figure_draws_saves_and_carries_its_stamp(name, saved, tmp_path):
     first = saved(name)[1]
@@ -69,6 +70,7 @@ def test_a_notebook_shows_the_picture_its_words_and_its_caption(tmp_path):
     assert caption.data == "The *caption*."
 
 
+@pytest.mark.slow
 def test_saving_twice_leaves_one_footer_and_long_labels_are_wrapped(tmp_path):
     fig = draw("fig06_blocks")
     stamp = STAMP | {"data": "archive " + "word " * 60}
@@ -114,6 +116,7 @@ def test_saved_tables_carry_caption_data_and_escaped_cells(tmp_path):
     assert json.loads((tmp_path / "t.json").read_text())["kind"] == "table"
 
 
+@pytest.mark.slow
 def test_drawing_needs_no_deep_learning_library():
     modules = "lhdlib.figures.method, lhdlib.figures.results, lhdlib.figures.gallery"
     check = f"import sys, {modules}; assert not {{'tensorflow', 'keras'}} & set(sys.modules)"

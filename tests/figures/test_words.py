@@ -84,3 +84,14 @@ def test_the_place_is_a_cells_middle():
     image = np.zeros((10, 20))
     image[7, 3] = 1
     assert words.place_of(image) == "18% from the left and 75% from the top"
+
+
+def test_how_cells_are_drawn_is_said_where_it_is_not_as_published():
+    plain = profile.load("demo").replace(heatmaps={"cells": "published"}, finetune={"test_crop": "whole"})
+    assert words.cells_text(plain) == ""
+    aligned = words.cells_text(plain.replace(heatmaps={"cells": "aligned"}))
+    cropped = words.cells_text(plain.replace(finetune={"test_crop": "central"}))
+    assert "where it looks" in aligned and "frame" not in aligned
+    assert "frame" in cropped and "where it looks" not in cropped
+    both = words.cells_text(plain.replace(heatmaps={"cells": "aligned"}, finetune={"test_crop": "central"}))
+    assert both == f"{aligned} {cropped}"

@@ -71,6 +71,7 @@ def test_standardised_by_the_training_samples_alone():
     assert moved["test"][0, 0, 0] - found["test"][0, 0, 0] == pytest.approx(1 / features["train"][..., 0, 0].std())
 
 
+@pytest.mark.slow
 def test_training_features_of_a_file_are_standardised_a_draw_at_a_time(tmp_path):
     """Ten draws of 4 MiB: neither standardising nor training holds more than some of them; the result is the same."""
     rng = np.random.default_rng(2)
@@ -93,6 +94,7 @@ def test_training_features_of_a_file_are_standardised_a_draw_at_a_time(tmp_path)
         np.testing.assert_array_equal(found[name], values)
 
 
+@pytest.mark.slow
 def test_features_of_all_controls_go_through_the_same_code(tmp_path):
     images = slices(48, 32)[..., 0].astype(np.float16)
     samples = pd.DataFrame({f"slice_{k + 1}": np.arange(16) * 3 + k for k in range(3)})

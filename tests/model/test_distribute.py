@@ -19,6 +19,8 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
+pytestmark = pytest.mark.slow  # they share trainings
+
 ROOT = Path(__file__).resolve().parents[2]
 SIZE, STEPS, BATCH = 16, 20, 8
 LOG = np.log(2 * BATCH - 1)  # the history's loss is per row above it
@@ -34,7 +36,7 @@ def settings(**pretrain):
 
     fixed = {"lr": 1e-3, "batch": BATCH, "drop_rate": 0.25, "w": 1e-3}
     checks = {"steps_per_epoch": 1, "max_epochs": STEPS, "patience": STEPS}
-    network = {"blocks": (1,), "width": 8, "dim": 16}
+    network = {"blocks": (1,), "strides": (1,), "width": 8, "dim": 16}
     return profile.load("smoke").replace(encoder=network, pretrain=fixed | checks | pretrain)
 
 
@@ -201,7 +203,6 @@ def history(folder: Path) -> pd.DataFrame:
 # Tests
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mirrored", "workers"])
 def test_trajectories_are_those_of_one_device(runs, kind):
     one, found = history(runs["one"]), history(runs[kind])
@@ -213,7 +214,6 @@ def test_trajectories_are_those_of_one_device(runs, kind):
     np.testing.assert_allclose(found.norm, one.norm, rtol=1e-3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("make", MAKE)
 @pytest.mark.parametrize("kind", ["mirrored", "workers"])
 def test_gradients_are_those_of_the_whole_batch(runs, by_hand, kind, make):
@@ -230,7 +230,6 @@ def test_one_device_does_the_same(by_hand, make):
         close(name, found, by_hand[name])
 
 
-@pytest.mark.slow
 def test_the_encoder_does_not_tell_what_trained_it(runs):
     import keras
 
@@ -250,13 +249,11 @@ def check_survivor(seconds: float, code: int, said: str) -> None:
     assert seconds < 60
 
 
-@pytest.mark.slow
 def test_a_lost_chief_ends_the_others_in_one_sentence(broken):
     _, seconds, end = broken
     check_survivor(seconds, *end)
 
 
-@pytest.mark.slow
 def test_a_lost_worker_ends_the_chief_in_one_sentence(tmp_path):
     """Its checkpoint stays whole, and nobody takes the training for finished."""
     seconds, end = survived(tmp_path / "run", 1)
@@ -265,7 +262,6 @@ def test_a_lost_worker_ends_the_chief_in_one_sentence(tmp_path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoint.npz"]
 
 
-@pytest.mark.slow
 def test_who_waits_for_a_worker_that_never_starts_says_so(tmp_path):
     (alone,) = start_workers(tmp_path, 1)
     limit = threading.Timer(120, alone.kill)
@@ -279,7 +275,6 @@ def test_who_waits_for_a_worker_that_never_starts_says_so(tmp_path):
         alone.communicate()
 
 
-@pytest.mark.slow
 def test_restarted_processes_end_as_if_nothing_had_happened(runs, broken):
     """Two replicas sum as two processes do, so that the undisturbed run of the ones is that of the others."""
     assert 3 <= checkpointed(broken[0]) < STEPS
@@ -287,7 +282,6 @@ def test_restarted_processes_end_as_if_nothing_had_happened(runs, broken):
     np.testing.assert_allclose(restarted, undisturbed, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_a_checkpoint_of_two_processes_goes_on_on_one_device(runs, broken, tmp_path):
     folder = shutil.copytree(broken[0], tmp_path / "run")
     done = checkpointed(folder)
@@ -338,7 +332,6 @@ def test_a_config_that_names_no_place_for_this_process(monkeypatch, value):
         distribute.is_chief()
 
 
-@pytest.mark.slow
 def test_workers_are_for_fresh_processes(monkeypatch):
     import tensorflow as tf
 

@@ -13,8 +13,8 @@ from lhdlib.model.encoder import build_encoder, build_supervised, computed_in, e
 from lhdlib.model.layers import Dropout
 from lhdlib.profile import Encoder
 
-RESNET50 = Encoder(blocks=(3, 4, 6, 3), width=64, dim=256, fc_block="dense-norm-relu")
-SMALL = Encoder(blocks=(1, 1), width=8, dim=16, fc_block="dense-norm-relu")
+RESNET50 = Encoder(blocks=(3, 4, 6, 3), strides=(1, 2, 2, 2), width=64, dim=256, fc_block="dense-norm-relu")
+SMALL = Encoder(blocks=(1, 1), strides=(1, 2), width=8, dim=16, fc_block="dense-norm-relu")
 SIZE = 32
 
 
@@ -40,6 +40,7 @@ def small():
     return model, np.random.default_rng(2).normal(size=(6, SIZE, SIZE, 1)).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 def test_resnet50_is_keras_resnet50(channels):
     """Same weights in, same features out; every weight of either network has its counterpart in the other."""
@@ -64,6 +65,7 @@ def test_resnet50_is_keras_resnet50(channels):
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_paper_profile_network():
     """ResNet-50 on one channel (7 x 7 x 64 stem weights instead of three times as many) and four blocks of 256."""
     settings = profile.load("paper")
@@ -192,6 +194,7 @@ def test_mixed_precision_is_for_feature_maps():
     assert (features != tf.cast(tf.cast(features, "bfloat16"), "float32")).numpy().mean() > 0.9
 
 
+@pytest.mark.slow
 def test_without_dropout_training_output_is_deterministic(small):
     _, images = small
     for rate, same in ((0.0, True), (0.5, False)):
@@ -200,6 +203,7 @@ def test_without_dropout_training_output_is_deterministic(small):
         assert np.array_equal(first, second) == same
 
 
+@pytest.mark.slow
 def test_seed_decides_the_initial_weights():
     first, again, other = (build_encoder(SIZE, SMALL, 0.0, seed).get_weights() for seed in (0, 0, 1))
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))

@@ -15,7 +15,7 @@ from lhdlib.model.encoder import build_encoder, extractor
 from lhdlib.profile import Encoder, Finetune
 
 SIZE, DIM = 32, 16
-SETTINGS = Finetune(lr=0.01, batch=8, w=0.0, epochs=6, draws=6, seeds=3)
+SETTINGS = Finetune(lr=0.01, batch=8, w=0.0, epochs=6, test_crop="whole", draws=6, encoders=1, seeds=3)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,9 @@ def frozen():
     noise = rng.normal(size=(30, SIZE, SIZE))
     images = np.stack([ndimage.gaussian_filter(image, 2.0) for image in noise])
     images = (images / images.std() / 4 + 0.5).astype(np.float16)
-    encoder = build_encoder(SIZE, Encoder(blocks=(1, 1), width=8, dim=DIM, fc_block="dense-norm-relu"), 0.5, 1)
+    encoder = build_encoder(
+        SIZE, Encoder(blocks=(1, 1), strides=(1, 2), width=8, dim=DIM, fc_block="dense-norm-relu"), 0.5, 1
+    )
     for variable in encoder.non_trainable_variables:
         if "moving_mean" in variable.path:
             variable.assign(rng.normal(0, 0.2, variable.shape))
@@ -302,12 +304,17 @@ def test_a_lost_or_damaged_file_of_features_is_made_again(harm, frozen, dataset,
     np.testing.assert_array_equal(finetune.dataset_features(*arguments)["train"], wanted)
 
 
+def toy_parts(toy, rng):
+    parts = dict(zip(("train", "train_labels"), toy, strict=True))
+    for part, n in (("validation", 4), ("test", 9)):
+        parts[part], parts[f"{part}_labels"] = rng.normal(size=(n, 3, 5)), rng.integers(0, 2, n)
+    return parts
+
+
 def test_classify_trains_on_the_rows_and_labels_it_is_given(toy):
     features, labels = toy
     rng = np.random.default_rng(6)
-    parts = {"train": features, "train_labels": labels}
-    for part, n in (("validation", 4), ("test", 9)):
-        parts[part], parts[f"{part}_labels"] = rng.normal(size=(n, 3, 5)), rng.integers(0, 2, n)
+    parts = toy_parts(toy, rng)
     rows = np.arange(5, 30)
     found = finetune.classify(parts, SETTINGS, 2, rows=rows)
     weights, bias, losses = finetune.train_linear(features[:, rows], labels[rows], SETTINGS, [2, 3, 4])
@@ -319,3 +326,14 @@ def test_classify_trains_on_the_rows_and_labels_it_is_given(toy):
     shuffled = np.stack([rng.permutation(labels) for _ in range(3)])
     control = finetune.classify(parts, SETTINGS, 2, labels=shuffled)
     np.testing.assert_array_equal(control["weights"], finetune.train_linear(features, shuffled, SETTINGS, [2, 3, 4])[0])
+
+
+def test_the_classifiers_of_several_extractors_stand_one_after_the_other(toy):
+    one = toy_parts(toy, np.random.default_rng(7))
+    other = one | {name: one[name] + 0.5 for name in ("train", "validation", "test")}
+    found = finetune.classify_each([one, other], SETTINGS, 2)
+    runs = [finetune.classify(features, SETTINGS, 2) for features in (one, other)]
+    for name in ("weights", "bias", "validation_logits", "test_logits"):
+        np.testing.assert_array_equal(found[name], np.concatenate([run[name] for run in runs]))
+    assert found["losses"].shape == (SETTINGS.epochs, 2 * SETTINGS.seeds)
+    np.testing.assert_array_equal(found["test_labels"], runs[1]["test_labels"])

@@ -10,11 +10,12 @@ from lhdlib.profile import Encoder
 from tests.model.test_encoder import randomise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fc_block", ["dense-norm-relu", "dense-relu-norm"])
 @pytest.mark.parametrize("blocks, width", [((), 4), ((1,), 8), ((2, 1, 2), 4), ((3, 4, 6, 3), 16)])
 def test_it_gives_what_the_model_gives(blocks, width, fc_block):
     """Features and feature map A, also of weights and statistics that have changed since the graph was built."""
-    model = extractor(build_encoder(40, Encoder(blocks, width, 16, fc_block), 0.5, 0))
+    model = extractor(build_encoder(40, Encoder(blocks, (1, 2, 2, 2)[: len(blocks)], width, 16, fc_block), 0.5, 0))
     x = tf.constant(np.random.default_rng(9).normal(size=(5, 40, 40, 1)), tf.float32)
     compute, seen = inference.forward(model), []
     for seed in (1, 2):
@@ -27,7 +28,7 @@ def test_it_gives_what_the_model_gives(blocks, width, fc_block):
 
 def test_a_model_in_training_is_followed():
     """Statistics that training moves, and dropout that it alone has."""
-    model = build_encoder(32, Encoder((1, 1), 8, 16, "dense-norm-relu"), 0.5, 0)
+    model = build_encoder(32, Encoder((1, 1), (1, 2), 8, 16, "dense-norm-relu"), 0.5, 0)
     x = tf.constant(np.random.default_rng(4).normal(2, 3, size=(8, 32, 32, 1)), tf.float32)
     compute = inference.forward(model)
     before = compute(x)
@@ -38,7 +39,7 @@ def test_a_model_in_training_is_followed():
 
 
 def test_no_normalisation_is_left_and_the_model_stays_as_it_is():
-    model = build_supervised(32, Encoder((2, 1), 4, 16, "dense-norm-relu"), 0)
+    model = build_supervised(32, Encoder((2, 1), (1, 2), 4, 16, "dense-norm-relu"), 0)
     randomise(model, 3)
     x, weights = tf.ones((2, 32, 32, 3)), model.get_weights()
     before = model(x, training=False).numpy()

@@ -58,6 +58,7 @@ def stepped(views):
     return runs
 
 
+@pytest.mark.slow
 def test_a_step_moves_batch_statistics_as_one_pass_over_both_views_does(stepped, views):
     once, split = build(), build()
     once(views, training=True)
@@ -153,6 +154,7 @@ def test_pairs_of_one_patient(patients, pairs):
     assert pretrain.same_patient_pairs(np.array(patients, int)) == pairs
 
 
+@pytest.mark.slow
 def test_validation_accuracy_is_over_all_held_out_slices_at_once():
     model = build(drop_rate=0.5)
     model(smooth_images(16, 8).astype(np.float32)[..., None], training=True)

@@ -11,6 +11,8 @@ from lhdlib.data.dataset import Dataset
 from lhdlib.model import supervised
 from lhdlib.model.encoder import build_supervised
 
+pytestmark = pytest.mark.slow  # they share trainings
+
 SIZE = 32
 SETTINGS = profile.load("smoke").replace(
     encoder={"blocks": (1, 1), "width": 8, "dim": 16}, supervised={"lr": 3e-3, "batch": 8, "epochs": 6}
@@ -35,7 +37,6 @@ def trained(toy):
     return supervised.train_supervised(images, (rows, labels), (rows, labels), settings, seed=3)
 
 
-@pytest.mark.slow
 def test_training_reduces_the_loss_in_inference_mode(toy, trained):
     images, rows, labels = toy
     untrained = build_supervised(SIZE, SETTINGS.encoder, 3)
@@ -45,7 +46,6 @@ def test_training_reduces_the_loss_in_inference_mode(toy, trained):
     assert after < 0.5 * before
 
 
-@pytest.mark.slow
 def test_the_epoch_with_the_lowest_validation_loss_is_kept(toy, monkeypatch):
     images, rows, labels = toy
     seen, read = [], supervised.supervised_logits
@@ -69,7 +69,6 @@ def test_the_cross_entropy_is_scikit_learns():
     assert supervised.cross_entropy(labels, logits) == pytest.approx(log_loss(labels, 1 / (1 + np.exp(-logits))))
 
 
-@pytest.mark.slow
 def test_logits_are_read_in_inference_mode(toy, trained):
     """A sample's logit does not depend on its batch, and nothing in the model moves."""
     images, rows, _ = toy
@@ -87,14 +86,13 @@ def test_logits_are_read_in_inference_mode(toy, trained):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.slow
 def test_baseline_trains_once_on_crops_and_reads_whole_slices(toy, tmp_path, monkeypatch):
     images, rows, labels = toy
     samples = pd.DataFrame(rows, columns=["slice_1", "slice_2", "slice_3"])
     samples["label"] = labels
     samples["split_paper"] = ["train"] * 12 + ["validation"] * 4 + ["test"] * 4
     data = Dataset(images, pd.DataFrame(), samples, {"fingerprint": "f", "splits": "s"})
-    settings = SETTINGS.replace(supervised={"epochs": 1})
+    settings = SETTINGS.replace(supervised={"epochs": 1}, finetune={"test_crop": "whole"})
     cropped, crop = [], augment.finetune_views
     monkeypatch.setattr(augment, "finetune_views", lambda x, boxes: cropped.append(len(x)) or crop(x, boxes))
     found = supervised.baseline(data, "paper", settings, 0, tmp_path / "baseline.npz")

@@ -113,6 +113,7 @@ def test_the_installed_name_is_this_command():
     assert getattr(importlib.import_module(module), function) is command.main
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "call", [["-m", "lhdlib.run"], ["-m", "lhdlib.run.command", "run"]], ids=["lhdlib.run", "lhdlib run"]
 )

@@ -154,6 +154,7 @@ def test_outputs_and_metadata_saved_by_jupyterlab_change_nothing(done, capsys):
     path.write_text(clean)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "code", "said"),
     [("1", 2, "The notes are missing"), ("2", 1, "ZeroDivisionError"), ("3", 1, "died, probably for lack of memory")],
@@ -174,6 +175,7 @@ def test_a_failure_ends_the_run_and_leaves_earlier_results(done, capsys, seed, c
     assert all(line.endswith("up to date") for line in listed(done, capsys))
 
 
+@pytest.mark.slow
 def test_only_what_changed_runs_again(place, capsys):
     assert place.start() == 0
     write_notebook(place.notebooks / "01_first.ipynb", FIRST + "# the same values")
@@ -185,6 +187,7 @@ def test_only_what_changed_runs_again(place, capsys):
     assert listed(place, capsys)[1].endswith("stale: the results of 01 changed")
 
 
+@pytest.mark.slow
 def test_interrupted_the_next_start_goes_on_with_the_unfinished_notebook(place, capsys):
     write_notebook(place.notebooks / "02_second.ipynb", "import time\nprint('asleep')\ntime.sleep(600)")
     code = (

@@ -56,6 +56,7 @@ def weights(folder: Path) -> list[np.ndarray]:
     return keras.saving.load_model(folder / "encoder.keras", compile=False).get_weights()
 
 
+@pytest.mark.slow
 def test_processes_write_the_bytes_of_the_sequential_run(spread, tmp_path):
     alone = make_space(tmp_path / "results")
     folders = []
@@ -85,17 +86,20 @@ def test_table_says_what_is_there(spread):
 
 
 def test_where_notebook_05_looks(space):
-    """The notebook's own cell asks for exactly these trainings, in the same folders."""
+    """The notebook's own cell asks for these trainings first, in the same folders; repetitions are its own."""
     cells = nbformat.read(ROOT / "notebooks" / "05_regularization.ipynb", as_version=4).cells
-    cell = next(c.source for c in cells if "pretrain.pretrained" in c.source)
+    cell = next(c.source for c in cells if "pretrain.repeated" in c.source)
     asked = []
 
     def record(data, profile, seed, root):
-        asked.append(sweep.Training(profile, seed, root))
-        return None, pd.DataFrame({"validation_accuracy": [0.0]}), ""
+        known = profile.replace(finetune={"encoders": space.profile.finetune.encoders})  # others are trained once
+        asked.append(sweep.Training(known, seed, root))
+        return [(None, pd.DataFrame({"validation_accuracy": [0.0]}), "")]
 
-    anything = SimpleNamespace(dataset_features=lambda *_: None, classify=lambda *_: None, extractor=lambda _: None)
-    names = {"ws": space, "paper": paper, "pretrain": SimpleNamespace(pretrained=record), "seed": space.seed}
+    anything = SimpleNamespace(
+        repeated_features=lambda *_: None, classify_each=lambda *_: None, extractor=lambda _: None
+    )
+    names = {"ws": space, "paper": paper, "pretrain": SimpleNamespace(repeated=record), "seed": space.seed}
     names |= {"setting_key": setting_key, "words": words}
     unused = dict.fromkeys(("data", "settings", "split"))
     exec(cell, names | unused | {"finetune": anything, "encoder": anything})

@@ -178,6 +178,7 @@ def test_the_outline_lies_where_the_lesion_is(tmp_path):
     assert '<label hidden><input id="truth"' in written(make_reading(), tmp_path)[1]
 
 
+@pytest.mark.slow
 def test_pictures_shrink_before_a_disc_is_left_out(tmp_path):
     reading = make_reading(24)
     roomy, _, _ = written(reading, tmp_path)
@@ -199,6 +200,7 @@ def test_pictures_shrink_before_a_disc_is_left_out(tmp_path):
     assert left_out == sorted(left_out) and left_out[0] == 0 < left_out[-1]
 
 
+@pytest.mark.slow
 def test_five_thousand_discs_stay_below_ten_megabytes(tmp_path, monkeypatch):
     """Pictures of a size typical of 64 pixels stand for real ones, whose drawing would take a minute."""
     reading = make_reading(5000, note="L4-L5 and L5-S1 disc bulges compress the thecal sac.")

@@ -71,13 +71,14 @@ def sentence(view: browser.DatasetBrowser) -> str:
     return html.unescape(text)
 
 
+@pytest.mark.slow
 def test_every_slice_is_shown_once_from_the_top(built):  # noqa: F811
     slices = table(built, "slices").set_index("path")
     seen = []
     for (patient, study, series), found in all_slices(opened(built)):
         rows = slices.loc[[one["file"] for one in found]]
         assert set(rows.patient) == {patient} and set(rows.study) == {study} and set(rows.series) == {series}
-        numbers = rows.drop(columns=["sop_uid", "series"]).apply(pd.to_numeric, errors="coerce")
+        numbers = rows.drop(columns=["sop_key", "series"]).apply(pd.to_numeric, errors="coerce")
         middle = numbers.z + numbers.row_z * numbers.column_spacing * (numbers["columns"] - 1) / 2
         middle += numbers.column_z * numbers.row_spacing * (numbers["rows"] - 1) / 2
         assert (np.diff(middle) < 0).all()
@@ -106,6 +107,7 @@ def test_what_is_shown_is_the_store_and_the_file(built):  # noqa: F811
             assert (np.abs(pixels[PANEL // 2, edge - 2 : edge + 3] - browser.MARKS[0]).max(axis=1) == 0).any()
 
 
+@pytest.mark.slow
 def test_facts_are_those_of_the_tables_and_headers(built):  # noqa: F811
     view, samples = opened(built), table(built, "samples")
     slices = table(built, "slices")
@@ -137,6 +139,7 @@ def test_facts_are_those_of_the_tables_and_headers(built):  # noqa: F811
     assert used and headers == 6  # two series of three patients
 
 
+@pytest.mark.slow
 def test_discs_are_filtered_and_marked(built):  # noqa: F811
     view = opened(built)
     view.kind.value = browser.DISCS
@@ -237,6 +240,7 @@ def test_hostile_names_are_shown_as_text(built, copy):  # noqa: F811
         )
 
 
+@pytest.mark.slow
 def test_a_missing_file_is_one_sentence_and_the_store_is_still_shown(built, tmp_path):  # noqa: F811
     archive = tmp_path / "archive"
     shutil.copytree(built.archive, archive)

@@ -19,6 +19,7 @@ from lhdlib.show.disc import (
     BETWEEN,
     COLOR_MAPS,
     CONTOUR,
+    FRAME,
     OUTCOMES,
     Look,
     Reading,
@@ -120,6 +121,30 @@ def test_the_paper_draws_no_heat_for_discs_called_normal_unless_asked(found):
     assert not has_heatmap(found, 0, Look(heatmap="none", always=True))
 
 
+def test_maps_lie_where_the_cells_do_and_what_is_seen_is_framed(found):
+    """Against the map drawn by itself: inside the frame the heat of these places, outside the slice as it is."""
+    where = gradcam.Cells(0.15, 0.2, 0.125, 0.875)
+    placed, row = replace(found, where=where), int(found.discs.probability.argmax())
+    shown, plain = pixels(placed, row, Look(opacity=1), SIZE), pixels(found, row, Look(heatmap="none"), SIZE)
+    low, high = SIZE // 8, SIZE - SIZE // 8
+    hot = gradcam.upsample(found.maps[row], SIZE, where=where)
+    for k in range(3):
+        tile, bare = (p[SIZE:, k * SIZE : (k + 1) * SIZE] for p in (shown, plain))
+        outside = np.ones((SIZE, SIZE), bool)
+        outside[low:high, low:high] = False
+        assert np.array_equal(tile[outside], bare[outside])
+        edge = ~outside
+        edge[low + 1 : high - 1, low + 1 : high - 1] = False
+        assert (tile[edge] == FRAME).all()
+        inside = np.s_[low + 1 : high - 1, low + 1 : high - 1]
+        share = hot[k][inside][..., None]
+        wanted = (1 - share) * bare[inside] / 255 + share * mpl.colormaps["inferno"](hot[k][inside])[..., :3]
+        assert np.abs(tile[inside] / 255 - wanted).max() < 0.02
+    assert np.array_equal(pixels(placed, row, Look(heatmap="none"), SIZE), plain)
+    whole = replace(found, where=gradcam.Cells(1 / 8, 1 / 4))
+    assert np.array_equal(pixels(whole, row), pixels(found, row))  # nothing to frame
+
+
 def test_a_gap_moves_the_slices_apart_and_nothing_else(found):
     row, side, gap = int(found.discs.probability.argmax()), 50, 6
     joined = np.asarray(draw_disc(found, row, Look(), side=side))
@@ -210,7 +235,9 @@ def test_a_run_is_read_as_notebook_07_left_it(smoke, tmp_path):
         assert np.array_equal(found.discs.probability, stored["probability"])
         assert np.array_equal(found.discs.label, stored["labels"])
         assert np.array_equal(found.maps, gradcam.normalise(stored["raw"]))
+        assert found.where == gradcam.cells(space.profile, stored["raw"].shape[-1])
         rows = stored["rows"]
+    assert found.where.low > 0 and "framed" in found.drawn and "where it looks" in found.drawn
     data = dataset.load_dataset(space.results / "01")
     masks = localise.truth_masks(space.data_dir)
     covers = localise.lesion_cover(masks, data.slices, rows, space.profile.data)

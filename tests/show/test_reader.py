@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from scipy.special import expit
 
-from lhdlib import gradcam
+from lhdlib import augment, gradcam
 from lhdlib.data import dataset, dicom, resampling
 from lhdlib.errors import UserError
 from lhdlib.model import encoder
@@ -91,7 +91,7 @@ def test_with_the_upper_triple_alone_a_disc_of_four_slices_has_one_reading(tree,
     assert (found.table.remark == "").all() and len(found.reading.discs) == 3
 
 
-def test_the_probability_is_the_linear_classifier_on_three_preprocessed_slices(tree, model):  # noqa: F811
+def test_the_probability_is_the_linear_classifier_on_three_preprocessed_slices(tree, model, tmp_path):  # noqa: F811
     """Computed from the files by hand: the L4-L5 slab's second to fourth slice."""
     found = read(study_folder(tree), model)
     data = PROFILE.data
@@ -100,10 +100,14 @@ def test_the_probability_is_the_linear_classifier_on_three_preprocessed_slices(t
         resampling.preprocess(dicom.read_pixels(path), (0.6875, 0.6875), data.image_size, data.field_of_view_mm)
         for path in paths
     ]
-    features = model.extractor(np.float32(np.float16(slices))[..., None], training=False)[0].numpy()
+    seen = augment.seen(np.float16(slices), PROFILE.finetune.test_crop)[np.arange(3)]
+    features = model.extractor(np.float32(seen)[..., None], training=False)[0].numpy()
     wanted = expit((features * model.weights).sum() + model.bias)
     assert found.table.probability[1] == pytest.approx(wanted, abs=1e-5)
     assert not np.isclose(found.table.probability, wanted, atol=1e-5)[[0, 2]].any()
+    assert found.reading.where == gradcam.cells(PROFILE, found.reading.maps.shape[-1])
+    page, _ = reader.save_study(found, tmp_path / "out")
+    assert found.reading.drawn and found.reading.drawn in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("above", [1, 3])
@@ -142,7 +146,7 @@ def test_unreadable_pixels_are_counted_and_their_disc_shrinks(tree, model, tmp_p
 
 def test_discs_that_trained_the_classifier_say_so(tree, model):  # noqa: F811
     slices, _ = dicom.index_tree(study_folder(tree))
-    seen = slices.sop_uid[slices.path.str.endswith("__0001_001.ima")]  # the first slice of the first disc
+    seen = slices.sop_key[slices.path.str.endswith("__0001_001.ima")]  # the first slice of the first disc
     found = read(study_folder(tree), dataclasses.replace(model, training=frozenset(seen)))
     assert list(found.table.flag) == [reader.TRAINED, "", ""]
     assert list(found.reading.discs.flag) == [reader.TRAINED, "", "", ""]
@@ -184,6 +188,11 @@ def test_what_trained_the_model_stands_above_everything(model, tmp_path, data, m
     assert set(pd.read_csv(table).trained_on) == {data}
     text = page.read_text(encoding="utf-8")
     assert "true positive" not in text and "false negative" not in text
+
+
+def test_the_readme_says_it_in_the_same_words():
+    readme = " ".join((workspace.ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert reader.warning(PHANTOM, "one DICOM study").rpartition(": ")[2] in readme
 
 
 def test_the_sentence_about_files_set_aside_counts_each_kind(tree, model):  # noqa: F811

@@ -7,6 +7,8 @@ import shutil
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
+import pydicom
 import pytest
 from ipywidgets.widgets import widget
 
@@ -19,6 +21,7 @@ from lhdlib.run.workspace import Workspace
 from lhdlib.show import review
 from lhdlib.show.note import MARKS
 from lhdlib.show.slabs import CHOSEN, LINE, PANEL
+from tests.data import trees
 from tests.data.test_dataset import write_notes
 from tests.show.test_pictures import element
 
@@ -66,6 +69,14 @@ def copy(built, tmp_path):
     return place
 
 
+def dicom_header(path):
+    return pydicom.dcmread(path, stop_before_pixels=True)
+
+
+def files_of(place, name):
+    return pd.read_csv(place.folder / f"{name}.csv", dtype=str, keep_default_na=False)
+
+
 def opened(place, who="Dr. Reviewer") -> review.ReviewWidget:
     return review.ReviewWidget(place.folder, place.archive, who=who)
 
@@ -102,6 +113,7 @@ ITEMS = [
 ]
 
 
+@pytest.mark.slow
 def test_the_verdicts_reach_labels_and_levels(copy):
     before = rebuilt(copy)
     assert {patient for patient, _ in before} == {"0001", "0003"} and ("0003", "L4-L5") not in before
@@ -209,6 +221,7 @@ def test_a_level_that_another_disc_has_opens_both(copy):
     assert [tuple(view.review.built.loc[row, ["patient", "level"]]) for row in rows] == [("0003", "L5-S1"), ITEMS[3]]
 
 
+@pytest.mark.slow
 def test_the_picture_shows_the_samples_slices_and_the_slabs(built):
     view = opened(built)
     found = view.review.built
@@ -235,6 +248,37 @@ def test_the_picture_shows_the_samples_slices_and_the_slabs(built):
         wanted = (chosen[..., 1].mean() + 0.5) * 2 * PANEL / len(shown.pixels)  # the image is a square
         assert abs(np.flatnonzero((left == CHOSEN).all(axis=2).any(axis=1)).mean() - wanted) < 20
         assert (left == LINE).all(axis=2).any()
+
+
+def test_a_block_over_several_discs_says_where_their_centres_cross_it(copy, capsys):
+    """One stack of noise in place of 0003's T2 slabs; the phantom knows where its discs are, and T1 has a slab each."""
+    anatomy = sample_patient(SEED, 3)
+    imaged = [anatomy.discs[one.disc] for one in anatomy.slabs]
+    (study,) = (copy.archive / "01_MRI_Data" / "0003").iterdir()
+    files = sorted(study.glob("T2_TSE_TRA*/*"))
+    same = {"StudyInstanceUID": dicom_header(files[0]).StudyInstanceUID, "SeriesInstanceUID": "1.9"}
+    for file in files:
+        file.unlink()
+    heights = [disc.origin[2] for disc in imaged]
+    middle, count = (max(heights) + min(heights)) / 2, 40
+    trees.write_slab(files[0].parent, (0, 15, middle), count, spacing=4.4, size=(40, 40), **same)
+    rebuilt(copy)
+    view = opened(copy)
+    (row,) = (row for row in view.review.items() if view.review.built.patient[row] == "0003")
+    view.go(row)
+    crossed = [int(number) for number in re.findall(r"(\d+) \(T1\)", view.review.remarks[row])]
+    wanted = [(count + 1) / 2 - (height - middle) / 4.4 for height in sorted(heights, reverse=True)]
+    t1 = view.review.built[(view.review.built.patient == "0003") & (view.review.built.weighting == "T1")]
+    assert len(crossed) == len(t1) and all(min(abs(n - at) for at in wanted) < 2 for n in crossed)
+    assert view.review.remarks[row].startswith("40 slices over 172 mm") and "(T1)" in view.caption.value
+    assert np.asarray(element(view.picture.value)[1]).any() and view.message.value == ""
+    table = files_of(copy, "discs").set_index("paths").remark
+    assert (table.str.startswith("40 slices over") == table.index.str.contains("0003/.*T2_TSE_TRA")).all()
+    parser = argparse.ArgumentParser()
+    review.add_arguments(parser)
+    places = ["--profile", "smoke", "--data", str(copy.archive), "--results", str(copy.folder.parent)]
+    assert review.run(parser.parse_args(places)) == 0
+    assert view.review.remarks[row] in capsys.readouterr().out
 
 
 def test_the_widget_opens_from_a_workspace(built, tmp_path):
@@ -291,6 +335,7 @@ def test_the_marked_level_follows_the_choice(built):
     assert len(set(notes.values())) == 3 and MARKS[2] not in notes["L1-L2"]
 
 
+@pytest.mark.slow
 def test_a_review_leaves_no_widgets_behind(copy):
     view = opened(copy)
     before = len(widget._instances)

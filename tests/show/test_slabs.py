@@ -60,6 +60,28 @@ def test_the_lines_of_the_used_slices_stand_out(slope):
     assert THICK >= THIN + 2
 
 
+def test_lines_carry_the_numbers_of_their_slices():
+    """Each at an end of its own line, in turn right and left; lines of a block stay thin beneath them."""
+    size, ends = 400, np.array([40.0, 359.0])
+    heights = np.arange(100, 100 + 12 * 9, 9)
+    cuts = (np.stack([np.stack([ends, np.full(2, height)], axis=-1) - 0.5 for height in heights]),)
+
+    def drawn(numbers, numbered=True):
+        view = sagittal.SagittalView("", np.zeros((size, size), np.float32), (1.0, 1.0), cuts, (numbers,))
+        return np.asarray(draw_slabs(view, [""], chosen=0, size=size, numbered=numbered)).astype(int)
+
+    numbers = tuple(range(2, 14))
+    plain, picture = drawn(numbers, numbered=False), drawn(numbers)
+    assert ((plain[:, 200] == CHOSEN).all(axis=1)).sum() == THICK * len(heights)
+    assert ((picture[:, 200] == CHOSEN).all(axis=1)).sum() == THIN * len(heights)
+    assert not (picture[:, 80:320] == LINE).all(axis=-1).any()
+    for place, (number, height) in enumerate(zip(numbers, heights, strict=True)):
+        other = drawn(numbers[:place] + (number + 2,) + numbers[place + 1 :])
+        rows, columns = np.nonzero((other != picture).any(axis=-1))
+        assert np.abs(rows - height).max() <= 8
+        assert columns.min() > 330 if number % 2 else columns.max() < 70
+
+
 def test_a_study_is_drawn_by_name(built):  # noqa: F811
     picture = np.asarray(show_slabs(built.folder, built.archive, "0001"))
     assert max(picture.shape) == 2 * PANEL and (picture == LINE).all(axis=2).any()

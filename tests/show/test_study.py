@@ -73,6 +73,7 @@ def test_a_study_is_named_by_folder_date_and_the_hash_of_its_uid(tree):
     assert len(found.slices) == 12 and sorted(found.rejected.reason) == ["localizer", "not DICOM"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("above", [0, 1, 2, 3])
 def test_any_folder_that_holds_one_study_will_do(tree, above):
     found = study.find_study((study_folder(tree), *study_folder(tree).parents)[above])
@@ -278,16 +279,27 @@ def test_a_folder_without_a_run_is_one_sentence(tmp_path):
         command(tmp_path, "--run", tmp_path / "none")
 
 
+SLOW = {"tensorflow", "keras", "nbformat", "papermill", "matplotlib", "sklearn", "ipywidgets"}  # to be loaded: seconds
+
+
+@pytest.mark.slow
 def test_nothing_wrong_reaches_tensorflow(tmp_path):
-    """In one process, each kind of wrong input: none loads it, and nothing but the sentences is printed."""
+    """In one process, each kind of wrong input: none loads what is slow, and only the sentences are printed."""
     run = finished(tmp_path / "run")
     t1 = write_study(tmp_path / "t1" / "study", SHORT_STUDY, **trees.T1)
     good = write_study(tmp_path / "good" / "study", SHORT_STUDY)
     for number in (1, 2):
         write_study(tmp_path / "two" / f"000{number}" / "study", SHORT_STUDY, StudyInstanceUID=f"1.2.{number}")
     (tmp_path / "file").write_text("")
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("no image")
+    sagittal = write_files(tmp_path / "sagittal" / "study" / "SAG", 2, **SAGITTAL)
     calls = [
         [t1, "--run", run],
+        [tmp_path / "nothing", "--run", run],
+        [tmp_path / "text", "--run", run],
+        [sagittal, "--run", run],
         [good, "--run", tmp_path / "none"],
         [tmp_path / "gone", "--run", run],
         [tmp_path / "file", "--run", run],
@@ -298,14 +310,14 @@ def test_nothing_wrong_reaches_tensorflow(tmp_path):
         "import sys, json\nfrom lhdlib.run import command\n"
         "for call in json.loads(sys.argv[1]):\n"
         "    assert command.main(['study', *call]) == 2\n"
-        "    assert not {'tensorflow', 'keras'} & sys.modules.keys(), call\n"
+        "    assert not set(sys.argv[2:]) & sys.modules.keys(), (call, set(sys.argv[2:]) & sys.modules.keys())\n"
     )
     arguments = json.dumps([list(map(str, call)) for call in calls])
-    done = subprocess.run([sys.executable, "-c", script, arguments], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", script, arguments, *SLOW], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     said = done.stderr.strip().split("\n")
     assert len(said) == len(calls) and all(line.startswith("Error: ") and line.endswith(".") for line in said)
-    for line, words in zip(
-        said, ("axial T1", "no finished run", "no folder", "is a file", "2 studies", "cannot be made"), strict=True
-    ):
+    contents = ("axial T1", "holds no file", "1 file that is not DICOM", "2 sagittal images")
+    others = ("no finished run", "no folder", "is a file", "2 studies", "cannot be made")
+    for line, words in zip(said, contents + others, strict=True):
         assert words in line

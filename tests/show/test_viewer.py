@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lhdlib import gradcam
 from lhdlib.errors import UserError
 from lhdlib.run import workspace
 from lhdlib.show import atlas, reader, study, viewer
@@ -64,6 +65,7 @@ def test_every_slider_position_shows_its_disc(found):
         assert found.discs.level[row] in alt and found.outcomes()[row] in alt
 
 
+@pytest.mark.slow
 def test_filters_and_orders_against_numpy(found):
     view, discs = HeatmapViewer(found), found.discs
     outcomes, error = found.outcomes(), np.abs(discs.probability - discs.label)
@@ -172,6 +174,22 @@ def test_what_data_a_saved_view_shows_is_drawn_into_it(found, tmp_path):
         assert (border == viewer.PAPER).all()
 
 
+def test_how_maps_are_drawn_is_said_and_saved(found, tmp_path):
+    placed = replace(found, where=gradcam.Cells(0.15, 0.2, 0.125, 0.875), drawn="Each cell where it <looks>.")
+    for reading in (placed, found):
+        view = HeatmapViewer(reading)
+        view.order.value = "probability"
+        assert ("Each cell where it &lt;looks&gt;." in view.picture.value) == (reading is placed)
+        path = viewer.save_view(reading, int(found.discs.probability.argmax()), Look(), tmp_path)
+        cells = json.loads(path.with_suffix(".json").read_text())["cells"]
+        assert cells == (placed.where._asdict() if reading is placed else None)
+        with Image.open(path) as picture:
+            assert ("Each cell where" in picture.info["Description"]) == (reading is placed)
+    sheets = strip(placed, tmp_path), strip(found, tmp_path)  # the first disc
+    assert (len(sheets[0]) > len(sheets[1])) == (found.discs.probability[0] >= found.threshold)
+
+
+@pytest.mark.slow
 def test_no_view_takes_the_place_of_another(found, tmp_path):
     looks = [
         Look(),
@@ -305,6 +323,7 @@ def test_a_run_that_lost_a_file_is_one_sentence(smoke, tree, tmp_path, lost):  #
     assert str(tmp_path / "run") in said and "run" in said.split(":")[-1]
 
 
+@pytest.mark.slow
 def test_five_thousand_discs_do_not_grow_memory():
     found = made_up(discs=5000, size=8)
     view = HeatmapViewer(found)

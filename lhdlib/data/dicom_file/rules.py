@@ -27,9 +27,13 @@ LOCALIZER = re.compile(
     r"|(?<!ax )(?<!axial )(?<!tra )(?<!transverse )(?<!transversal )(?<!oblique )planes?(?![a-z])"
 )
 SHARED_UID = "SOPInstanceUID of another image too"  # a remark, and no doubt about the slice
+NO_FOLDER = "unknown"  # the patient of files that lie in no patient's folder
 POSITION_DISPLAY = re.compile(r"pos ?disp")
-#: What the index says of a slice, in the order of its table: names and types; `dicom.index_tree` explains them
+#: What the index says of a slice, in the order of its table: names and types. Places are those of the pixels as
+#: `read_pixels` gives them, mm.
 COLUMNS: dict[str, type] = {
+    # relative to the folder; the folder above the study's, never of the header; a name that no other study of the
+    # patient has; hashes of the UIDs of study and series
     **dict.fromkeys(["path", "patient", "study", "study_key", "series"], str),
     **dict.fromkeys(["series_number", "instance_number"], int),
     **dict.fromkeys(["weighting", "plane"], str),
@@ -39,7 +43,7 @@ COLUMNS: dict[str, type] = {
     **dict.fromkeys(["row_spacing", "column_spacing", "thickness", "echo_time", "repetition_time"], float),
     "acquisition_time": str,
     **dict.fromkeys(["bytes", "bits_stored"], int),
-    **dict.fromkeys(["transfer_syntax", "sop_uid", "manufacturer", "remark"], str),
+    **dict.fromkeys(["transfer_syntax", "sop_key", "manufacturer", "remark"], str),  # remarks are the disc's flag later
 }
 
 
@@ -76,7 +80,7 @@ def folders_of(path: str) -> tuple[str, str]:
     folders = path.split("/")[:-1]
     if len(folders) > 2:
         return folders[-3], folders[-2]
-    return (folders or ["unknown"])[0], ""
+    return (folders or [NO_FOLDER])[0], ""
 
 
 def patient_of(path: str) -> str:
@@ -120,7 +124,10 @@ def read_header(folder: str, path: str) -> dict[str, Any]:
 
 
 def key_of(uid: str) -> str:
-    """A UID's SHA-256, twelve digits: it tells studies apart and names nobody; empty without UID."""
+    """A UID's SHA-256, twelve digits: it tells studies, series or images apart; empty without UID.
+
+    No table has UIDs themselves: in the hospital they lead to the patient.
+    """
     return hashlib.sha256(uid.encode("utf-8", "surrogatepass")).hexdigest()[:12] if uid else ""
 
 
@@ -129,7 +136,7 @@ def _names(header: Header, path: str) -> dict[str, Any]:
     return {
         "study": folders_of(path)[1],
         "study_key": key_of(header.text("StudyInstanceUID")),
-        "series": header.text("SeriesInstanceUID"),
+        "series": key_of(header.text("SeriesInstanceUID")),
         "series_number": header.whole_if_any("SeriesNumber"),
         "instance_number": header.whole_if_any("InstanceNumber"),
         "thickness": header.number_if_any("SliceThickness"),
@@ -137,7 +144,7 @@ def _names(header: Header, path: str) -> dict[str, Any]:
         "repetition_time": header.number_if_any("RepetitionTime"),
         "acquisition_time": header.text("AcquisitionTime"),
         "transfer_syntax": str(header["TransferSyntaxUID"]),
-        "sop_uid": header.text("SOPInstanceUID"),
+        "sop_key": key_of(header.text("SOPInstanceUID")),
         "manufacturer": header.text("Manufacturer"),
     }
 

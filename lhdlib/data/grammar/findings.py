@@ -14,32 +14,17 @@ POSITIVE_KINDS = frozenset(DISC_KINDS + COMPRESSION_KINDS)
 
 @dataclass(frozen=True)
 class Finding:
-    """One finding at one disc level.
+    """One finding at one disc level, or denied there; its words in the note are ``text[start:end]``."""
 
-    Attributes
-    ----------
-    level : str or None
-        Disc level such as ``"L4-L5"``; None when the note does not say where.
-    kind : str
-        ``"bulge"``, ``"protrusion"``, ``"thecal sac compression"``, ``"osteophyte"``, ...; a compression that the note
-        blames on something other than the disc is ``"non-disc compression"``.
-    negated : bool
-        Whether the note denies it.
-    start, end : int
-        The words in the note: ``text[start:end]``.
-    side : str
-        ``"left"``, ``"right"``, ``"bilateral"``, ``"central"`` or empty.
-    doubted : bool
-        Whether the note only suspects it ("possible", "cannot be excluded") or asks for it.
-    """
-
-    level: str | None
+    level: str | None  #: such as "L4-L5"; None when the note does not say where
+    #: "bulge", "protrusion", "thecal sac compression", "osteophyte", ...; a compression that the note blames on
+    #: something other than the disc is "non-disc compression"
     kind: str
-    negated: bool
+    negated: bool  #: the note denies it
     start: int
     end: int
-    side: str = ""
-    doubted: bool = False
+    side: str = ""  #: "left", "right", "bilateral", "central" or empty
+    doubted: bool = False  #: the note only suspects it ("possible", "cannot be excluded") or asks for it
 
 
 # --- concepts ---------------------------------------------------------------------------------------------------------

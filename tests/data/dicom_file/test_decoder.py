@@ -39,6 +39,7 @@ class Bad:
         return np.full((2, 2), int(self.deed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deed", ["crash", "hang", "memory", "panic"])
 def test_a_decoder_that_fails_harms_no_other_image(deed, monkeypatch):
     if deed == "memory" and sys.platform != "linux":

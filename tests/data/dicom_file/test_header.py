@@ -38,6 +38,7 @@ from tests.data.hostile import (
 )
 
 MUTANTS = 10_000
+ASKED = re.compile(r'header(?:\.\w+\(|\[)"(\w+)"')
 
 
 @pytest.fixture(scope="module")
@@ -275,3 +276,11 @@ def test_plain_text_is_the_same_in_every_character_set():
     assert len(letters) == 92 and letters.isascii()
     for encoding in pydicom.charset.python_encoding.values():
         assert letters.decode(encoding) == letters.decode("ascii"), encoding
+
+
+def test_every_attribute_that_is_asked_for_is_read():
+    """Another one would be absent in every file, and the rule that asks for it idle."""
+    sources = (path.read_text(encoding="utf-8") for path in Path(rules.__file__).parent.glob("*.py"))
+    asked = {keyword for source in sources for keyword in ASKED.findall(source)}
+    assert len(asked) > 20 and asked <= KNOWN.keys()
+    assert ASKED.findall('header.text("Planted")') == ["Planted"] and "Planted" not in KNOWN
