@@ -34,7 +34,7 @@ def real_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory) -> SimpleNamespace:
-    """A finished smoke run of all seven notebooks, started as users do; a test that uses it leaves it finished.
+    """A finished smoke run of all eight notebooks, started as users do; a test that uses it leaves it finished.
 
     ``results`` and ``figures`` are its folders, ``out`` and ``err`` what it printed, and ``start(*arguments)`` is the
     command again. Its phantom lies in the checkout's own ``data``, where the next run finds it.

@@ -130,8 +130,8 @@ ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "
 ACCEPTED = {
     "AUC": "04/headline/metrics/AUC",
     "accuracy": "04/headline/metrics/ACC",
-    "AUC, split by patient": "04/headline/controls/split by patient/AUC",
-    "heatmaps: pointing above random": "07/localisation/differences/pointing/random",
+    "AUC, split by patient": "08/evidence/splits/split by patient/AUC",
+    "heatmaps: pointing above random": "08/localisation/differences/pointing/random",
 }
 CONTROLS = {  # README's name -> the one in figures/controls.csv
     "this run, phantom": "this run",

@@ -23,9 +23,10 @@ NAMES = (
     "05_regularization",
     "06_label_efficiency",
     "07_heatmaps",
+    "08_scrutiny",
 )
 DEFAULTS = {"profile": "demo", "data_dir": "", "seed": 0, "results_dir": "", "figures_dir": ""}
-LONGEST = 17  # lines of a code cell
+LONGEST = 15  # lines of a code cell
 NOTEBOOKS = {name: nbformat.read(stale.NOTEBOOKS / f"{name}.ipynb", as_version=4) for name in NAMES}
 
 each = pytest.mark.parametrize("name", NAMES)
@@ -50,7 +51,7 @@ def constants(call: ast.Call) -> list:
     return [n.value for argument in call.args for n in ast.walk(argument) if isinstance(n, ast.Constant)]
 
 
-def test_there_are_seven():
+def test_there_are_eight():
     assert sorted(path.stem for path in stale.NOTEBOOKS.glob("*.ipynb")) == list(NAMES)
     assert list(stale.UPSTREAM) == [name[:2] for name in NAMES]
 
@@ -76,7 +77,7 @@ def test_what_belongs_in_the_library_is_not_here(name):
     assert not found
     graph = {"GradientTape", "function", "train_step", "fit", "compile"}
     assert not [n.attr for n in ast.walk(tree(name)) if isinstance(n, ast.Attribute) and n.attr in graph]
-    assert all(len(source.splitlines()) < LONGEST for source in cells(name, "code"))
+    assert all(len(source.splitlines()) <= LONGEST for source in cells(name, "code"))
 
 
 @each

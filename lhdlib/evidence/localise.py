@@ -206,7 +206,7 @@ def compared_maps(
     Returns
     -------
     dict
-        The kinds of notebook 07, then those of `DRAWN_TWICE` in the other placement (`OTHER`).
+        The kinds of notebook 08, then those of `DRAWN_TWICE` in the other placement (`OTHER`).
     """
     count, size = normal.shape[-1], cover.shape[-1]
     rng = np.random.default_rng([seed, 51])
@@ -249,7 +249,7 @@ Scores = dict[str, dict[str, float]]  # kind of map -> value, low, high
 class Localisation:
     """Scores of every kind of map against the lesions, with intervals that resample patients.
 
-    Notebook 07 defines the scores of a disc. A kind that begins with `OTHER` is drawn in the other placement;
+    Notebook 08 defines the scores of a disc. A kind that begins with `OTHER` is drawn in the other placement;
     ``best_point``, the one point of `best_point`, is chosen with the answers.
     """
 

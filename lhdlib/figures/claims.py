@@ -1,4 +1,4 @@
-"""Which claims of the paper hold in a run: a table computed from the result files of notebooks 04 to 07.
+"""Which claims of the paper hold in a run: a table computed from the result files of notebooks 05, 06 and 08.
 
 A claim says where one or more quantities lie: a difference above 0, for example. For each quantity the run has a value
 with a 95 % interval (patients resampled). The rule is the same for all:
@@ -13,9 +13,9 @@ stand below its claims and are counted apart.
 The limits that the paper does not give are the constants below. An interval is about other patients and other seeds of
 fine-tuning; each setting was pre-trained once, so that another pre-training could still turn a narrow verdict.
 
-Result files, all JSON: ``04/evidence.json`` (``balance``, ``controls``), ``05/comparisons.json`` and
-``06/comparisons.json`` (`evaluate.compare`, `evaluate.contrast`), ``07/localisation.json`` (`localise.measure`; no file
-where lesions have no truth masks).
+Result files, all JSON: ``05/comparisons.json`` and ``06/comparisons.json`` (`evaluate.compare`, `evaluate.contrast`),
+``08/evidence.json`` (``balance``, ``controls``), ``08/localisation.json`` (`localise.measure`; no file where lesions
+have no truth masks).
 """
 
 from collections.abc import Mapping, Sequence
@@ -139,14 +139,14 @@ CLAIMS = (
         'section "Contrast self-supervised learning"',
         "argued, not measured",
         f"{PAIRED}; the autoencoder's features standardised; must lie above 0",
-        ("04/evidence", "controls", "autoencoder", "comparison"),
+        ("08/evidence", "controls", "autoencoder", "comparison"),
     ),
     Claim(
         "Heatmaps show where the disc is abnormal",
         HEATMAPS,
         "three discs shown, not measured",
         f"pointing game on lesion masks minus that of random maps, patients resampled; must lie above {CLEARLY:g}",
-        ("07/localisation", "differences", "pointing", "random"),
+        ("08/localisation", "differences", "pointing", "random"),
         "pointing",
         CLEARLY,
     ),
@@ -156,7 +156,7 @@ CLAIMS = (
         "three discs shown, not measured",
         "rank correlation of slice weight and lesion area minus that of random weights, patients resampled; must lie "
         "above 0",
-        ("07/localisation", "differences", "slice_rank", "random"),
+        ("08/localisation", "differences", "slice_rank", "random"),
         "slice rank",
     ),
     Claim(
@@ -164,7 +164,7 @@ CLAIMS = (
         "abstract, Table 3",
         "{TPR:.4f} and {TNR:.4f}".format(**paper.TABLE3[paper.CHOSEN]),
         f"sensitivity minus specificity, patients resampled; must lie within ±{BALANCED:g}",
-        ("04/evidence", "balance"),
+        ("08/evidence", "balance"),
         "difference",
         -BALANCED,
         BALANCED,
@@ -175,7 +175,7 @@ CLAIMS = (
         HEATMAPS,
         "–",
         "pointing game minus that of a fixed map (mean of normal discs' maps), patients resampled; must lie above 0",
-        ("07/localisation", "differences", "pointing", "fixed"),
+        ("08/localisation", "differences", "pointing", "fixed"),
         "pointing",
         ours=True,
     ),
@@ -185,7 +185,7 @@ CLAIMS = (
         "–",
         "pointing game minus that of random maps, both aligned where this run draws as published, and the reverse, "
         f"patients resampled; must lie above {CLEARLY:g}",
-        ("07/localisation", "differences", "pointing", "other_random"),
+        ("08/localisation", "differences", "pointing", "other_random"),
         "pointing",
         CLEARLY,
         ours=True,
@@ -196,7 +196,7 @@ CLAIMS = (
         "–",
         "share of the slices with a one-sided lesion whose mask holds more heat than its mirror image (chance 0.5), "
         f"patients resampled; must lie above {CHANCE + CLEARLY:g}",
-        ("07/localisation", "side", "paper"),
+        ("08/localisation", "side", "paper"),
         "side",
         CHANCE + CLEARLY,
         share=True,
@@ -207,7 +207,7 @@ CLAIMS = (
         HEATMAPS,
         "–",
         "rank correlation minus that of fixed weights (mean of normal discs'), patients resampled; must lie above 0",
-        ("07/localisation", "differences", "slice_rank", "fixed"),
+        ("08/localisation", "differences", "slice_rank", "fixed"),
         "slice rank",
         ours=True,
     ),
@@ -227,8 +227,8 @@ CLAIMS = (
         )
     ),
 )
-FILES = ("04/evidence", "05/comparisons", "06/comparisons", "07/localisation")
-MAY_LACK = ("07/localisation",)  # real lesions have no truth masks
+FILES = ("05/comparisons", "06/comparisons", "08/evidence", "08/localisation")
+MAY_LACK = ("08/localisation",)  # real lesions have no truth masks
 
 
 def _measured(claim: Claim, results: Mapping[str, Any]) -> dict[str, Interval]:

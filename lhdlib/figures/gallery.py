@@ -6,7 +6,7 @@ Every number on it is read from a result file or from `paper`. Result files, all
     What `workspace.Workspace.stamp` returns, and ``parts``: number of the notebook -> ``seconds``, ``commit``.
 ``04/headline.json``
     ``metrics``: "ACC", "TPR", "TNR", "AUC" -> mean, sd, low, high (`evaluate.over_seeds`); ``per_seed``: the same names
-    -> a value per seed; ``controls``: name of the control -> the same as ``metrics``. Every part may be absent.
+    -> a value per seed. Every part may be absent.
 """
 
 from collections.abc import Mapping
@@ -87,13 +87,12 @@ def _headline(path: Path) -> str:
     if not path.is_file():
         return "No result yet: notebook 04 has not run."
     result = files.read_json(path)
-    published, metrics, controls = paper.TABLE3[paper.CHOSEN], result.get("metrics", {}), result.get("controls", {})
+    published, metrics = paper.TABLE3[paper.CHOSEN], result.get("metrics", {})
     rows = []
     for metric, name in words.METRICS.items():
         seeds = ", ".join(f"{value:.3f}" for value in result.get("per_seed", {}).get(metric, []))
-        row = [name, f"{published[metric]:.4f}", words.summary_text(metrics.get(metric)), seeds or "–"]
-        rows.append(row + [words.summary_text(values.get(metric)) for values in controls.values()])
-    columns = ["test metric", "paper", "this run: mean ± sd [95 % interval]", "single seeds", *controls]
+        rows.append([name, f"{published[metric]:.4f}", words.summary_text(metrics.get(metric)), seeds or "–"])
+    columns = ["test metric", "paper", "this run: mean ± sd [95 % interval]", "single seeds"]
     return publish.markdown(pd.DataFrame(rows, columns=columns)).rstrip()
 
 

@@ -31,17 +31,17 @@ HEADLINE, HEADLINE_LEVEL = "04/headline/metrics/", 0.99  # of these none may lie
 FLOOR = 0.01  # their least half width: some estimates were the same in all accepted runs
 CHANCE = 0.1  # of the estimates may lie outside all the same: twice as many as expected
 FOLDER = Path(__file__).with_name("expected_numbers")
-#: Where estimates are: notebook, file, and a place in it; other places of ``04/evidence.json`` repeat the headline.
+#: Where estimates are: notebook, file, and a place in it; other places of ``08/evidence.json`` repeat the headline.
 ESTIMATES = (
     "04/headline",
-    "04/evidence/balance",
-    "04/evidence/calibration",
-    "04/evidence/controls",
-    "04/evidence/levels",
-    "04/evidence/splits/difference",
     "05/comparisons",
     "06/comparisons",
-    "07/localisation",
+    "08/evidence/balance",
+    "08/evidence/calibration",
+    "08/evidence/controls",
+    "08/evidence/levels",
+    "08/evidence/splits",
+    "08/localisation",
 )
 
 

@@ -29,13 +29,13 @@ def results(value: float = 0.3, half: float = 0.01, balance: float = 0.0) -> dic
     return json.loads(
         json.dumps(
             {
-                "04/evidence": {
+                "08/evidence": {
                     "balance": around(balance, half),
                     "controls": {"autoencoder": {"comparison": difference}},
                 },
                 "05/comparisons": settings,
                 "06/comparisons": dict.fromkeys(("doubling", "third", "full", *EQUAL), difference),
-                "07/localisation": {
+                "08/localisation": {
                     "side": {"paper": around(0.5 + value, half)},
                     "differences": dict.fromkeys(
                         ("pointing", "slice_rank"),
@@ -98,14 +98,14 @@ def test_every_claim_can_get_every_verdict():
         (4, ("06/comparisons", "doubling", "AUC")),
         (5, ("06/comparisons", "third", "ACC")),
         (6, ("06/comparisons", "full", "AUC")),
-        (7, ("04/evidence", "controls", "autoencoder", "comparison", "AUC")),
-        (8, ("07/localisation", "differences", "pointing", "random")),
-        (9, ("07/localisation", "differences", "slice_rank", "random")),
-        (10, ("04/evidence", "balance")),
-        (11, ("07/localisation", "differences", "pointing", "fixed")),
-        (12, ("07/localisation", "differences", "pointing", "other_random")),
-        (13, ("07/localisation", "side", "paper")),
-        (14, ("07/localisation", "differences", "slice_rank", "fixed")),
+        (7, ("08/evidence", "controls", "autoencoder", "comparison", "AUC")),
+        (8, ("08/localisation", "differences", "pointing", "random")),
+        (9, ("08/localisation", "differences", "slice_rank", "random")),
+        (10, ("08/evidence", "balance")),
+        (11, ("08/localisation", "differences", "pointing", "fixed")),
+        (12, ("08/localisation", "differences", "pointing", "other_random")),
+        (13, ("08/localisation", "side", "paper")),
+        (14, ("08/localisation", "differences", "slice_rank", "fixed")),
         *((15 + k, ("06/comparisons", name, "AUC")) for k, name in enumerate(EQUAL)),
     ],
 )
@@ -140,9 +140,9 @@ def test_readings_that_are_not_the_papers_stand_last_and_say_so():
 @pytest.mark.parametrize("missing", ["file", "keys"])
 def test_lesions_without_masks_leave_the_heatmaps_open(missing):
     found = results()
-    found["07/localisation"] = {}
+    found["08/localisation"] = {}
     if missing == "file":
-        del found["07/localisation"]
+        del found["08/localisation"]
     table = claims.claims_table(found)
     assert (
         table.verdict.tolist()
@@ -191,7 +191,7 @@ def test_it_is_saved_with_the_datas_label(tmp_path):
     assert f"Data: {STAMP['data']}" in text and "10 × does not hold" in text and "9 × does not hold" in text
     assert pd.read_csv(tmp_path / "figures" / "claims.csv").verdict.tolist() == [claims.FAILS] * 19
     assert "parts" not in files.read_json(tmp_path / "figures" / "claims.json")["stamp"]
-    (tmp_path / "07" / "localisation.json").unlink()
+    (tmp_path / "08" / "localisation.json").unlink()
     assert "4 × cannot" in claims.save_claims(tmp_path, tmp_path / "figures").read_text(encoding="utf-8")
     (tmp_path / "06" / "comparisons.json").unlink()
     with pytest.raises(UserError, match="run the earlier notebooks"):

@@ -43,20 +43,21 @@ def test_a_run_equals_itself_and_a_planted_difference_is_named(run_folder, kept,
     assert command.main(["expect", str(run_folder), "--accept"]) == 0
     whole = capsys.readouterr().out
     assert whole.startswith("Reproduced within tolerance: ") and whole.count("\n") == 1
-    place = "controls", "shuffled labels", "AUC"
-    control = files.read_json(run_folder / "04/headline.json")["controls"]["shuffled labels"]["AUC"]
-    change(run_folder / "04/headline.json", *place, "mean", by=control["high"] - control["mean"] - 1e-6)
+    path, place = run_folder / "08/evidence.json", ("controls", "shuffled labels", "metrics", "AUC")
+    control = files.read_json(path)["controls"]["shuffled labels"]["metrics"]["AUC"]
+    change(path, *place, "mean", by=control["high"] - control["mean"] - 1e-6)
     assert command.main(["expect", str(run_folder)]) == 0 and capsys.readouterr().out == whole
-    change(run_folder / "04/headline.json", *place, "mean", by=2e-6)
+    change(path, *place, "mean", by=2e-6)
     assert command.main(["expect", str(run_folder)]) == 0  # one alone may be chance, and is named
     said, far = capsys.readouterr().out.splitlines()
-    assert "by chance" in said and far.startswith("  04/headline/controls/shuffled labels/AUC: ")
+    assert "by chance" in said and far.startswith("  08/evidence/controls/shuffled labels/metrics/AUC: ")
     assert f"expected {control['low']:.4f} to {control['high']:.4f}" in far
     change(run_folder / "01/dataset.json", "counts", "patients", by=1)
     assert command.main(["expect", str(run_folder)]) == 1  # a count never is
     first, *rest = capsys.readouterr().out.splitlines()
     assert first.startswith("NOT reproduced: 2 of ")
-    assert [line.split(":")[0].strip() for line in rest] == ["patients", "04/headline/controls/shuffled labels/AUC"]
+    names = [line.split(":")[0].strip() for line in rest]
+    assert names == ["patients", "08/evidence/controls/shuffled labels/metrics/AUC"]
 
 
 def test_the_headline_may_not_be_astray_by_chance(run_folder, kept, capsys):
@@ -112,7 +113,7 @@ def test_a_second_accepted_run_joins_and_other_data_are_refused(run_folder, kept
 
 def test_an_estimate_may_come_later_but_not_go(run_folder, kept, capsys):
     assert command.main(["expect", str(run_folder), "--accept"]) == 0
-    path, name = kept / "smoke-seed0.json", "04/evidence/calibration/brier"
+    path, name = kept / "smoke-seed0.json", "08/evidence/calibration/brier"
     earlier = files.read_json(path)
     later = earlier["estimates"].pop(name)
     files.write_json(path, earlier)
@@ -120,27 +121,25 @@ def test_an_estimate_may_come_later_but_not_go(run_folder, kept, capsys):
     assert command.main(["expect", str(run_folder), "--accept"]) == 0
     accepted = files.read_json(path)["estimates"]
     assert accepted.pop(name) == later and {len(estimate["values"]) for estimate in accepted.values()} == {2}
-    evidence = files.read_json(run_folder / "04/evidence.json")
+    evidence = files.read_json(run_folder / "08/evidence.json")
     del evidence["calibration"]["brier"]
-    files.write_json(run_folder / "04/evidence.json", evidence)
+    files.write_json(run_folder / "08/evidence.json", evidence)
     capsys.readouterr()
     assert command.main(["expect", str(run_folder), "--accept"]) == 2 and str(path) in capsys.readouterr().err
 
 
 def test_every_estimate_with_an_interval_is_taken_from_the_result_files(run_folder):
     found = expected.collect(run_folder)["estimates"]
-    headline, evidence = (files.read_json(run_folder / f"04/{name}.json") for name in ("headline", "evidence"))
+    headline, evidence = (files.read_json(run_folder / name) for name in ("04/headline.json", "08/evidence.json"))
     assert {f"04/headline/metrics/{m}" for m in headline["metrics"]} <= found.keys()
-    shown = found["04/headline/controls/shuffled labels/AUC"]
-    wanted = headline["controls"]["shuffled labels"]["AUC"]
+    shown = found["08/evidence/controls/shuffled labels/metrics/AUC"]
+    wanted = evidence["controls"]["shuffled labels"]["metrics"]["AUC"]
     assert shown == {"value": wanted["mean"], "low": wanted["low"], "high": wanted["high"]}
-    assert "07/localisation/differences/pointing/random" in found and "06/comparisons/full/AUC" in found
-    assert found["04/evidence/balance"] == evidence["balance"]
+    assert "08/localisation/differences/pointing/random" in found and "06/comparisons/full/AUC" in found
+    assert found["08/evidence/balance"] == evidence["balance"]
     gap = evidence["controls"]["raw pixels"]["comparison"]["AUC"]
-    assert found["04/evidence/controls/raw pixels/comparison/AUC"] == {k: gap[k] for k in ("value", "low", "high")}
-    for repeated in ("metrics", "operating_points"):
-        del evidence[repeated]
-    del evidence["splits"]["metrics"]
+    assert found["08/evidence/controls/raw pixels/comparison/AUC"] == {k: gap[k] for k in ("value", "low", "high")}
+    del evidence["operating_points"]
     texts = [json.dumps(evidence), *((run_folder / name).read_text() for name in FILES if "evidence" not in name)]
     text = "".join(texts)
     assert len(found) == text.count('"low":') - text.count('"value": NaN')  # within levels, where no level has both
