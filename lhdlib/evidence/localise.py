@@ -36,8 +36,8 @@ DRAWN_TWICE = ("paper", "classic", "random")  #: the kinds that are scored in bo
 
 def truth_masks(archive: Path) -> Mapping[str, np.ndarray] | None:
     """Lesion masks by SOPInstanceUID that lie beside a phantom's archive; None where there are none."""
-    folder = archive.parent
-    return truth.load_truth(folder)[1] if (folder / "truth" / "discs.csv").is_file() else None
+    folder = truth.beside(archive)
+    return truth.load_truth(folder)[1] if folder else None
 
 
 def lesion_cover(

@@ -28,7 +28,7 @@ class Read(NamedTuple):
     kinds: Counter[str]  #: abnormal levels by the kind that their note names, and "any"
 
 
-def read_patients(seed: int, patients: int = PATIENTS) -> Read:
+def read_patients(seed: int, *, patients: int = PATIENTS) -> Read:
     """Draw patients of the phantom with a seed, and their notes; the notes are read as the archive's are."""
     rows, kinds = [], Counter[str]()
     for number in range(1, patients + 1):

@@ -26,6 +26,8 @@ from lhdlib.figures.style import (
 from lhdlib.figures.words import METRICS, Interval, Summary, difference_text, interval_text, listed, summary_text
 
 POINT_STYLES = {"TPR": ("o", ORANGE), "TNR": ("s", GREEN), "balanced": ("^", VERMILION)}
+#: Columns of the AUCs that leave out what the level tells (`evaluate.level_aucs`).
+PARTS = {"lowest": "AUC, three lowest levels", "within": "AUC within levels"}
 #: Classifiers that get the same labels (`same_labels.compare_ways`): name, line with marker, colour.
 WAYS = {
     "frozen": ("frozen extractor, linear classifier (the paper's)", "o-", BLUE),
@@ -253,13 +255,39 @@ def levels_table(found: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     ----------
     found : mapping of classifier -> "all" (a `Summary`), "lowest" and "within" (`evaluate.level_aucs`, as mappings)
     """
-    columns = {"all": "AUC, all discs", "lowest": "AUC, three lowest levels", "within": "AUC within levels"}
+    columns = {"all": "AUC, all discs"} | PARTS
     return pd.DataFrame(
         [
             {"classifier": name} | {column: interval_text(aucs[key]) for key, column in columns.items()}
             for name, aucs in found.items()
         ]
     )
+
+
+def ceiling_table(splits: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Metrics of each scorer against the notes and against the truth (`ceiling.measure` of each split)."""
+    rows = [
+        {"split by": split, "judged by": judge, "scored by": name}
+        | {METRICS[metric]: interval_text(scored["metrics"][metric]) for metric in METRICS}
+        | {column: interval_text(scored[key]) for key, column in PARTS.items()}
+        for split, found in splits.items()
+        for judge in ("notes", "truth")
+        for name, scored in found[judge].items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def ceiling_note(splits: Mapping[str, Mapping[str, Any]]) -> str:
+    """Words for how far the classifier's AUC is below that of the true severity (`ceiling.measure` of each split)."""
+    parts = []
+    for split, found in splits.items():
+        ours, best = (found["notes"][name]["metrics"]["AUC"]["mean"] for name in ("this run", "true severity"))
+        truth, gap = found["truth"]["this run"]["metrics"]["AUC"]["mean"], interval_text(found["missing"])
+        parts.append(
+            f"Split by {split}: against the notes the true severity itself has an AUC of {best:.3f} and the classifier "
+            f"{ours:.3f}, less by {gap}; against the truth the classifier has {truth:.3f}."
+        )
+    return " ".join(parts)
 
 
 def comparison_table(metrics: Mapping[str, Mapping[str, Summary]], comparisons: Mapping[str, Mapping]) -> pd.DataFrame:

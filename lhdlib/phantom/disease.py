@@ -91,7 +91,7 @@ def depth_of(severity: float, *, focal: bool) -> float:
 
 
 def random_displacement(rng: np.random.Generator, severity: float, half_width: float) -> Displacement:
-    """What leaves the margin of a disc so wide; broad or focal whatever the severity, unless it is very high."""
+    """Draw what leaves the margin of a disc so wide; broad or focal whatever the severity, unless it is very high."""
     # All that may be needed is drawn, whichever is used.
     narrow, extruded, free = rng.random(3) < (FOCAL_SHARE, EXTRUDED_SHARE, FREE_SHARE)
     places = rng.integers(len(PLACES)), rng.integers(3)

@@ -93,15 +93,20 @@ class _Masks(Mapping[str, np.ndarray]):
         return len(self._packed)
 
 
+def beside(archive: Path) -> Path | None:
+    """The folder for `load_truth` of the phantom that an archive belongs to; None for any other archive."""
+    return archive.parent if (archive.parent / "truth" / "discs.csv").is_file() else None
+
+
 def load_truth(folder: str | Path) -> tuple[pd.DataFrame, Mapping[str, np.ndarray]]:
     """Read a phantom's truth from the folder that `write_phantom` was given.
 
     Returns
     -------
     discs : DataFrame
-        A row per imaged disc: patient ("0001"), level; abnormal in truth (label), by the note (noted), by a second
-        reader; severity (above 0: abnormal), grade (1 to 5), lesion, side, depth_mm and width_mm (of normal discs too),
-        tear; first_slice and central_slice (1-based, in the T2 axial series), slices, lesion_slices.
+        A row per imaged disc: patient ("0001"), level; abnormal in truth (label), by the note (noted), by a
+        second_reader; severity (above 0: abnormal), grade (1 to 5), lesion, side, depth_mm, width_mm, tear;
+        first_slice, central_slice (1-based, in the T2 axial series), slices, lesion_slices.
     masks : Mapping
         SOPInstanceUID of a T2 axial slice to its lesion mask, ``(rows, columns)`` bool.
 

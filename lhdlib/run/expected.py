@@ -39,6 +39,7 @@ ESTIMATES = (
     "08/evidence/balance",
     "08/evidence/calibration",
     "08/evidence/controls",
+    "08/evidence/ceiling",
     "08/evidence/levels",
     "08/evidence/splits",
     "08/localisation",
