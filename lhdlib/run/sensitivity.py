@@ -58,6 +58,7 @@ ALTERNATIVES = (
     Alternative(17, "other slices of a patient are no negatives", {"pretrain": {"same_patient_negatives": False}}),
     Alternative(19, "validation and test slices are whole", {"finetune": {"test_crop": "whole"}}),
     Alternative(20, "the learning rate is constant", {"pretrain": {"decay": "none"}}),
+    Alternative(22, "the linear classifier has no L2 term, as published", {"finetune": {"w": 0.0}}),
 )
 
 
