@@ -5,10 +5,11 @@ Everything is measured on heat of the size and at the place at which it is drawn
 least one pixel.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 from scipy import ndimage, stats
@@ -342,6 +343,46 @@ def measure(
         slices=int(shown.sum()),
         one_sided=int(lopsided.sum()),
     )
+
+
+def over_pretrainings(
+    classifiers: Sequence[tuple[keras.Model, np.ndarray, float]],
+    seen: np.ndarray,
+    rows: np.ndarray,
+    distance: np.ndarray,
+    where: gradcam.Cells,
+) -> pd.DataFrame:
+    """Pointing and side of the maps of each pre-training, means over the discs that it calls abnormal.
+
+    Parameters
+    ----------
+    classifiers : sequence of (extractor, weights (3, d), bias)
+    seen : shape (N, W, W)
+        Slices as the network sees them.
+    rows : shape (n, 3)
+        Of the abnormal discs.
+    distance : shape (n, 3, W, W)
+        Of each pixel from the lesion, mm (`distance_mm`).
+
+    Returns
+    -------
+    DataFrame
+        A row per pre-training: discs (those with a lesion), then each measure of the paper's and of the classic map.
+    """
+    found = []
+    for extractor, weights, bias in classifiers:
+        explained = gradcam.explain(extractor, seen, rows, weights, bias)
+        called = explained.logits >= 0
+        mask, near = distance[called] == 0, distance[called] <= TOLERANCE_MM
+        shown = mask.any(axis=(2, 3))
+        row: dict[str, float] = {"discs": int(shown.any(axis=1).sum())}
+        for kind, maps in (("paper", explained.maps[called]), ("classic", explained.classic[called])):
+            heat = gradcam.upsample(maps, distance.shape[-1], where=where)[None]
+            pointed = over_slices(inside(hottest(heat)[0], near), shown)
+            sided = over_slices(side(heat, mask)[0], one_sided(mask))
+            row |= {f"pointing, {kind}": float(np.nanmean(pointed)), f"side, {kind}": float(np.nanmean(sided))}
+        found.append(row)
+    return pd.DataFrame(found)
 
 
 def _at_best_point(near: np.ndarray, shown: np.ndarray) -> np.ndarray:

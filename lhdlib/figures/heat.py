@@ -140,6 +140,17 @@ def localisation(located: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def spread_table(found: pd.DataFrame) -> pd.DataFrame:
+    """Scores of each pre-training's maps (`localise.over_pretrainings`), then their mean and standard deviation."""
+    scores = found.drop(columns="discs")
+    rows = [
+        {"pre-training": str(number)} | row for number, row in enumerate(found.round(3).to_dict("records"), start=1)
+    ]
+    mean, sd = scores.mean(), scores.std()
+    both = {name: f"{mean[name]:.3f} ± {sd[name]:.3f}" for name in scores} if len(found) > 1 else {}
+    return pd.DataFrame(rows + ([{"pre-training": "mean ± standard deviation", "discs": "–"} | both] if both else []))
+
+
 def class_dependence_table(found: Mapping[str, Any], sanity: Mapping[str, Any]) -> pd.DataFrame:
     """Class dependence of the heatmaps and what they are made of, with `faithfulness.sanity` of the same maps."""
 

@@ -117,8 +117,8 @@ def axial_signal(patient: Patient, texture: Texture, slab: Slab, plane: Plane) -
     where += STRIPE_RISES * height
     if lost and slab.disc < 2 and where > STRIPE_FROM:  # where the lowest slab crosses the next, tissue stays saturated
         signal *= 1 - np.float32(lost) * between(v, where - STRIPE_HALF, where + STRIPE_HALF, STRIPE_SOFT)
-    ghost, rows = patient.ghost
-    return (signal + np.float32(ghost) * np.roll(signal, rows, axis=1) if ghost else signal), mask
+    ghost, moved = patient.ghost
+    return (signal + np.float32(ghost) * np.roll(signal, moved, axis=1) if ghost else signal), mask
 
 
 def _in_frame(plane: Plane, disc: Disc) -> tuple[np.ndarray, ...]:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import ndimage, stats
 
 from lhdlib import gradcam, profile
 from lhdlib.data import resampling
@@ -323,3 +323,24 @@ def test_slice_weights_that_follow_the_area_rank_like_it():
     rank = localise.measure(heat, weight, cover, distance, patients, cells="aligned").slice_rank
     assert rank["paper"]["value"] > 0.95 and abs(rank["random"]["value"]) < 0.02
     assert rank.keys() == {"paper", "random", "fixed"}
+
+
+def test_each_pre_training_is_scored_on_the_discs_that_it_calls_abnormal(monkeypatch):
+    rng, size, count = np.random.default_rng(8), 12, 4
+    mask = np.zeros((6, 3, size, size), bool)
+    mask[:5, :, 3:6, 0:3] = True  # the sixth shows no lesion: a note may err
+    distance = np.stack([ndimage.distance_transform_edt(~m) if m.any() else np.full(m.shape, np.inf) for m in mask])
+    there, elsewhere = np.zeros((2, 6, 3, count, count), np.float32)
+    there[..., 1, 0], elsewhere[..., 1, 3] = 1, 1
+    answers = {
+        "a": gradcam.Explained(there, elsewhere, np.full((6, 3), 1 / 3), np.array([1, 1, 1, -1, -1, 1.0])),
+        "b": gradcam.Explained(elsewhere, there, np.full((6, 3), 1 / 3), np.array([-1, -1, -1, -1, 1, 1.0])),
+    }
+    monkeypatch.setattr(gradcam, "explain", lambda model, *_: answers[model])
+    where = gradcam.Cells(first=1 / 8, step=1 / 4, low=0, high=1)
+    rows = rng.integers(0, 9, (6, 3))
+    classifiers = [(name, np.zeros((3, 2)), 0.0) for name in answers]
+    found = localise.over_pretrainings(classifiers, np.zeros((9, size, size)), rows, distance, where)
+    assert found.discs.tolist() == [3, 1]
+    assert found["pointing, paper"].tolist() == [1, 0] and found["pointing, classic"].tolist() == [0, 1]
+    assert found["side, paper"].tolist() == [1, 0] and found["side, classic"].tolist() == [0, 1]
