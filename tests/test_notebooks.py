@@ -26,7 +26,7 @@ NAMES = (
     "08_scrutiny",
 )
 DEFAULTS = {"profile": "demo", "data_dir": "", "seed": 0, "results_dir": "", "figures_dir": ""}
-LONGEST = 15  # lines of a code cell
+LONGEST, WIDEST = 15, 100  # lines of a code cell, characters of any line
 NOTEBOOKS = {name: nbformat.read(stale.NOTEBOOKS / f"{name}.ipynb", as_version=4) for name in NAMES}
 
 each = pytest.mark.parametrize("name", NAMES)
@@ -77,7 +77,13 @@ def test_what_belongs_in_the_library_is_not_here(name):
     assert not found
     graph = {"GradientTape", "function", "train_step", "fit", "compile"}
     assert not [n.attr for n in ast.walk(tree(name)) if isinstance(n, ast.Attribute) and n.attr in graph]
-    assert all(len(source.splitlines()) <= LONGEST for source in cells(name, "code"))
+
+
+@each
+def test_cells_are_short_and_lines_fit_the_screen(name):
+    assert not [source for source in cells(name, "code") if len(source.splitlines()) > LONGEST]
+    lines = [line for cell in NOTEBOOKS[name].cells for line in cell.source.splitlines()]
+    assert not [line for line in lines if len(line) > WIDEST]
 
 
 @each

@@ -4,10 +4,12 @@ What a reader needs goes with the drawing: the caption, the alternative text, th
 obtained. Equal input gives equal bytes.
 """
 
+import ast
 import html
+import inspect
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,6 +110,24 @@ class Shown:
 
     def _ipython_display_(self) -> None:
         display(*self.parts())
+
+
+def source(*functions: Callable) -> Markdown:
+    """What functions do, as they are written, without their docstrings; as the last line of a cell it is shown."""
+    return Markdown("\n".join(["```python", *(_body(function) for function in functions), "```"]))
+
+
+def _body(function: Callable) -> str:
+    """A function's source under the name of its module; a docstring and the empty line below it are left out."""
+    plain = inspect.unwrap(function)
+    lines = textwrap.dedent(inspect.getsource(plain)).splitlines()
+    tree = ast.parse("\n".join(lines)).body[0]
+    if isinstance(tree, ast.FunctionDef) and ast.get_docstring(tree):
+        text = tree.body[0]
+        end = text.end_lineno or text.lineno
+        end += end < len(lines) and not lines[end].strip()
+        del lines[text.lineno - 1 : end]
+    return "\n".join([f"# {plain.__module__}", *lines, ""])
 
 
 def picture(path: Path) -> str:

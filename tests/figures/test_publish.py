@@ -1,5 +1,6 @@
 """Saving and showing: the stamp, the words and the label go with every figure and table; equal input, equal bytes."""
 
+import functools
 import html
 import json
 import subprocess
@@ -122,3 +123,51 @@ def test_drawing_needs_no_deep_learning_library():
     check = f"import sys, {modules}; assert not {{'tensorflow', 'keras'}} & set(sys.modules)"
     root = Path(figures.__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", check], cwd=root, check=False).returncode == 0
+
+
+def undocumented(x):
+    """One line."""
+    return x  # as written
+
+
+def described(x):
+    """A first line.
+
+    Parameters
+    ----------
+    x
+    """
+
+    def inner():
+        """Stays."""
+        return x
+
+    return inner
+
+
+def without(x):
+    return "no docstring"
+
+
+def test_source_is_shown_as_written_without_its_docstring():
+    shown = publish.source(undocumented, without).data
+    module = f"# {__name__}"
+    assert shown == "\n".join(
+        [
+            "```python",
+            *(module, "def undocumented(x):", "    return x  # as written", ""),
+            *(module, "def without(x):", '    return "no docstring"', ""),
+            "```",
+        ]
+    )
+    first = publish.source(described).data.splitlines()[2:5]
+    assert first == [
+        "def described(x):",
+        "    def inner():",
+        '        """Stays."""',
+    ]
+
+
+def test_source_of_a_wrapped_function_is_its_own():
+    wrapped = functools.wraps(undocumented)(lambda x: x)
+    assert publish.source(wrapped).data == publish.source(undocumented).data
