@@ -265,7 +265,7 @@ def levels_table(found: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def ceiling_table(splits: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """Metrics of each scorer against the notes and against the truth (`ceiling.measure` of each split)."""
+    """Metrics of each scorer against the notes and against the truth (`reach.measure` of each split)."""
     rows = [
         {"split by": split, "judged by": judge, "scored by": name}
         | {METRICS[metric]: interval_text(scored["metrics"][metric]) for metric in METRICS}
@@ -278,7 +278,7 @@ def ceiling_table(splits: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
 
 
 def ceiling_note(splits: Mapping[str, Mapping[str, Any]]) -> str:
-    """Words for how far the classifier's AUC is below that of the true severity (`ceiling.measure` of each split)."""
+    """Words for how far the classifier's AUC is below that of the true severity (`reach.measure` of each split)."""
     parts = []
     for split, found in splits.items():
         ours, best = (found["notes"][name]["metrics"]["AUC"]["mean"] for name in ("this run", "true severity"))

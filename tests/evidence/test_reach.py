@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from lhdlib.data.dataset import Part
-from lhdlib.evidence import ceiling
+from lhdlib.evidence import reach
 from lhdlib.phantom import truth
 
 
@@ -33,7 +33,7 @@ def discs():
 
 def test_scores_are_those_of_the_truth_and_of_the_readers(discs):
     logits = np.random.default_rng(4).normal(size=(2, 240)) + discs.noted.to_numpy()
-    found = ceiling.measure(part_of(discs), part_of(discs), logits, discs)
+    found = reach.measure(part_of(discs), part_of(discs), logits, discs)
     auc = {name: scored["metrics"]["AUC"]["mean"] for name, scored in found["notes"].items()}
     assert auc["true severity"] == pytest.approx(roc_auc_score(discs.noted, discs.severity))
     assert auc["second reader"] == pytest.approx(roc_auc_score(discs.noted, discs.second_reader))
@@ -50,7 +50,7 @@ def test_scores_are_those_of_the_truth_and_of_the_readers(discs):
 
 
 def test_within_a_level_the_level_tells_nothing(discs):
-    found = ceiling.measure(part_of(discs), part_of(discs), np.zeros((1, 240)), discs)
+    found = reach.measure(part_of(discs), part_of(discs), np.zeros((1, 240)), discs)
     assert found["notes"]["level only"]["within"]["value"] == 0.5
     assert found["notes"]["true severity"]["within"]["value"] > 0.8
 
@@ -58,8 +58,8 @@ def test_within_a_level_the_level_tells_nothing(discs):
 def test_each_disc_gets_its_own_truth_and_another_archive_has_none(discs, tmp_path):
     truth.write_truth(tmp_path, discs.to_dict("records"), {"1.2": truth.PackedMask.of(np.ones((2, 2), bool))})
     asked = discs[["patient", "level"]].sample(50, random_state=1)
-    known = ceiling.truth_of(tmp_path / "archive", asked)
+    known = reach.truth_of(tmp_path / "archive", asked)
     pd.testing.assert_frame_equal(
         known[["severity", "noted"]], discs.loc[asked.index, ["severity", "noted"]].reset_index(drop=True)
     )
-    assert ceiling.truth_of(tmp_path / "other" / "archive", asked) is None
+    assert reach.truth_of(tmp_path / "other" / "archive", asked) is None
