@@ -50,8 +50,8 @@ def note_labels(places: pd.DataFrame, notes: pd.DataFrame, *, everyone: Iterable
 def match_notes(folders: Iterable[str], numbers: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
     """Match each patient's folder with the note of the same name or number, where it can be no other.
 
-    "37", "0037" and "P0037" may all be patient 37, "P37" and "Q37" never are the same. Where two folders or two notes
-    could be meant, there is no note, nor for images in no patient's folder.
+    "37", "0037" and "P0037" may all be patient 37, "P37" and "Q37" never are one. Where two folders or notes could be
+    meant, there is no note.
 
     Returns
     -------

@@ -51,7 +51,14 @@ def read_notes(path: str | Path) -> pd.DataFrame:
     name, rows = _sheet_of_notes(path, sheets)
     header = _header(rows[0])
     columns = tuple(header.index(heading) for heading in _HEADINGS)
-    cells = [tuple(row[c] if c < len(row) else None for c in columns) for row in rows]
+    for heading, written in zip(_HEADINGS, ("Patient ID", "Clinician's Notes"), strict=True):
+        if header.count(heading) > 1:
+            raise UserError(f'{path} has the column "{written}" twice on sheet {name!r}: put all of it in one column.')
+    patient, first = columns
+    end = next(
+        (c for c in range(first + 1, len(header)) if header[c]), None
+    )  # of unnamed columns into which notes spill
+    cells = [(row[patient] if patient < len(row) else None, _joined(row[first:end])) for row in rows]
     for first, last, column in merged.get(name, ()):
         for at in range(first, min(last, len(cells))):
             if column == columns[1] and cells[at][1] is None:
@@ -73,6 +80,8 @@ def _read_sheets(path: Path) -> tuple[dict[str, list[tuple[Any, ...]]], dict[str
         with ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > MAX_UNPACKED:
                 raise ValueError("it unpacks to an absurd size")
+            if "content.xml" in archive.namelist() or "xl/workbook.bin" in archive.namelist():
+                raise UserError(f"{path} is a spreadsheet of another format: save it as an Excel workbook (.xlsx).")
             book = openpyxl.load_workbook(path, read_only=True, data_only=True)
             try:
                 for sheet in book.worksheets:
@@ -82,8 +91,13 @@ def _read_sheets(path: Path) -> tuple[dict[str, list[tuple[Any, ...]]], dict[str
                     merged[sheet.title] = _merged_cells(archive.read(sheet._worksheet_path.lstrip("/")))
             finally:
                 book.close()
+    except UserError:
+        raise
     except Exception as error:  # a damaged archive or damaged XML fails in any of the libraries beneath
-        raise UserError(f"{path} cannot be read as an Excel workbook ({type(error).__name__}): {_DOWNLOAD}.") from error
+        raise UserError(
+            f"{path} cannot be read as an Excel workbook ({type(error).__name__}): save it as one again or, if this is "
+            f"the archive's own file, {_DOWNLOAD}."
+        ) from error
     return sheets, merged
 
 
@@ -92,6 +106,12 @@ def _merged_cells(sheet: bytes) -> list[tuple[int, int, int]]:
     found = re.findall(rb'<mergeCell ref="([A-Z]{1,3})(\d{1,7}):[A-Z]{1,3}(\d{1,7})"', sheet)
     columns = (column_index_from_string(column.decode()) - 1 for column, _, _ in found)
     return [(int(first), int(last), column) for (_, first, last), column in zip(found, columns, strict=True)]
+
+
+def _joined(cells: tuple[Any, ...]) -> Any:
+    """A note that programs have split at commas into several cells."""
+    filled = [cell for cell in cells if cell is not None and str(cell).strip()]
+    return ", ".join(map(str, filled)) if len(filled) > 1 else next(iter(filled), None)
 
 
 def _header(row: tuple[Any, ...]) -> list[str]:
@@ -146,7 +166,7 @@ def _patients(path: Path, cells: list[tuple[Any, Any]]) -> list[tuple[str, str]]
 
 def _patient(text: str) -> str:
     """Name of a patient as written in a cell: four digits for a number; empty where it names none, or several."""
-    number = re.fullmatch(r"(?:(?:patient|pat|pt|no|nr|id|case)\b\W*|#\s*)*([0-9]{1,4})(?:\.0)?", text, re.IGNORECASE)
+    number = re.fullmatch(r"(?:(?:patient|pat|pt|no|nr|id|case)\b\W*|#\s*)*(\d{1,4})(?:\.0)?", text, re.IGNORECASE)
     if number:
         return f"{int(number[1]):04d}"
     is_code = re.fullmatch(r"\w[\w.-]{0,63}", text) and not re.fullmatch(r"[0-9]+[.-][0-9]+", text)

@@ -32,7 +32,7 @@ class JudgedDiscs:
     Attributes
     ----------
     built, judged : pd.DataFrame
-        All discs as notebook 01 built them, and as the verdicts so far have them (`overrides.apply_overrides`).
+        All discs as notebook 01 built them, and as verdicts have them (`overrides.apply_overrides`).
     unmatched : pd.DataFrame
         Verdicts whose slab is not in the dataset.
     everyone : set of str
@@ -41,7 +41,7 @@ class JudgedDiscs:
     Raises
     ------
     UserError
-        When the dataset or the table of verdicts cannot be read, or the notes beside which it lies are gone.
+        When the dataset or the verdicts cannot be read, or the notes beside them are gone.
     """
 
     def __init__(self, folder: Path, archive: Path):

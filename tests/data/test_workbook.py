@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+from zipfile import ZipFile
 
 import openpyxl
 import pytest
@@ -28,6 +29,11 @@ def book(path, rows, title="Sheet1", merge=(), second=None):
     return path
 
 
+def zipped(path, name):
+    with ZipFile(path, "w") as archive:
+        archive.writestr(name, "<x/>")
+
+
 def test_columns_are_found_by_name_and_numbers_get_four_digits(tmp_path):
     rows = [[" patient  ID", None, "CLINICIAN'S NOTES "], [1, None, "Bulge"], [25.0, None, None]]
     table = read_notes(book(tmp_path / "notes.xlsx", rows, title="Other"))
@@ -52,6 +58,7 @@ def test_columns_are_found_by_name_and_numbers_get_four_digits(tmp_path):
         ("P001", "P001"),
         ("HOSP-0017", "HOSP-0017"),
         ("a7b", "a7b"),
+        ("\uff17", "0007"),
     ],
 )
 def test_numbers_however_they_are_written(tmp_path, written, read):
@@ -83,6 +90,18 @@ def test_merged_cells_count_for_each_of_their_rows(tmp_path):
     assert table.note.tolist() == ["Bulge.\nTear.", "Normal discs.", "Normal discs.", ""]
 
 
+def test_a_note_that_spills_into_unnamed_columns_is_whole(tmp_path):
+    rows = [[*HEADER, None, None, "Remarks"], [1, "Bulge at L4-L5", "tear at L5-S1", None, "x"], [2, None, "Bulge"]]
+    table = read_notes(book(tmp_path / "notes.xlsx", rows))
+    assert table.note.tolist() == ["Bulge at L4-L5, tear at L5-S1", "Bulge"]
+
+
+@pytest.mark.parametrize("name", HEADER)
+def test_two_columns_of_one_name_are_refused(tmp_path, name):
+    with pytest.raises(UserError, match=f'column "{name}" twice on sheet'):
+        read_notes(book(tmp_path / "notes.xlsx", [[*HEADER, name.upper()], [1, "Bulge", "Tear"]]))
+
+
 def test_several_rows_of_one_patient_stay_several(tmp_path):
     table = read_notes(book(tmp_path / "notes.xlsx", [HEADER, [1, "Bulge."], [2, "Tear."], ["0001", "Normal."]]))
     assert table.patient.tolist() == ["0001", "0002", "0001"]
@@ -108,6 +127,8 @@ def test_random_tables_lose_no_note(tmp_path):
         (lambda path: book(path, [["Notes of 2016"], [], HEADER, [1, "Bulge"]]), "in row 3 of sheet 'Sheet1': delete"),
         (lambda path: book(path, [HEADER], second=[HEADER, [1, "Bulge"]]), r"several sheets \('Sheet1', 'Other'\)"),
         (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(99)), "download the radiologists' notes"),
+        (lambda path: zipped(path, "content.xml"), "spreadsheet of another format: save it"),
+        (lambda path: zipped(path, "xl/workbook.bin"), "spreadsheet of another format: save it"),
     ],
 )
 def test_what_is_no_such_workbook_gets_a_sentence_that_fits(tmp_path, make, sentence):

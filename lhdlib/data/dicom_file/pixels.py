@@ -37,6 +37,8 @@ def read_pixels(path: str | Path) -> np.ndarray:
         layout = layout_of(header)
         stored = _stored(header, layout, file)
         slope, intercept = header.number("RescaleSlope"), header.number("RescaleIntercept")
+        if slope is not None and slope < 0:  # programs make different things of it
+            raise Rejected("absurd RescaleSlope")
         pixels = stored.astype(np.float32) * (slope or 1.0) + (intercept or 0.0)
         if not np.isfinite(pixels).all():
             raise Rejected("absurd pixel values")

@@ -39,8 +39,8 @@ OTHER = _words(
     " брюш 腹 brain skull crani craneo schadel schaedel gehirn cerebr cerebell enceph encef cerveau pituit hypophys"
     " голов мозг 頭 脑 脳 shoulder schulter epaule hombro spalla sprunggel cheville tobillo handgelenk poignet"
     " ellenbog ellbog heart cardi mammo breast rodilla ginocchi колен плеч 膝 肩 plexus",
-    alone=r"c~spine csp hws hwk cwk cs~spine ct~spine c~[1-6]~c?~[2-7] neck hals cou collo cuello cuell boyun"
-    r" [td]~spine th~spine bws bwk chest tsp dsp t~l~spine d~l~spine ctl~spine "
+    alone=r"c~spine c~s t~s d~s csp hws hwk cwk cs~spine ct~spine c~[1-6]~c?~[2-7] neck hals cou collo cuello cuell"
+    r" boyun [td]~spine th~spine bws bwk chest tsp dsp t~l~spine d~l~spine ctl~spine "
     r" th~1?[0-9]~th~1?[0-9] d[1-9]~d1?[0-9] isg sig sij sijs si~joints? s~i~gelenk\w* ilio~sacr\w* (?<!l\s)s~spine"
     r" pelvis hip hips anca huft femur rectum таз head kopf orbit orbits iac tmj sella"
     r" knee knees knie genou ankle foot feet fuss pied hand hands wrist polso muneca elbow coude codo gomito herz coeur"
@@ -93,7 +93,8 @@ def region_remark(texts: Texts, folder_tells: bool) -> str:
     body = _said(texts.body_part)
     said = [one for one in (series, study) if any(one)] or [one for one in (body,) if any(one)]
     if not said:
-        return UNTOLD if _unknown(f"{texts.study} {texts.series} {texts.body_part}") else ""
+        other = _said(texts.only_folder).other and folder_tells
+        return UNTOLD if other or _unknown(f"{texts.study} {texts.series} {texts.body_part}") else ""
     if not any(one.lumbar for one in said) or (series == (False, True) and study == (True, True)):
         raise Rejected("other body region")
     first, last = said[0], said[-1]

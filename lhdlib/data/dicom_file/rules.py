@@ -22,13 +22,14 @@ from lhdlib.data.dicom_file.weighting import weighting_of
 
 LOCALIZER = re.compile(
     r"lo[ck]ali[sz]|localad|scout|survey|topogra|scanogra|reperage|ubersicht|uebersicht|positioning|smart ?brain"
-    r"|plan ?scan|ref ?scan|prescan|calibrat|pilot"
-    r"|(?<![a-z])(?:lo[ck]s?|plan|plans|cal|shim|(?:3|three|tri|multi) ?pl(?:an|n|anar)?s?)(?![a-z])"
+    r"|plan ?scan|ref ?scan|prescan|calibrat|pilot|planung|planning|lageplan|screen ?save"
+    r"|(?<![a-z])(?:lo[ck]s?|plan|plans|cal|shim(?:ming)?|ref|sondage|count(?:ing)?"
+    r"|(?:3|three|tri|multi) ?pl(?:an|n|anar)?s?)(?![a-z])"
     r"|(?<!ax )(?<!axial )(?<!tra )(?<!transverse )(?<!transversal )(?<!oblique )planes?(?![a-z])"
 )
 SHARED_UID = "SOPInstanceUID of another image too"  # a remark, and no doubt about the slice
 NO_FOLDER = "unknown"  # the patient of files that lie in no patient's folder
-POSITION_DISPLAY = re.compile(r"pos ?disp")
+POSITION_DISPLAY = re.compile(r"pos(?:ition)? ?disp")
 #: What the index says of a slice, in the order of its table: names and types. Places are those of the pixels as
 #: `read_pixels` gives them, mm.
 COLUMNS: dict[str, type] = {

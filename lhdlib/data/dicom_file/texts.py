@@ -17,6 +17,7 @@ class Texts:
     study: str
     study_folder: str
     body_part: str
+    only_folder: str  #: of a series' folder that lies in one other: whether the patient's or the study's, nothing says
 
 
 def texts_of(header: Header, path: str) -> Texts:
@@ -28,6 +29,7 @@ def texts_of(header: Header, path: str) -> Texts:
         study=plain(header.text("StudyDescription")),
         study_folder=plain(folders[-2]) if len(folders) > 2 else "",
         body_part=plain(header.text("BodyPartExamined")),
+        only_folder=plain(folders[0]) if len(folders) == 2 else "",
     )
 
 

@@ -13,13 +13,15 @@ DENSITY, DIXON, OTHER = "proton density", "a part of Dixon's method", "a map or 
 #: Contrasts of other kinds that may have a T2 image's times, by the words of series; ``~`` is a space or none
 WORDS = {
     INVERSION: r"stir(?!l) tirm flair darkfluid dark~fluid <ir> <tir> irtse ir~tse irfse turbo~ir inversion",
-    GRADIENT: r"t2~\*+ t2~w~\*+ t2~star> <t2s> <star> <medic> <merge> m?ffe> <gre> <fgre> <fl[23]d flash <spgr> <swip?>"
+    GRADIENT: r"t2~\*+ t2~w~\*+ t2~star> <t2s> <star> <medic> <me[23]d <merge> m?ffe> tfe> ssfp psif"
+    r" <gre> <fgre> <fl[23]d flash <spgr> <swip?>"
     r" swan> fisp fiesta <ciss> <dess> cosmic <vibe> <lava> <thrive> trufi <hemo> gradient",
     DIFFUSION: r"<dwi dwi> <dti <diff> diffus <adc> <epi> ep2d <trace> <b~?\d{2,4}> <ivim> <dw> dwibs",
+    OTHER: r"<maps?> t[12]map> t[12]~rho> myelo perfus <perf> <dce> <mra> angio <tof> spectro <mip> <mpr>"
+    r" subtract <sub>",
     DENSITY: r"<pd> <pd(?:w|fs|tse|fse|spair|spir)> <dp> <rho> proton <densi",
     DIXON: r"dixon <ideal> <in~phase <inphase <out~phase <out~of~phase <opp> <opposed <opp~phase"
     r" <water>(?!~(?:sat|sup|ex|free)) <fat>(?!~(?:s>|sat|sup|free|red)) <fat~only",
-    OTHER: r"<maps?> t[12]map> myelo perfus <perf> <dce> <mra> angio <tof> spectro <mip> <mpr> subtract <sub>",
 }
 KINDS = {
     INVERSION: {"M_IR", "IR", "STIR", "FLAIR"},

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from rapidfuzz.distance import OSA
 
 from lhdlib.data.grammar.findings import DISC_KINDS, POSITIVE_KINDS, Statement
-from lhdlib.data.grammar.levels import LUMBAR_LEVELS
+from lhdlib.data.grammar.levels import LUMBAR_LEVELS, Group
 from lhdlib.data.grammar.words import MAX_NOTE, NUMBERS, Token, known_word
 
 NO_LEVEL = "a positive finding without a level"
@@ -102,10 +102,33 @@ def _idle(text: str, statement: Statement) -> Iterator[Doubt]:
             tokens.append(token)  # "no new herniation" leaves the old one open
         if token.tag == "normal" and (statement.reach.denied[i] or statement.reach.doubted[i]):
             tokens.append(token)
+        if _hangs_loose(statement, i):
+            tokens.append(token)
     if excepted and not any(concept.kind in DISC_KINDS for concept in statement.concepts):
         tokens += [token for token in sentence if token.tag in ("except", "no") or token.word == "but"]
     for token in tokens:
         yield Doubt(IDLE, _words(text, [token]), statement.levels(), True)
+
+
+def _hangs_loose(statement: Statement, i: int) -> bool:
+    """Whether a word takes levels out, or in, that it does not name, or whose sentence goes on otherwise.
+
+    Such as "all discs except the last bulge", "no bulge, only L4-L5", "rather than L5-S1 the L4-L5 disc bulges".
+    """
+    sentence = statement.sentence
+    following = [t for t in sentence[i + 1 : i + 3] if t.word not in ("the", "at", "for")]
+    group = next((g for g in statement.groups if i < g.first <= i + 2), None)
+    if sentence[i].tag == "except":
+        return bool(following) and following[0].tag in ("last", "first", "number") and group is None
+    if sentence[i].word in ("rather than", "instead of"):
+        return group is not None and group.role != "excepted"
+    if sentence[i].word in _ONLY and group:
+        is_denied = any(statement.reach.denied[:i])
+        return is_denied and not set(DISC_KINDS) & {t.tag for t in sentence[i:]}
+    return False
+
+
+_ONLY = {"only", "just", "merely", "solely"}
 
 
 def _either(text: str, statement: Statement) -> Iterator[Doubt]:
@@ -192,16 +215,27 @@ def _transitional(text: str, statement: Statement) -> Iterator[Doubt]:
     """Words and levels of a spine that is counted otherwise than by five lumbar vertebrae."""
     sentence = statement.sentence
     for i, token in enumerate(sentence):
-        before = [t.word for t in sentence[max(0, i - 3) : i]]
-        counted = token.word in ("lumbar", "lumbarised") and bool({"six", "6", "four", "4"} & set(before[-2:]))
-        counted = counted and any(t.tag == "bone" or t.word in ("type", "segments") for t in sentence[i : i + 4])
+        counted = token.word in ("six", "6", "four", "4") and _counts_vertebrae(sentence[i + 1 : i + 8])
         extra = token.tag == "vertebra" and token.word.strip("l -") == "6" and token.word[0] == "l"
-        fused = token.word in ("fused", "fusion") and any(t.word in ("sacrum", "s1", "sacral") for t in sentence)
-        if (token.tag == "transitional" and not statement.reach.denied[i]) or counted or extra or fused:
+        fused = token.word.startswith(_FUSED) and any(t.word in ("sacrum", "s1", "sacral") for t in sentence)
+        like = token.word in ("lumbar", "sacral") and any(t.word.startswith(_LIKE) for t in sentence[i + 1 : i + 3])
+        like = like and any(t.tag == "vertebra" for t in sentence[:i])
+        if (token.tag == "transitional" and not statement.reach.denied[i]) or counted or extra or fused or like:
             yield Doubt(ODD_LEVEL, _words(text, sentence[max(0, i - 1) : i + 2]), (), True)
     for group in statement.groups:
         if "S1-S2" in group.levels:
             yield Doubt(ODD_LEVEL, _words(text, sentence[group.first : group.last]), (), True)
+
+
+_FUSED = ("fused", "fusion", "articulat", "incorporat", "joined")
+_LIKE = ("feature", "characteristic", "configuration", "type", "like", "morphology")
+
+
+def _counts_vertebrae(following: Sequence[Token]) -> bool:
+    """Whether a number counts lumbar vertebrae: "six non-rib-bearing lumbar type vertebrae"."""
+    words = [t.word for t in following]
+    end = next((j for j, t in enumerate(following) if t.tag == "bone" or t.word in ("segments", "type")), None)
+    return end is not None and bool({"lumbar", "rib", "mobile"} & set(words[:end]))
 
 
 def _bare(text: str, statement: Statement) -> Iterator[Doubt]:
@@ -210,8 +244,11 @@ def _bare(text: str, statement: Statement) -> Iterator[Doubt]:
     inside = {i for group in statement.groups for i in range(group.first, group.last)}
     for group in statement.groups:
         lumbar = tuple(level for level in group.levels if level in LUMBAR_LEVELS)
-        if lumbar and group not in statement.owned and group.role != "reached":
+        told = group in statement.owned or group.role == "reached" or _has_no_abnormality(statement, group)
+        if lumbar and not told:
             yield Doubt(BARE, _words(text, sentence[group.first : group.last]), lumbar)
+        if lumbar and _is_called_something(sentence, group.last):
+            yield Doubt(BARE, _words(text, sentence[group.first : group.last + 2]), lumbar, True)
     has_lesion = any(concept.kind in DISC_KINDS for concept in statement.concepts)
     if not has_lesion:
         tags = [token.tag for token in sentence]
@@ -221,10 +258,39 @@ def _bare(text: str, statement: Statement) -> Iterator[Doubt]:
     for i, token in enumerate(sentence):
         if i in inside:
             continue
+        neighbours = [t.tag for t in (*sentence[max(0, i - 1) : i], *sentence[i + 1 : i + 2])]
+        is_other = token.tag == "other" and neighbours[-1:] != ["disc"]
+        is_beside = token.word in ("below", "above", "beneath") and {"level", "and"} & set(neighbours)
+        if is_beside or is_other or (token.tag == "" and i + 1 == len(sentence) > 1 and _is_letter(sentence, i)):
+            yield Doubt(BARE, _words(text, sentence[max(0, i - 1) : i + 2]), (), True)
         if token.tag == "number" and _is_level_number(sentence, i):
             yield Doubt(BARE, _words(text, sentence[max(0, i - 1) : i + 2]), (), True)
         elif token.tag == "vertebra" and token.word[0] == "l" and _is_loose_vertebra(sentence, i):
             yield Doubt(BARE, _words(text, sentence[max(0, i - 1) : i + 2]), _beside(token))
+
+
+def _has_no_abnormality(statement: Statement, group: Group) -> bool:
+    """Whether a clause denies all of its level: "no abnormality at L5-S1"."""
+    tags = [token.tag for token in statement.sentence]
+    first = max((j + 1 for j in range(group.first) if tags[j] in (",", "stop")), default=0)
+    last = next((j for j in range(group.last, len(tags)) if tags[j] in (",", "stop")), len(tags))
+    return any(tags[j] == "unclear" and statement.reach.denied[j] for j in range(first, last))
+
+
+def _is_called_something(sentence: Sequence[Token], i: int) -> bool:
+    """Whether a clause ends in a word that may mean normal, or none: "..., L5-S1 clear", "L4-L5 bulge = 0"."""
+    while i < len(sentence) and sentence[i].tag in (*DISC_KINDS, "disc", "level", "is", ":", "-"):
+        i += 1
+    vague = i < len(sentence) and (sentence[i].word in _VAGUE)
+    return vague and (i + 1 == len(sentence) or sentence[i + 1].tag in (",", ")", "and", "stop"))
+
+
+_VAGUE = {"clear", "good", "excellent", "unaltered", "standard", "simple", "0", "well", "free"}
+
+
+def _is_letter(sentence: Sequence[Token], i: int) -> bool:
+    """Whether a lone letter may say yes or no: "bulge L4-L5: N"."""
+    return len(sentence[i].word) == 1 and sentence[i - 1].tag in (":", "-", "(")
 
 
 def _is_level_number(sentence: Sequence[Token], i: int) -> bool:
@@ -308,6 +374,7 @@ _STUDY = {
 }
 
 
+_ELSEWHERE = {"cervical", "thoracic", "dorsal", "brain", "knee", "hip", "shoulder", "pelvis", "pelvic", "abdomen"}
 _SAID = POSITIVE_KINDS | {"dehydration", "non-disc compression"}
 
 
@@ -318,6 +385,9 @@ _NEAR = {*LUMBAR_LEVELS, "T10-T11", "T11-T12", "T12-L1"}  # on the images of a l
 def _is_about_lumbar_discs(statement: Statement, is_lumbar: bool) -> bool:
     """Whether a sentence (of a note with a lumbar word in it) was understood to say something of lumbar discs."""
     levels = statement.levels()
+    words = {t.word for t in statement.sentence}
+    if words & _ELSEWHERE and not words & {"lumbar", "lss", "lumbosacral", "discs", "disc"} and not levels:
+        return False
     if levels and not _NEAR & set(levels):
         return False
     if statement.normal or any(f.kind in _SAID or (f.level and f.level[0] != "C") for f, _ in statement.findings):

@@ -320,7 +320,22 @@ def _add(statement: Statement, concept: Concept, kind: str, owners: list[Group],
 def _goes_on(text: str, before: Statement, statement: Statement) -> bool:
     """Whether a sentence of levels and details alone goes on with a list: "protrusions: L4-L5 left; L5-S1 right"."""
     joint = text[before.sentence[-1].end : statement.sentence[0].start].strip()
-    plain = {"grade", "left", "right", "central", "bilateral", "place", "number", "and", ",", "level", "disc", "at", ""}
+    plain = {
+        "grade",
+        "-",
+        "left",
+        "right",
+        "central",
+        "bilateral",
+        "place",
+        "number",
+        "and",
+        ",",
+        "level",
+        "disc",
+        "at",
+        "",
+    }
     inside = {i for group in statement.groups for i in range(group.first, group.last)}
     rest = [token for i, token in enumerate(statement.sentence) if i not in inside]
     return joint == ";" and all(token.tag in plain and (token.tag or known_word(token.word)) for token in rest)
@@ -345,6 +360,7 @@ _REQUESTS = {
     "complaints",
 }
 _REQUESTS |= {"question", "hx", "c", "background", "referral", "information"}
+_CLINICAL = _REQUESTS | {"data", "diagnosis", "details"}
 _REPORTS = {"finding", "findings", "impression", "report", "result", "results", "conclusion", "opinion", "mri", "lss"}
 _REPORTS |= {"technique", "mr", "interpretation", "summary", "diagnosis"}
 
@@ -352,6 +368,8 @@ _REPORTS |= {"technique", "mr", "interpretation", "summary", "diagnosis"}
 def _is_request(sentence: list[Token], text: str, since: int, was: bool) -> bool:
     """Whether a sentence stands under "Indication:", "Clinical history:", ... rather than among the findings."""
     words = [token.word for token in sentence[:5]]
+    if words[0] == "clinically" or (words[0] == "clinical" and words[1:2] and words[1] in _CLINICAL):
+        return True
     head = words[: words.index(":")] if ":" in words else []
     if head and _REQUESTS & set(head) and not any(word == "spine" for word in head):
         return head != ["c"]

@@ -165,9 +165,9 @@ def with_regions(sentence: list[Token]) -> list[Token]:
             continue
         before = sentence[i - 1] if i else None
         after = sentence[i + 3].word if i + 3 < len(sentence) else ""
-        if before and (
-            before.tag in ("-", "/", "number", "vertebra") or before.word in ("*", "x", "grade", "type", "c")
-        ):
+        if before and before.tag in ("-", "/", "number", "vertebra") and not _ends_pair(out[:i]):
+            continue
+        if before and before.word in ("*", "x", "grade", "type", "c"):
             continue
         if after in ("mm", "cm", "x", "*", "of", "-", "/") or (before and before.word in ("measuring", "about")):
             continue
@@ -182,7 +182,15 @@ def with_regions(sentence: list[Token]) -> list[Token]:
     return out
 
 
-_NO_LEVEL_AFTER = {"*", "x", "grade", "type", "c", "measuring", "about"}
+def _ends_pair(before: list[Token]) -> bool:
+    """Whether a pair of vertebrae has just ended: "L2-3 3-4", "L2-3/3-4"."""
+    end = before[:-1] if before[-1].tag == "/" else before
+    tags = [token.tag for token in end[-3:]]
+    if len(tags) < 3 or tags[0] != "vertebra" or tags[1] not in ("-", "/") or tags[2] not in ("vertebra", "number"):
+        return False
+    return end[-1].tag == "vertebra" or end[-1].word == str(int(end[-3].word.strip("l -") or 0) + 1)
+
+
 _PAIRS = {(str(i), str(i + 1)): (f"l{i}", f"l{i + 1}") for i in range(1, 5)} | {("5", "1"): ("l5", "s1")}
 
 
@@ -214,9 +222,11 @@ _STATEMENTS = {
     "end-plate change",
 }
 _GLUE = {",", "and", "or", "/", "at", "level", "disc", "(", ")", "to", "with", "-"}
+_JOINTS = {",", "and", "or", "/", "(", ")", "-", "to", "with", "than"}
 _DETAILS = {"grade", "left", "right", "central", "bilateral", "place", "number", "mainly"}
 _QUIET = {"the", "also", "as", "well", "both", "noted", "mm", "cm", "side", "sided", "a", "in", "to a lesser degree"}
 _QUIET |= {"to a lesser extent", "to a greater degree", "than", "grade", "type", "size", "measuring", "about"}
+_QUIET |= {"x", "*", "i", "ii", "iii", "iv"}
 
 
 def _are_joined(sentence: list[Token], before: Group, group: Group) -> bool:
@@ -224,7 +234,10 @@ def _are_joined(sentence: list[Token], before: Group, group: Group) -> bool:
     between = sentence[before.last : group.first]
     if any(token.tag not in _GLUE | _DETAILS and token.word not in _QUIET for token in between):
         return False
-    joints = {",", "and", ")", "than"} & {part for token in between for part in (token.tag, token.word)}
+    said = {part for token in between for part in (token.tag, token.word)}
+    if said & {"the", "at"} and not said & _JOINTS:  # "the fragment of L4-L5 at the level of L5-S1"
+        return False
+    joints = {",", "and", ")", "than"} & said
     if not joints and any(token.tag in _DETAILS for token in between):
         return False
     opener = next((t for t in reversed(sentence[: before.first]) if t.tag not in ("", "level", "(")), None)

@@ -63,6 +63,9 @@ def find_reach(sentence: list[Token], groups: list[Group]) -> Reach:
         start = breaks[bisect_right(breaks, i) - 1]
         first = max([start, *ends[: bisect_right(ends, i)][-1:]])
         found = _reaches(sentence, i, first, last)
+        if tags[i - 1 : i] == [":"] and "or" in tags[start:i]:  # "bulge, protrusion or herniation: none"
+            start = max((j + 1 for j in range(i) if tags[j] in ("stop", "no", "absent")), default=0)
+            found = _reaches(sentence, i, start, last)
         if found is None and tags[i - 1 : i] == [":"]:  # "bulge at L4-L5: none"
             found = _reaches(sentence, i, start, last)
         marks = reach.doubted if tags[i] == "hedge" else reach.denied

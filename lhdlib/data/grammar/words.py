@@ -30,7 +30,8 @@ def known_word(word: str) -> str:
     if word in LEXICON or not 5 <= len(word) <= MAX_WORD:
         return word if word in LEXICON else ""
     match = process.extractOne(word, _LONG_WORDS, scorer=OSA.distance, score_cutoff=min(len(word) // 4, 3))
-    return match[0] if match else ""
+    turned = word[:2] in ("un", "in")  # "inadequate" is no typo of "adequate"
+    return match[0] if match and not (turned and match[0] == word[2:]) else ""
 
 
 class Token(NamedTuple):

@@ -27,7 +27,7 @@ OTHER = """MRI CERVICAL SPINE|C-SPINE_C-SPINE_20160309|HWS nativ|IRM rachis cerv
     |columna dorsal|rachis dorsal|thoracic|Thorax|грудной отдел|胸椎|Sacroiliac joints|SI joints|SIJ|ISG|SIG
     |Iliosakralgelenk|sacrum|coccyx|Kreuzbein|sacro-iliaques|SSPINE|pelvis|Becken|bassin|hip left
     |Hüfte|abdomen|Bauch|liver|MRCP|prostate
-    |brain|HEAD|Schädel|cerveau|knee|Knie|shoulder|Schulter|foot|wrist""".split("|")
+    |MRI C/S|MRI T/S|brain|HEAD|Schädel|cerveau|knee|Knie|shoulder|Schulter|foot|wrist""".split("|")
 SEVERAL = """whole spine|total spine|Ganzwirbelsäule|rachis entier|columna completa|DORSOLUMBAR SPINE|T-L spine|TLSPINE
     |CTL spine|cervical and lumbar spine|thoracolumbar|LWS + ISG|HWS/LWS|lumbar spine and pelvis""".split("|")
 UNSPECIFIC = """MRI SPINE|Wirbelsäule|rachis|columna vertebral|MRI nadgarstek|позвоночник|脊椎|Miller
@@ -75,3 +75,9 @@ def test_studies_without_such_words_are_ordinary(series):
 def test_a_patients_folder_is_no_series():
     assert remark(folder_tells=False, series_folder="HAND_MARIA", series="t2") == ""
     assert remark(folder_tells=True, series_folder="HAND", series="t2") == ELSEWHERE
+
+
+def test_a_folder_that_may_be_a_patients_or_a_studys_is_a_doubt_where_nothing_else_tells():
+    assert remark(only_folder="C-SPINE_20160309", series="t2") == UNTOLD
+    assert remark(only_folder="C-SPINE_20160309", series="t2 LWS") == ""
+    assert remark(only_folder="0037", series="t2") == ""

@@ -6,6 +6,8 @@ import pytest
 from pydicom import uid
 
 from lhdlib.data import dicom
+from lhdlib.data.dicom_file import rules
+from lhdlib.data.dicom_file.texts import plain
 from tests.data import trees
 from tests.data.hostile import in_syntax, read
 
@@ -106,6 +108,25 @@ def test_kind_region_and_plane(path, tags, expected, tmp_path):
     else:
         assert rejected.reason[0].startswith(expected)
         assert rejected.plane[0] == (expected.split()[0] if "plane" in expected else "")
+
+
+@pytest.mark.parametrize(
+    "name",
+    """LOC|Scout|Survey|SURVEY_LSPINE|3-plane loc|3PL|tri-planar|AAHead_Scout|SmartBrain|Plan Scan|PlanScan|T2 planning
+    |Planungssequenz|Lageplan|Übersicht|Localizador|localizzatore|lokalisator|repérage|sondage|Topogramm|scanogram
+    |calibration|ASSET cal|Ref_ASSET|SENSE ref|ref scan|prescan|Shimming|pilot|haste_loc|FIESTA 3 PLANE|Screen Save
+    |Spine counting|multiplanar""".split("|"),
+)
+def test_localizers_in_every_vendors_words(name):
+    assert rules.LOCALIZER.search(plain(name))
+
+
+@pytest.mark.parametrize(
+    "name",
+    "ax plane t2|T2 tra planes L4|T2 allocated|T2 block L5|T2 TSE TRA 384|calf|country|T2 reformat".split("|"),
+)
+def test_names_of_ordinary_series_are_no_localizers(name):
+    assert not rules.LOCALIZER.search(plain(name))
 
 
 def test_read_plane(tmp_path):

@@ -26,7 +26,8 @@ def found(tmp_path, folder="s", kinds=(), **tags) -> tuple[str, str]:
     |T2 dark fluid|T2_IR_TSE|DWI b1000|ep2d_diff|ADC|b 800|trace|DTI|T2* GRE|T2 *|t2star
     |t2_medic|MERGE|3D mFFE|t2_fl2d_tra|T2-FFE|CISS|PD|pd_tse_fs|PDw TSE|DP TSE|proton density
     |T2_TSE_DIXON_W|t2 dixon in-phase
-    |WATER: Ax T2 IDEAL|FAT: Ax T2|T2 out of phase|opp-phase|T2 map|T2map|MR myelo|perfusion|T2 SWI""".split("|"),
+    |WATER: Ax T2 IDEAL|FAT: Ax T2|T2 out of phase|opp-phase|T2 map|T2map|MR myelo|perfusion|T2 SWI
+    |t2_me2d_tra|sBTFE|bSSFP|T2rho""".split("|"),
 )
 def test_other_contrasts_that_call_themselves_so_are_not_t2_though_their_times_fit(name, tmp_path):
     for tags in (trees.T2, NO_TIMES):
