@@ -22,6 +22,7 @@ from lhdlib.show import atlas, panel, reader, study
 from lhdlib.show.disc import (
     COLOR_MAPS,
     HEATMAPS,
+    LEVELS,
     OUTCOMES,
     POSITIONS,
     Look,
@@ -94,7 +95,7 @@ class HeatmapViewer(panel.Panel):
                 self.message,
                 panel.wrapped(self.picture, self.caption),
                 panel.wrapped(self.heatmap, self.color_map, self.opacity, self.window),
-                panel.wrapped(self.always, self.contour, self.save),
+                panel.wrapped(self.always, self.lines, self.contour, self.save),
                 self.sagittal,
             ],
             slider=self.slider,
@@ -105,7 +106,7 @@ class HeatmapViewer(panel.Panel):
             place=self.place,
             save=self.save,
         )
-        looks = (self.heatmap, self.color_map, self.opacity, self.window, self.always, self.contour)
+        looks = (self.heatmap, self.color_map, self.opacity, self.window, self.always, self.lines, self.contour)
         self.follow([*self.selectors, self.slider, *looks])
         self.update()
 
@@ -172,6 +173,8 @@ class HeatmapViewer(panel.Panel):
             description="window", value=default.window, min=0, max=1.5, step=0.05, readout_format=".2f"
         )
         self.always = panel.switch("heatmap for discs called normal too", value=default.always)
+        levels = " and ".join(f"{level:.0%}" for level in LEVELS)
+        self.lines = panel.switch(f"lines at {levels} in place of colours", value=default.lines)
         self.contour = panel.switch("outline of the lesion (truth)", value=default.contour)
         self.contour.layout.display = None if self.reading.lesion else "none"
         self.save = widgets.Button(
@@ -187,6 +190,7 @@ class HeatmapViewer(panel.Panel):
             color_map=self.color_map.value,
             window=tuple(self.window.value),
             heatmap=self.heatmap.value,
+            lines=self.lines.value,
             contour=self.contour.value,
             always=self.always.value,
         )
@@ -248,7 +252,7 @@ class HeatmapViewer(panel.Panel):
             return
         try:
             alt = f"Sagittal view with the slices of disc {level} as lines."
-            self.sagittal.value = f"{image_html(self.reading.sagittal(row), alt, **SCREEN)}<div>{LINES}</div>"
+            self.sagittal.value = f"{image_html(self.reading.sagittal(row).draw(), alt, **SCREEN)}<div>{LINES}</div>"
         except UserError as error:
             self.sagittal.value = ""
             self.message.add(error)

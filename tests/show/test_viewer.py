@@ -6,6 +6,7 @@ import re
 import shutil
 import tracemalloc
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,6 +40,11 @@ def found():
 def image(text: str) -> tuple[dict[str, str], Image.Image]:
     """Attributes and picture of the ``img`` in an HTML text."""
     return element(re.search("<img [^>]*>", text)[0])
+
+
+def drawing(size: tuple[int, int]) -> SimpleNamespace:
+    """Slices on a sagittal view, drawn as a black picture."""
+    return SimpleNamespace(draw=lambda: Image.new("RGB", size))
 
 
 def source(view: HeatmapViewer) -> bytes:
@@ -107,6 +113,7 @@ def test_controls_change_the_picture(found):
         view.window: (0.2, 0.6),
         view.contour: True,
         view.heatmap: "classic",
+        view.lines: True,
     }
     for part, value in changes.items():
         part.value = value
@@ -233,7 +240,7 @@ def test_a_lost_sagittal_image_leaves_the_rest_working(found):
     def sagittal(row):
         if row % 2:
             raise UserError(f"The image of <{row}> is gone: put it back.")
-        return Image.new("RGB", (20, 30))
+        return drawing((20, 30))
 
     view = HeatmapViewer(replace(found, sagittal=sagittal))
     attributes, _ = image(view.sagittal.value)
@@ -344,7 +351,7 @@ def test_five_thousand_discs_do_not_grow_memory():
 def test_in_a_kernel_the_sagittal_view_follows_once_the_slider_rests(found):
     drawn = []
     view = HeatmapViewer(found)
-    view.reading = replace(found, sagittal=lambda row: drawn.append(row) or Image.new("L", (20, 20)))
+    view.reading = replace(found, sagittal=lambda row: drawn.append(row) or drawing((20, 20)))
 
     async def browse() -> None:
         for place in (1, 0, 1):
