@@ -53,7 +53,7 @@ def side_mm(slices: pd.DataFrame, settings: profiles.Data) -> np.ndarray:
 
 
 def slice_marks(slices: pd.DataFrame, slabs: pd.DataFrame, settings: profiles.Data) -> list[Marks]:
-    """Marks of each slice of the store, in its order.
+    """Read the marks of each slice of the store, in its order.
 
     Parameters
     ----------

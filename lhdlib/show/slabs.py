@@ -20,6 +20,7 @@ PANEL = 300  # side of one slice on the screen, pixels; the sagittal image has t
 GAMMA = 0.6  # of sagittal images: far from the coil, which lies behind the back, they are dark
 LINE, CHOSEN = (80, 150, 220), (255, 160, 40)  # colours of slices' lines, and of those that the picture is about
 THIN, THICK = 1, 3  # their widths, pixels: the difference does not rest on colour alone
+LINES = "Thick orange lines are the three slices that the classifier saw, thin blue lines the other axial T2 slices."
 SAGITTAL = 420  # longer side of the sagittal image beside a disc, pixels
 
 

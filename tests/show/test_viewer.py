@@ -85,9 +85,10 @@ def test_filters_and_orders_against_numpy(found):
     for _ in range(100):
         parts = (view.outcome, view.level, view.patient, view.order)
         for part in parts:
-            part.value = viewer.ALL if viewer.ALL in part.options else part.options[0]
+            part.value = part.options[0] if part is view.order else viewer.ALL
         for part in rng.choice(4, 2, replace=False):
-            parts[part].value = rng.choice(parts[part].options)
+            values = [option[1] if parts[part] is not view.order else option for option in parts[part].options]
+            parts[part].value = rng.choice(values)
         keep = [
             row
             for row in range(DISCS)
@@ -97,6 +98,14 @@ def test_filters_and_orders_against_numpy(found):
         ]
         assert list(view.chosen) == sorted(keep, key=lambda row: keys[view.order.value][row])
         assert view.slider.value == 0 and view.slider.max == max(0, len(keep) - 1)
+        for part, own in zip(parts, (outcomes, discs.level, discs.patient), strict=False):
+            others = [other for other in parts[:3] if other is not part]
+            fits = np.ones(DISCS, bool)
+            for other, values in zip(parts, (outcomes, discs.level, discs.patient), strict=False):
+                fits &= other not in others or other.value == viewer.ALL or np.asarray(values) == other.value
+            offered = {value: label for label, value in part.options}
+            assert offered.pop(viewer.ALL) == f"all ({fits.sum()})"
+            assert all(label == f"{value} ({np.sum(fits & (own == value))})" for value, label in offered.items())
         if not keep:
             assert view.row() is None and view.picture.value == "" and "No disc fits" in view.message.value
         else:
@@ -289,7 +298,10 @@ def test_a_study_is_shown_by_the_same_viewer(opened, model, tree, tmp_path):  # 
     wanted = reader.read_study(study.find_study(study_folder(tree)), model)
     assert wanted.warning in heading.value and atlas.NOT_CLINICAL in heading.value
     assert isinstance(view, HeatmapViewer) and view.slider.max + 1 == len(wanted.reading.discs) == 4
-    assert set(view.outcome.options) == {viewer.ALL, *wanted.reading.outcomes()}  # nobody knows right from wrong
+    assert {value for _, value in view.outcome.options} == {
+        viewer.ALL,
+        *wanted.reading.outcomes(),
+    }  # nobody knows right from wrong
     for row, disc in enumerate(wanted.reading.discs.itertuples()):
         view.slider.value = row
         assert is_shown(view, row) and f"{disc.probability:.3f}" in view.caption.value
