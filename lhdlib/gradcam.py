@@ -210,8 +210,13 @@ def upsample(maps: np.ndarray, size: int, *, where: Cells | None = None) -> np.n
     np.ndarray, shape (..., size, size), float32
         0 where the network sees nothing.
     """
-    weights = _cubic(maps.shape[-1], size, where or Cells(0.5 / maps.shape[-1], 1 / maps.shape[-1]))
+    weights = cell_weights(maps.shape[-1], size, where=where)
     return np.clip(weights @ maps.astype(np.float32) @ weights.T, 0, 1)
+
+
+def cell_weights(count: int, size: int, *, where: Cells | None = None) -> np.ndarray:
+    """Weights (size, count) of `upsample` along a side: pixels are sums of `count` cells."""
+    return _cubic(count, size, where or Cells(0.5 / count, 1 / count))
 
 
 @functools.lru_cache(maxsize=16)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lhdlib.data import dicom
+from lhdlib.data import dicom, marks
 from lhdlib.errors import UserError
 
 MAX_IMAGES = 300  # sagittal images of one study that are looked at; in the archive 15 to 40
@@ -38,6 +38,7 @@ class SagittalView:
     spacing: tuple[float, float]
     cuts: tuple[np.ndarray, ...]
     numbers: tuple[tuple[int, ...], ...] = ()
+    sides: tuple[str, str] = ("", "")  #: of the patient, at the image's left and right edge (`marks.sides`)
 
 
 def slice_plane(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,7 +130,7 @@ def sagittal_view(archive: Path, slabs: pd.DataFrame, slices: pd.DataFrame, reje
                 "the sagittal image where discs are: judge by the axial slices alone."
             )
         numbers = tuple(tuple(n for n, line in enumerate(slab, 1) if line is not None) for slab in lines)
-        return SagittalView(path, pixels, plane["spacing"], cuts, numbers)
+        return SagittalView(path, pixels, plane["spacing"], cuts, numbers, marks.sides(plane["row"]))
     raise UserError("This study has no readable sagittal image: judge by the axial slices alone.")
 
 

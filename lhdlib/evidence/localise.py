@@ -16,7 +16,7 @@ from scipy import ndimage, stats
 
 from lhdlib import gradcam
 from lhdlib import profile as profiles
-from lhdlib.data import resampling
+from lhdlib.data import marks, resampling
 from lhdlib.data.dicom_file.rules import key_of
 from lhdlib.errors import UserError
 from lhdlib.evaluate import patient_mean
@@ -78,9 +78,7 @@ def lesion_cover(
 
 def pixel_mm(slices: pd.DataFrame, rows: np.ndarray, settings: profiles.Data) -> np.ndarray:
     """Side of a pixel of the store in each slice, mm: the shape of `rows`."""
-    extent = np.maximum(slices["rows"] * slices.row_spacing, slices["columns"] * slices.column_spacing).to_numpy()
-    side = np.full(len(slices), settings.field_of_view_mm) if settings.field_of_view_mm else extent
-    return side[rows] / settings.image_size
+    return marks.side_mm(slices, settings)[rows] / settings.image_size
 
 
 def distance_mm(cover: np.ndarray, pixel: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from sklearn.metrics import roc_curve
 
 from lhdlib import paper
+from lhdlib.data.marks import Marks
 from lhdlib.figures.style import (
     BLUE,
     HEAT,
@@ -23,6 +24,7 @@ from lhdlib.figures.style import (
     Canvas,
     described,
     expect,
+    mark,
     overlay,
     show,
     span,
@@ -134,42 +136,47 @@ def fig10_heatmaps(
     slices: np.ndarray,
     heatmaps: np.ndarray,
     slice_weights: np.ndarray,
-    levels: Sequence[str],
+    names: Sequence[str],
     probabilities: Sequence[float],
+    marks: Sequence[Sequence[Marks]],
     seen: tuple[float, float] = (0.0, 1.0),
 ) -> Figure:
-    """Fig. 10: heatmaps of discs called abnormal; odd rows the slices, even rows the slices under their heatmaps.
+    """Fig. 10: discs called abnormal; odd rows the slices, even rows the same under their heatmaps.
 
     Parameters
     ----------
     slices, heatmaps : np.ndarray, shape (k, 3, W, W)
-        Three cross-sections of k discs, and their heatmaps in [0, 1]; the paper shows k = 3.
+        Of k discs; heatmaps in [0, 1]; the paper shows k = 3.
     slice_weights : np.ndarray, shape (k, 3)
-        Each slice's share.
-    levels : sequence of str
-        Such as "L4-L5".
+    names : sequence of str
+        Such as "patient 0012, L4-L5".
+    marks : k sequences of 3
+        Of the slices.
     seen
         What the network sees of a side (`augment.seen_side`); framed where it is not all.
     """
     slices, heatmaps = expect("slices", slices, 4), expect("heatmaps", heatmaps, 4, first=len(slices))
-    size, gap, left = 30, 1.5, 16
+    size, gap, left = 28, 1.5, 25
     pair, width = 2 * (size + gap) + 6, 3 * (size + gap)
     page = Canvas(MIDDLE, 5 + pair * len(slices))
     order = ("upper", "middle", "lower")
     said = []
-    for k in range(len(slices)):
+    for k, name in enumerate(names):
         y = 5 + pair * k
-        page.text(left - 2, y + size + 2, f"disc {k + 1}\n{levels[k]}\np = {probabilities[k]:.2f}", ha="right")
+        beside = f"{name.replace(', ', chr(10))}\nprobability {probabilities[k]:.2f}"
+        page.text(left - 2, y + size + 2, beside, ha="right")
         for i in range(3):
             x = left + (size + gap) * i
-            page.picture(slices[k, i], x, y, size, title=f"{order[i]} slice" if k == 0 else "")
-            ax = page.axes(x, y + size + 5, size, size)
-            overlay(ax, slices[k, i], heatmaps[k, i], seen=seen)
-            ax.set_title(f"weight {slice_weights[k][i]:.3f}", pad=3)
+            above = page.picture(slices[k, i], x, y, size, title=f"{order[i]} slice" if k == 0 else "")
+            below = page.axes(x, y + size + 5, size, size)
+            overlay(below, slices[k, i], heatmaps[k, i], seen=seen)
+            below.set_title(f"slice weight {slice_weights[k][i]:.0%}", pad=3)
+            mark(above, marks[k][i])
+            mark(below, marks[k][i]._replace(number=0, mm=0))
         most = int(np.argmax(slice_weights[k]))
         said.append(
-            f"Disc {k + 1}, {levels[k]}, probability {probabilities[k]:.2f}: most weight, "
-            f"{slice_weights[k][most]:.3f}, on the {order[most]} slice, hottest {place_of(heatmaps[k, most])}."
+            f"{name[:1].upper()}{name[1:]}, probability {probabilities[k]:.2f}: most weight, "
+            f"{slice_weights[k][most]:.0%}, on the {order[most]} slice, hottest {place_of(heatmaps[k, most])}."
         )
     bar = page.axes(left + width + 1, 5, 3, pair * len(slices) - 11)
     scale = mpl.cm.ScalarMappable(mpl.colors.Normalize(0, 1), HEAT)

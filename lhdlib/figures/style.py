@@ -15,7 +15,11 @@ import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.patheffects import withStroke
+
+from lhdlib.data.marks import Marks
 
 #: Printed widths in millimetres: one column, one and a half, two.
 COLUMN, MIDDLE, PAGE = 85, 129, 174
@@ -152,12 +156,31 @@ def frame_seen(ax: Axes, size: int, seen: tuple[float, float]) -> None:
         ax.add_patch(Rectangle((low, low), high - low, high - low, fill=False, ec="0.65", lw=0.5))
 
 
+def opacity(heat: Any) -> Any:
+    """Opacity of heat in [0, 1] over a slice: it grows with the heat, so that cold places stay as they are."""
+    heat = np.clip(heat, 0, 1)
+    return heat**2 * (3 - 2 * heat)
+
+
 def overlay(ax: Axes, image: np.ndarray, heatmap: np.ndarray, *, seen: tuple[float, float] = (0.0, 1.0)) -> None:
-    """A slice under its heatmap, in it a frame about what the network sees; cold places stay as they are."""
+    """A slice under its heatmap, in it a frame about what the network sees."""
     show(ax, image)
     height, width = image.shape
-    ax.imshow(heatmap, extent=(0, width, height, 0), cmap=HEAT, vmin=0, vmax=1, alpha=0.75 * np.clip(heatmap, 0, 1))
+    ax.imshow(heatmap, extent=(0, width, height, 0), cmap=HEAT, vmin=0, vmax=1, alpha=0.75 * opacity(heatmap))
     frame_seen(ax, width, seen)
+
+
+def mark(ax: Axes, marks: Marks) -> None:
+    """Write the patient's sides and a scale bar on a slice drawn by `show`, and which slice of how many it is."""
+    line = {"color": "w", "path_effects": [withStroke(linewidth=1.5, foreground="k")]}
+    text = {"fontsize": SMALL, "transform": ax.transAxes} | line
+    ax.text(0.03, 0.5, marks.left, ha="left", va="center", **text)
+    ax.text(0.97, 0.5, marks.right, ha="right", va="center", **text)
+    ax.text(0.03, 0.97, marks.place, ha="left", va="top", **text)
+    if marks.bar_mm:
+        ends = [0.04, 0.04 + marks.bar_mm / marks.mm]
+        ax.add_line(Line2D(ends, [0.04, 0.04], lw=1.5, solid_capstyle="butt", transform=ax.transAxes, **line))
+        ax.text(0.04, 0.06, f"{marks.bar_mm} mm", ha="left", va="bottom", **text)
 
 
 def span(value: Any, low: Any, high: Any) -> np.ndarray:

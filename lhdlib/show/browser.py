@@ -16,12 +16,13 @@ from threadpoolctl import ThreadpoolController
 
 from lhdlib import files
 from lhdlib.data import dataset, dicom, discs, labels, reports, resampling
+from lhdlib.data.marks import Marks, sides
 from lhdlib.data.splits import SPLITS
 from lhdlib.errors import UserError
 from lhdlib.run.workspace import Workspace
 from lhdlib.show import panel
 from lhdlib.show.note import marked_note
-from lhdlib.show.pictures import grey, image_html, write
+from lhdlib.show.pictures import grey, image_html, mark, write
 
 PANEL = 400  # side of a slice on the screen, pixels
 TILE, ACROSS = 200, 5  # side of a slice among those of its slab, and how many stand side by side
@@ -112,10 +113,16 @@ class Catalogue:
         samples = self.data.samples
         return samples[samples[dataset.SLICES].isin(rows).any(axis=1)]
 
-    def share(self, row: int, field_of_view_mm: float) -> float:
-        """Side of the central square of that many mm, as a share of slice `row`'s longer side; 0 mm: all of it."""
+    def side_mm(self, row: int) -> float:
+        """Longer side of slice `row`, mm."""
         one = self.slices.loc[row]
-        return field_of_view_mm / max(one.row_spacing * one["rows"], one.column_spacing * one["columns"]) or 1.0
+        return max(one.row_spacing * one["rows"], one.column_spacing * one["columns"])
+
+    def marks(self, row: int, field_of_view_mm: float) -> Marks:
+        """Marks of slice `row` where its central square of that many mm is shown; 0 mm: all of it."""
+        one = self.slices.loc[row]
+        number, of = (one.place + 1, len(self.slabs.rows[one.slab])) if one.slab >= 0 else (0, 0)
+        return Marks(*sides((one.row_x, one.row_y, one.row_z)), field_of_view_mm or self.side_mm(row), number, of)
 
     def slice_facts(self, row: int) -> dict[str, str]:
         """Place of slice `row`, and what it is used for, by name."""
@@ -192,7 +199,9 @@ def statuses(slabs: pd.DataFrame, slices: pd.DataFrame, samples: pd.DataFrame, a
 # Drawing
 
 
-def draw_slice(acquired: np.ndarray | None, stored: np.ndarray, share: float) -> Image.Image:
+def draw_slice(
+    acquired: np.ndarray | None, stored: np.ndarray, share: float, *, marks: Sequence[Marks] = (Marks(), Marks())
+) -> Image.Image:
     """Draw a slice as acquired, with the square that the dataset keeps, beside the slice as stored.
 
     Parameters
@@ -200,9 +209,11 @@ def draw_slice(acquired: np.ndarray | None, stored: np.ndarray, share: float) ->
     acquired : np.ndarray, shape (PANEL, PANEL), uint8, or None
         None when there is no file: its place stays dark.
     stored : np.ndarray, shape (W, W), uint8
-        Its pixels are shown as they are, as squares.
+        Its pixels are shown as squares.
     share : float
-        Side of the square kept, as a share of the slice's; 1 and more: all of it.
+        Of the slice's side that the square has; from 1 on, all of it.
+    marks : sequence of Marks
+        Of the slice as acquired, and as stored.
     """
     picture = Image.new("RGB", (2 * PANEL + GAP, PANEL))
     draw = ImageDraw.Draw(picture)
@@ -212,12 +223,17 @@ def draw_slice(acquired: np.ndarray | None, stored: np.ndarray, share: float) ->
             low, high = PANEL * (1 - share) / 2, PANEL * (1 + share) / 2
             draw.rectangle((low, low, high, high), outline=MARKS[0], width=2)
     picture.paste(Image.fromarray(stored).resize((PANEL, PANEL), Image.Resampling.NEAREST), (PANEL + GAP, 0))
-    write(draw, (8, 6), "no file" if acquired is None else "as acquired", MARKS[0])
-    write(draw, (PANEL + GAP + 8, 6), f"as stored, {len(stored)} by {len(stored)} pixels", MARKS[0])
+    for left, own in ((0, marks[0]), (PANEL + GAP, marks[1])):
+        mark(draw, (left, 0, left + PANEL, PANEL), own)
+    write(draw, (PANEL - 6, 5), "no file" if acquired is None else "as acquired", MARKS[0], anchor="ra")
+    name = f"as stored, {len(stored)} by {len(stored)} pixels"
+    write(draw, (2 * PANEL + GAP - 6, 5), name, MARKS[0], anchor="ra")
     return picture
 
 
-def draw_slab(images: Sequence[np.ndarray | None], samples: Sequence[Sequence[int]]) -> Image.Image:
+def draw_slab(
+    images: Sequence[np.ndarray | None], samples: Sequence[Sequence[int]], marks: Sequence[Marks]
+) -> Image.Image:
     """Draw the slices of a slab, cranial first, with a bar under the three of each sample.
 
     Parameters
@@ -225,6 +241,8 @@ def draw_slab(images: Sequence[np.ndarray | None], samples: Sequence[Sequence[in
     images : sequence of np.ndarray, shape (TILE, TILE), uint8, or None for a slice without a file
     samples : sequence of sequences of int
         Places (from 0) of each sample's slices.
+    marks : sequence of Marks
+        Of the slices.
     """
     lines, across = -(-len(images) // ACROSS), min(ACROSS, len(images))
     bars = 10 * len(samples)
@@ -233,11 +251,12 @@ def draw_slab(images: Sequence[np.ndarray | None], samples: Sequence[Sequence[in
     draw = ImageDraw.Draw(picture)
     for place, image in enumerate(images):
         x, y = place % ACROSS * (TILE + GAP), place // ACROSS * pitch
-        if image is not None:
+        if image is None:
+            write(draw, (x + TILE - 6, y + 4), "no file", MARKS[0], anchor="ra")
+        else:
             picture.paste(Image.fromarray(image), (x, y))
-        used = [number for number, places in enumerate(samples) if place in places]
-        write(draw, (x + 6, y + 4), f"{place + 1}" + " no file" * (image is None), MARKS[0] if used else (220,) * 3)
-        for number in used:
+        mark(draw, (x, y, x + TILE, y + TILE), marks[place])
+        for number in (number for number, places in enumerate(samples) if place in places):
             top, joined = y + TILE + 2 + 10 * number, (place + 1 in samples[number]) * GAP
             draw.rectangle((x, top, x + TILE - 1 + joined, top + 5), fill=MARKS[number % len(MARKS)])
     return picture
@@ -376,12 +395,14 @@ class DatasetBrowser(panel.Panel):
             return None
 
     def _show_slice(self, row: int) -> None:
-        one, share = self.catalogue.slices.loc[row], self.catalogue.share(row, self.field_of_view_mm)
+        one, kept_mm = self.catalogue.slices.loc[row], self.field_of_view_mm
+        share = kept_mm / self.catalogue.side_mm(row) or 1.0
         place = f"{self.slider.value} of {len(self.rows)}, cranial to caudal"
         title = f"patient {one.patient}, {one.weighting} axial slice {place}"
-        picture = draw_slice(self._read(row, PANEL, 0), self.catalogue.stored(row), share)
+        marks = [self.catalogue.marks(row, width) for width in (0, kept_mm)]
+        picture = draw_slice(self._read(row, PANEL, 0), self.catalogue.stored(row), share, marks=marks)
         self.picture.value = image_html(picture, f"{title}: as acquired, and as stored in the dataset.")
-        kept = f"the frame, {self.field_of_view_mm:g} mm wide, is" if share < 1 else "all of it is"
+        kept = f"the frame, {kept_mm:g} mm wide, is" if share < 1 else "all of it is"
         self._describe(title, f"Left: the slice as acquired; {kept} kept.", self.catalogue.slice_facts(row))
 
     def _show_disc(self, number: int) -> None:
@@ -389,7 +410,9 @@ class DatasetBrowser(panel.Panel):
         rows = slab.rows[:MOST]
         triples = self.catalogue.samples_of(*rows).sort_values("part")[dataset.SLICES].to_numpy()
         places = [[rows.index(row) for row in triple if row in rows] for triple in triples]
-        picture = draw_slab([self._read(row, TILE, self.field_of_view_mm) for row in rows], places)
+        width = self.field_of_view_mm
+        marks = [self.catalogue.marks(row, width) for row in rows]
+        picture = draw_slab([self._read(row, TILE, width) for row in rows], places, marks)
         title = f"patient {slab.patient}, {slab.level}, {slab.weighting}: {slab.status}"
         bars = [f"sample {n + 1}: slices {', '.join(str(p + 1) for p in own)}" for n, own in enumerate(places)]
         shown = f"The first {MOST} of {slab.slices} slices" if len(slab.rows) > MOST else "The slab's slices"

@@ -5,7 +5,7 @@ The viewer, the atlas and the page of a study draw it with the same functions.
 
 import html
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -21,19 +21,23 @@ from threadpoolctl import ThreadpoolController
 from lhdlib import gradcam
 from lhdlib.data import dataset
 from lhdlib.data.dataset import SLICES
+from lhdlib.data.marks import Marks, slice_marks
 from lhdlib.data.sagittal import SagittalView
 from lhdlib.errors import UserError
 from lhdlib.evidence import localise
+from lhdlib.figures.style import opacity
 from lhdlib.figures.words import cells_text
 from lhdlib.run.workspace import Workspace
 from lhdlib.show.note import marked_note
-from lhdlib.show.slabs import JudgedDiscs, draw_used
+from lhdlib.show.pictures import mark
+from lhdlib.show.slabs import JudgedDiscs, UsedSlices, find_used
 
 OUTCOMES = ("true positive", "false positive", "true negative", "false negative")
 COLOR_MAPS = ("inferno", "magma", "viridis", "cividis")  # perceptually uniform, safe for the colour-blind
 HEATMAPS = ("paper", "classic", "none")
 POSITIONS = ("cranial", "middle", "caudal")
 CONTOUR = (0, 229, 255)  # of the truth mask: a hue that none of the colour maps has
+LEVELS = (0.5, 0.8)  # of a slice's hottest place: where lines are drawn
 FRAME = (160, 160, 160)  # about what the network sees of a slice
 BETWEEN = (128, 128, 128)  # slices, on light and dark pages
 CACHED = 32  # masks, and studies' sagittal images, that are kept
@@ -54,7 +58,8 @@ class Reading:
     threshold: float = 0.5  #: a disc is called abnormal from this probability on
     whose: str = ""  #: which study it is, shown with every disc
     lesion: Callable[[int], np.ndarray] | None = None  #: row -> share of each pixel (3, W, W); of a phantom alone
-    sagittal: Callable[[int], Image.Image] | None = None  #: row -> `slabs.draw_used`, or a `UserError` for want of one
+    sagittal: Callable[[int], UsedSlices] | None = None  #: row -> `slabs.find_used`, or a `UserError` for want of one
+    marks: Sequence[Marks] | None = None  #: of every slice of the store; None: nothing is written on them
     where: gradcam.Cells | None = None  #: of the maps on a slice; None: they divide it evenly, as published
     drawn: str = ""  #: how maps lie on slices, in words (`words.cells_text`)
     stamp: Mapping[str, Any] = field(default_factory=dict)  #: `workspace.Workspace.stamp`, for every saved view
@@ -68,10 +73,11 @@ class Reading:
 class Look:
     """How a disc is drawn."""
 
-    opacity: float = 0.6  #: of the hottest place, in [0, 1]; cold places stay grey
+    opacity: float = 0.75  #: of the hottest place, in [0, 1]; cold places stay as they are (`style.opacity`)
     color_map: str = "inferno"
     window: tuple[float, float] = (0.0, 1.0)  #: grey values shown as black and as white
     heatmap: str = "paper"  #: one of `HEATMAPS`
+    lines: bool = False  #: lines about the heatmap's hottest places (`LEVELS`) in place of its colours
     contour: bool = False  #: outline of the truth mask, where there is one
     always: bool = False  #: a heatmap also where the disc is called normal, for which the paper draws none
 
@@ -104,6 +110,7 @@ def from_workspace(space: Workspace) -> Reading:
         lesion=_lesions(space, data, discs),
         sagittal=_sagittal(space, discs, data.slices.path.to_numpy()),
         where=gradcam.cells(space.profile, arrays["raw"].shape[-1]),
+        marks=slice_marks(data.slices, dataset.load_discs(space.results / "01"), space.profile.data),
         drawn=cells_text(space.profile),
         stamp=space.stamp(),
     )
@@ -123,7 +130,7 @@ def _lesions(space: Workspace, data: dataset.Dataset, discs: pd.DataFrame) -> Ca
     return lesion
 
 
-def _sagittal(space: Workspace, discs: pd.DataFrame, paths: np.ndarray) -> Callable[[int], Image.Image]:
+def _sagittal(space: Workspace, discs: pd.DataFrame, paths: np.ndarray) -> Callable[[int], UsedSlices]:
     @lru_cache(1)
     def judged_discs() -> JudgedDiscs:
         return JudgedDiscs(space.results / "01", space.data_dir)
@@ -137,9 +144,9 @@ def _sagittal(space: Workspace, discs: pd.DataFrame, paths: np.ndarray) -> Calla
             raise UserError(f"The dataset has no T2 slab of patient {patient}, {name}: run notebook 01 again.")
         return known.slabs(rows[0]), known.view(rows[0])
 
-    def sagittal(row: int) -> Image.Image:
+    def sagittal(row: int) -> UsedSlices:
         disc = discs.iloc[row]
-        return draw_used(*study(disc.patient, disc.study), paths[disc[SLICES].to_numpy(int)])
+        return find_used(*study(disc.patient, disc.study), paths[disc[SLICES].to_numpy(int)])
 
     return sagittal
 
@@ -162,7 +169,9 @@ def has_heatmap(reading: Reading, row: int, look: Look) -> bool:
     return look.heatmap != "none" and (look.always or reading.discs.probability.iloc[row] >= reading.threshold)
 
 
-def draw_disc(reading: Reading, row: int, look: Look, *, side: int = 300, gap: int = 0) -> Image.Image:
+def draw_disc(
+    reading: Reading, row: int, look: Look, *, side: int = 300, gap: int = 0, marked: bool = True
+) -> Image.Image:
     """Draw the three slices, cranial to caudal, above the same slices under their heatmap.
 
     Parameters
@@ -173,6 +182,8 @@ def draw_disc(reading: Reading, row: int, look: Look, *, side: int = 300, gap: i
         Of one slice in the picture, pixels; the picture has 3 x 2 of them.
     gap : int
         Pixels between the slices.
+    marked : bool
+        Whether sides, scale and the slices' places are written on them.
 
     Raises
     ------
@@ -180,17 +191,12 @@ def draw_disc(reading: Reading, row: int, look: Look, *, side: int = 300, gap: i
         When the truth has no mask that fits a slice.
     """
     low, high = look.window
-    slices = np.asarray(reading.images[reading.discs[SLICES].iloc[row].to_numpy(int)], np.float32)
+    rows = reading.discs[SLICES].iloc[row].to_numpy(int)
+    slices = np.asarray(reading.images[rows], np.float32)
     above = _strip(_enlarged((slices - low) / max(high - low, 1e-6), side)).convert("RGB")
     below = above.copy()
     if has_heatmap(reading, row, look):
-        maps = reading.maps if look.heatmap == "paper" else reading.classic
-        heatmap = _strip(gradcam.upsample(maps[row], side, where=reading.where))
-        colors = heatmap.copy()
-        colors.putpalette(
-            (mpl.colormaps[look.color_map](np.arange(256))[:, :3] * 255).round().astype(np.uint8).tobytes()
-        )
-        below = Image.composite(colors.convert("RGB"), above, heatmap.point(lambda value: round(value * look.opacity)))
+        below = _heated(above, enlarged_map(reading, row, look.heatmap, side), look)
         _frame_seen(below, reading.where, side)
     if look.contour and reading.lesion is not None:
         below.paste(CONTOUR, mask=_strip(outline(reading.lesion(row), side)))
@@ -199,7 +205,35 @@ def draw_disc(reading: Reading, row: int, look: Look, *, side: int = 300, gap: i
         for column in range(3):
             tile = strip.crop((column * side, 0, (column + 1) * side, side))
             picture.paste(tile, (column * (side + gap), line * (side + gap)))
+    if marked and reading.marks is not None:
+        draw = ImageDraw.Draw(picture)
+        for place in range(6):
+            x, y = place % 3 * (side + gap), place // 3 * (side + gap)
+            mark(draw, (x, y, x + side, y + side), reading.marks[rows[place % 3]], sides_only=place > 2)
     return picture
+
+
+def enlarged_map(reading: Reading, row: int, heatmap: str, side: int) -> np.ndarray:
+    """The disc's heatmap, "paper" or "classic", as it lies on its slices: (3, side, side)."""
+    maps = reading.maps if heatmap == "paper" else reading.classic
+    return gradcam.upsample(maps[row], side, where=reading.where)
+
+
+def _heated(slices: Image.Image, heatmap: np.ndarray, look: Look) -> Image.Image:
+    """The strip of slices under the colours of their heatmap, or with its lines."""
+    if look.lines:
+        heated = slices.copy()
+        for level in LEVELS:
+            inside = heatmap >= level
+            around = np.stack([ndimage.binary_dilation(one) & ~one for one in inside])
+            heated.paste((0, 0, 0), mask=_strip(around))
+            heated.paste((255, 255, 255), mask=_strip(np.stack([one & ~ndimage.binary_erosion(one) for one in inside])))
+        return heated
+    values = _strip(heatmap)
+    share = values.point(np.round(255 * look.opacity * opacity(np.arange(256) / 255)).astype(int).tolist())
+    colors = values.copy()
+    colors.putpalette((mpl.colormaps[look.color_map](np.arange(256))[:, :3] * 255).round().astype(np.uint8).tobytes())
+    return Image.composite(colors.convert("RGB"), slices, share)
 
 
 def _frame_seen(strip: Image.Image, where: gradcam.Cells | None, side: int) -> None:

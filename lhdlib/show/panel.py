@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ipywidgets as widgets
+import numpy as np
+import pandas as pd
 
 STYLE = f"<style>\n{Path(__file__).with_suffix('.css').read_text(encoding='utf-8')}</style>"
+SCRIPT = {"application/javascript": Path(__file__).with_suffix(".js").read_text(encoding="utf-8")}
 Described = TypeVar("Described", bound=widgets.DOMWidget)
 
 
@@ -29,7 +32,11 @@ class Panel(widgets.VBox):
 
     def __init__(self, name: str, lines: Sequence[widgets.Widget], **parts: widgets.DOMWidget):
         self._drawing = False
-        super().__init__([widgets.HTML(STYLE, layout=widgets.Layout(display="none")), *lines])
+        script = {"output_type": "display_data", "data": SCRIPT, "metadata": {}}
+        hidden = [widgets.HTML(STYLE), widgets.Output(outputs=(script,))]
+        super().__init__([*hidden, *lines])
+        for widget in hidden:
+            widget.add_class("lhd-hidden")
         for part, widget in parts.items():
             widget.add_class(f"lhd-{part}")
         self.add_class("lhd-panel").add_class(f"lhd-{name}")
@@ -98,6 +105,23 @@ def dropdown(label: str, options: Iterable[Any], *, value: Any = None, width: in
     options = list(options)
     chosen = {} if value is None else {"value": value}
     return wide(widgets.Dropdown(description=label, options=options, **chosen), width)
+
+
+def offer(control: widgets.Dropdown, options: Iterable[tuple[str, Any]]) -> None:
+    """Give a list other options, of words and value; the choice stays where it is still offered."""
+    options = tuple(options)
+    if control.options == options:
+        return
+    kept = control.value
+    control.options = options  # chooses the first
+    if kept in (value for _, value in options):
+        control.value = kept
+
+
+def counted(values: Iterable[str], found: pd.Series | np.ndarray, *, every: Any = "") -> list[tuple[str, Any]]:
+    """Options of a list: all, then each value, with how often it is found; `every` is the value of "all"."""
+    counts = pd.Series(found).value_counts()
+    return [(f"all ({len(found)})", every), *((f"{value} ({counts.get(value, 0)})", value) for value in values)]
 
 
 def number(

@@ -3,10 +3,15 @@
 import base64
 import html
 import io
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from lhdlib.data.marks import Marks
+
+WHITE = (255, 255, 255)
 
 
 def data_url(picture: Image.Image, kind: str, **options: Any) -> str:
@@ -31,6 +36,45 @@ def grey(image: np.ndarray) -> np.ndarray:
     return np.round(np.clip(image.astype(np.float32), 0, 1) * 255).astype(np.uint8)
 
 
-def write(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, color: tuple[int, ...]) -> None:
-    """Write text that is legible on any grey."""
-    draw.text(place, text, color, ImageFont.load_default(14), stroke_width=2, stroke_fill="black")
+@lru_cache(8)
+def font(size: int) -> Any:
+    """Pillow's own font, loaded once in each size (pixels)."""
+    return ImageFont.load_default(size)
+
+
+def write(
+    draw: ImageDraw.ImageDraw,
+    place: tuple[float, float],
+    text: str,
+    color: tuple[int, ...],
+    *,
+    size: int = 14,
+    anchor: str = "la",
+) -> None:
+    """Write text that is legible on any grey; `anchor` is Pillow's, as is `size` in pixels."""
+    draw.text(place, text, color, font(size), anchor, stroke_width=2, stroke_fill="black")
+
+
+def mark(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], marks: Marks, *, sides_only: bool = False) -> None:
+    """Write the patient's sides, the slice's place and a scale bar on a picture of a slice.
+
+    Parameters
+    ----------
+    box
+        Of the picture: left, top, right and bottom, pixels.
+    sides_only
+        Leave out place and scale.
+    """
+    left, top, right, bottom = box
+    size = max(10, min(16, (right - left) // 12))
+    for x, text, anchor in ((left + 4, marks.left, "lm"), (right - 4, marks.right, "rm")):
+        write(draw, (x, (top + bottom) / 2), text, WHITE, size=size, anchor=anchor)
+    if sides_only:
+        return
+    write(draw, (left + 5, top + 4), marks.place, WHITE, size=size)
+    if marks.bar_mm:
+        length = round((right - left) * marks.bar_mm / marks.mm)
+        x, y = left + 6, bottom - 7
+        draw.rectangle((x - 1, y - 1, x + length, y + 3), fill="black")
+        draw.rectangle((x, y, x + length - 1, y + 2), fill=WHITE)
+        write(draw, (x, y - 3), f"{marks.bar_mm} mm", WHITE, size=size, anchor="ls")

@@ -14,19 +14,19 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-from PIL import Image
 from scipy.special import expit
 
 from lhdlib import augment, cache, files, gradcam
 from lhdlib import profile as profiles
 from lhdlib.data import dataset, discs, resampling, sagittal
 from lhdlib.data.dataset import SLICES
+from lhdlib.data.marks import slice_marks
 from lhdlib.errors import UserError
 from lhdlib.figures.words import cells_text
 from lhdlib.model import encoder
 from lhdlib.show import atlas
 from lhdlib.show.disc import Reading
-from lhdlib.show.slabs import draw_used
+from lhdlib.show.slabs import UsedSlices, find_used
 from lhdlib.show.study import FinishedRun, FoundStudy, counted
 
 NOT_READ, TRAINED = "not read", "slices of it trained the classifier"
@@ -144,6 +144,7 @@ def read_study(found: FoundStudy, model: Model) -> Study:
             whose=str(found),
             sagittal=_sagittal(found, slabs, list(readings.paths)),
             where=gradcam.cells(model.run.profile, explained.raw.shape[-1]),
+            marks=slice_marks(slices, slabs, settings),
             drawn=cells_text(model.run.profile),
             stamp=found.identity | stamp,
         ),
@@ -238,7 +239,7 @@ def _explain(model: Model, images: np.ndarray, rows: np.ndarray) -> gradcam.Expl
     return gradcam.explain(model.extractor, seen, rows, model.weights, model.bias)
 
 
-def _sagittal(found: FoundStudy, slabs: pd.DataFrame, used: Sequence[Sequence[str]]) -> Callable[[int], Image.Image]:
+def _sagittal(found: FoundStudy, slabs: pd.DataFrame, used: Sequence[Sequence[str]]) -> Callable[[int], UsedSlices]:
     """`Reading.sagittal` of a study; `used` are the paths of each reading's slices."""
     root = found.root
     inside = lambda path: f"{root.name}/{path}"  # noqa: E731  `root` may be the study's own, which paths must name
@@ -249,7 +250,7 @@ def _sagittal(found: FoundStudy, slabs: pd.DataFrame, used: Sequence[Sequence[st
     def view() -> sagittal.SagittalView:
         return sagittal.sagittal_view(root.parent, slabs, *named)
 
-    return lambda row: draw_used(slabs, view(), [*map(inside, used[row])])
+    return lambda row: find_used(slabs, view(), [*map(inside, used[row])])
 
 
 # What is written

@@ -11,15 +11,16 @@ from pathlib import Path
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from lhdlib.data import dicom, discs, labels, overrides, reports, resampling, sagittal
+from lhdlib.data.marks import Marks, sides
 from lhdlib.errors import UserError
 from lhdlib.run.workspace import Workspace, open_workspace
 from lhdlib.show import panel
 from lhdlib.show.note import marked_note
-from lhdlib.show.pictures import image_html
-from lhdlib.show.slabs import CHOSEN, PANEL, JudgedDiscs, draw_slabs
+from lhdlib.show.pictures import image_html, mark
+from lhdlib.show.slabs import PANEL, JudgedDiscs, draw_slabs
 
 FIELD_MM = 140.0  # side of what is shown of a slice
 KEYS = {
@@ -94,9 +95,17 @@ class Review(JudgedDiscs):
         """Notes about the disc's patient; empty where there is none, or more than one patient could be meant."""
         return self._texts.get(self.built.patient[row], "")
 
-    def first(self, row: int) -> int:
-        """Number of the first slice of `images` in the slab, from 1."""
-        return min(discs.sample_starts(self.built.slices[row]) or [0]) + 1
+    def _shown(self, row: int) -> range:
+        """Places in the slab, from 0, of the slices that samples are made of."""
+        starts = discs.sample_starts(self.built.slices[row]) or [0]
+        return range(min(starts), min(max(starts) + 3, len(self.built.paths[row])))
+
+    def marks(self, row: int) -> list[Marks]:
+        """Marks of the `images`."""
+        paths, table = self.built.paths[row], self.slices.set_index("path")
+        rows = [table.loc[paths[place], ["row_x", "row_y", "row_z"]].to_numpy(float) for place in self._shown(row)]
+        places = zip(self._shown(row), rows, strict=True)
+        return [Marks(*sides(direction), FIELD_MM, place + 1, len(paths)) for place, direction in places]
 
     def images(self, row: int) -> list[np.ndarray]:
         """Slices that samples are made of, cranial to caudal, shape (PANEL, PANEL) each, grey in [0, 1].
@@ -106,10 +115,9 @@ class Review(JudgedDiscs):
         UserError
             When one cannot be read.
         """
-        paths, first = self.built.paths[row], self.first(row)
         table = self.slices.set_index("path")
         images = []
-        for path in paths[first - 1 : max(discs.sample_starts(len(paths)) or [0]) + 3]:
+        for path in (self.built.paths[row][place] for place in self._shown(row)):
             spacing = tuple(table.loc[path, ["row_spacing", "column_spacing"]])
             try:
                 image = resampling.preprocess(dicom.read_pixels(self.archive / path), spacing, PANEL, FIELD_MM)
@@ -138,16 +146,16 @@ def open_questions(judged: pd.DataFrame, notes: pd.DataFrame, *, everyone: Itera
     return reasons.mask(closed, "")
 
 
-def draw_review(images: Sequence[np.ndarray], slabs: Image.Image | None, *, first: int = 1) -> Image.Image:
-    """Draw the sagittal view beside at most four slices in reading order, cranial first, numbered from `first`."""
+def draw_review(images: Sequence[np.ndarray], slabs: Image.Image | None, marks: Sequence[Marks]) -> Image.Image:
+    """Draw the sagittal view beside at most four slices in reading order, cranial first, with their marks."""
     picture = Image.new("RGB", (4 * PANEL, 2 * PANEL))
     if slabs is not None:
         picture.paste(slabs, ((2 * PANEL - slabs.width) // 2, (2 * PANEL - slabs.height) // 2))
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(PANEL // 16)
-    for place, image in enumerate(images):
-        corner = (2 + place % 2) * PANEL, place // 2 * PANEL
-        picture.paste(Image.fromarray((image * 255).astype(np.uint8)), corner)
-        draw.text((corner[0] + 6, corner[1] + 6), str(first + place), fill=CHOSEN, font=font)
+    draw = ImageDraw.Draw(picture)
+    for place, (image, own) in enumerate(zip(images, marks, strict=True)):
+        x, y = (2 + place % 2) * PANEL, place // 2 * PANEL
+        picture.paste(Image.fromarray((image * 255).astype(np.uint8)), (x, y))
+        mark(draw, (x, y, x + PANEL, y + PANEL), own)
     return picture
 
 
@@ -295,10 +303,10 @@ class ReviewWidget(panel.Panel):
             drawn = draw_slabs(self._view[1], list(slabs.level), chosen=slabs.index.get_loc(row), numbered=True)
         except UserError as error:
             self.message.add(error)
-        first = self.review.first(row)
         seen = "a sagittal image with its study's T2 slices as lines" if drawn else "no sagittal image"
         alt = f"Disc {disc.level} of patient {disc.patient}: {seen}, and {len(images)} of its slices, cranial first."
-        self.picture.value = image_html(draw_review(images, drawn, first=first), alt)
+        marks = self.review.marks(row) if images else []
+        self.picture.value = image_html(draw_review(images, drawn, marks), alt)
 
 
 # The command

@@ -1,26 +1,31 @@
 """A study's slabs as lines on its sagittal image."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from lhdlib import files
 from lhdlib.data import dataset, overrides, resampling, sagittal
 from lhdlib.data.discs import MAX_IN_SLAB
+from lhdlib.data.marks import Marks
 from lhdlib.errors import UserError
+from lhdlib.show.pictures import font, mark, write
 
 PANEL = 300  # side of one slice on the screen, pixels; the sagittal image has twice that
 GAMMA = 0.6  # of sagittal images: far from the coil, which lies behind the back, they are dark
 LINE, CHOSEN = (80, 150, 220), (255, 160, 40)  # colours of slices' lines, and of those that the picture is about
 THIN, THICK = 1, 3  # their widths, pixels: the difference does not rest on colour alone
+LINES = "Thick orange lines are the three slices that the classifier saw, thin blue lines the other axial T2 slices."
 SAGITTAL = 420  # longer side of the sagittal image beside a disc, pixels
 
 
 class JudgedDiscs:
-    """Discs of a dataset under the verdicts given so far, and their places on sagittal images.
+    """Discs of a dataset under the verdicts given so far, with their sagittal images.
 
     Parameters
     ----------
@@ -32,7 +37,7 @@ class JudgedDiscs:
     Attributes
     ----------
     built, judged : pd.DataFrame
-        All discs as notebook 01 built them, and as verdicts have them (`overrides.apply_overrides`).
+        All discs as notebook 01 built them, and as the verdicts have them.
     unmatched : pd.DataFrame
         Verdicts whose slab is not in the dataset.
     everyone : set of str
@@ -41,7 +46,7 @@ class JudgedDiscs:
     Raises
     ------
     UserError
-        When the dataset or the verdicts cannot be read, or the notes beside them are gone.
+        When the dataset, its notes or the table of verdicts cannot be read.
     """
 
     def __init__(self, folder: Path, archive: Path):
@@ -73,6 +78,37 @@ class JudgedDiscs:
 # Drawing
 
 
+@dataclass(frozen=True)
+class Laid:
+    """A sagittal image as large as it is drawn, with its slabs' lines and the room for their names."""
+
+    picture: Image.Image  #: grey
+    lines: tuple[np.ndarray, ...]  #: of every slab, (n, 2, 2) as `SagittalView.cuts`, pixels of the picture
+    heights: tuple[float | None, ...]  #: at which the slabs' names stand, none above another; None without lines
+    marks: Marks  #: of the picture
+
+
+def lay_out(view: sagittal.SagittalView, *, width: float, height: float, pitch: float = 0.0) -> Laid:
+    """Enlarge a sagittal image, and its slabs' lines with it, until it fills the width or the height.
+
+    Parameters
+    ----------
+    pitch
+        Least distance of two names, pixels.
+    """
+    extent = np.array(view.pixels.shape) * view.spacing  # mm
+    high, wide = np.round(extent * min(height / extent[0], width / extent[1])).astype(int)
+    grey = np.clip(view.pixels / max(np.percentile(view.pixels, resampling.SCALE_PERCENTILE), 1e-6), 0, 1) ** GAMMA
+    picture = Image.fromarray((grey * 255).astype(np.uint8)).resize((wide, high), Image.Resampling.BILINEAR)
+    scale = np.array([wide, high]) / view.pixels.shape[::-1]
+    lines = tuple((slab + 0.5) * scale for slab in view.cuts)
+    heights: list[float | None] = [None] * len(lines)
+    last = -pitch / 2
+    for slab in sorted((n for n, one in enumerate(lines) if len(one)), key=lambda n: lines[n][:, 1, 1].mean()):
+        heights[slab] = last = max(lines[slab][:, 1, 1].mean(), last + pitch)
+    return Laid(picture, lines, tuple(heights), Marks(*view.sides, float(extent[1])))
+
+
 def draw_slabs(
     view: sagittal.SagittalView,
     names: Sequence[str],
@@ -82,7 +118,7 @@ def draw_slabs(
     used: Sequence[int] | None = None,
     numbered: bool = False,
 ) -> Image.Image:
-    """Draw every slab's slices as lines on the sagittal image, and its level beside them.
+    """Draw every slab's slices as lines on the sagittal image, and its level at the right of the image.
 
     Parameters
     ----------
@@ -95,18 +131,19 @@ def draw_slabs(
     used : sequence of int, optional
         Which of its lines stand out, thick and in another colour; all when None.
     numbered : bool
-        Whether its lines carry their slices' numbers, in turn at the right and the left end.
+        Whether its lines carry their slices' numbers.
     """
-    extent = np.array(view.pixels.shape) * view.spacing
-    height, width = np.round(extent * size / extent.max()).astype(int)
-    grey = np.clip(view.pixels / max(np.percentile(view.pixels, resampling.SCALE_PERCENTILE), 1e-6), 0, 1) ** GAMMA
-    picture = Image.fromarray((grey * 255).astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)
-    picture = picture.convert("RGB")
-    draw, font, small = ImageDraw.Draw(picture), ImageFont.load_default(size // 32), ImageFont.load_default(size // 44)
-    scale = np.array([width, height]) / view.pixels.shape[::-1]
+    large, small = size // 32, size // 44
+    margin = math.ceil(max((font(large).getlength(name) for name in names), default=0))
+    margin += large // 2 if margin else 0
+    laid = lay_out(view, width=size - margin, height=size, pitch=1.2 * large)
+    width, height = laid.picture.size
+    picture = Image.new("RGB", (width + margin, height))
+    picture.paste(laid.picture)
+    draw = ImageDraw.Draw(picture)
     order = sorted(range(len(names)), key=lambda slab: slab == chosen)  # the chosen one on top
     for slab in order:
-        lines = (view.cuts[slab] + 0.5) * scale
+        lines = laid.lines[slab]
         for number, line in enumerate(lines):
             stands_out = slab == chosen and (used is None or number in used)
             crowded = numbered and len(lines) > MAX_IN_SLAB  # thick lines would hide what they cross
@@ -116,16 +153,30 @@ def draw_slabs(
             for number, ends in zip(view.numbers[slab], lines, strict=True):
                 x, y = ends[number % 2]  # two slices apart, numbers do not meet
                 end, anchor = ((min(x, width - 2), y), "rm") if number % 2 else ((max(x, 2), y), "lm")
-                draw.text(end, str(number), CHOSEN, small, anchor, stroke_width=2, stroke_fill="black")
-        if len(lines):
-            left, top = lines[:, 0].min(axis=0)
-            place, fill = (max(left, 2), max(top - 3, size // 32)), CHOSEN if slab == chosen else LINE
-            draw.text(place, names[slab], fill=fill, font=font, anchor="ls", stroke_width=1, stroke_fill="black")
+                write(draw, end, str(number), CHOSEN, size=small, anchor=anchor)
+        if laid.heights[slab] is not None:
+            place = width + large // 4, laid.heights[slab]
+            draw.text(place, names[slab], CHOSEN if slab == chosen else LINE, font(large), "lm")
+    mark(draw, (0, 0, width, height), laid.marks)
     return picture
 
 
-def draw_used(slabs: pd.DataFrame, view: sagittal.SagittalView, used: Sequence[str]) -> Image.Image:
-    """Draw a study's slabs so that the slices that the classifier saw stand out.
+@dataclass(frozen=True)
+class UsedSlices:
+    """A study's slabs on its sagittal image, and those of their slices that the classifier saw."""
+
+    view: sagittal.SagittalView
+    names: tuple[str, ...]  #: of the view's slabs
+    chosen: int | None  #: the slab that the classifier saw slices of
+    used: tuple[int, ...]  #: their places in it
+
+    def draw(self) -> Image.Image:
+        """Draw all slabs so that these slices stand out."""
+        return draw_slabs(self.view, self.names, chosen=self.chosen, size=SAGITTAL, used=self.used)
+
+
+def find_used(slabs: pd.DataFrame, view: sagittal.SagittalView, used: Sequence[str]) -> UsedSlices:
+    """Find the slices that the classifier saw among the slabs of their study.
 
     Parameters
     ----------
@@ -140,7 +191,7 @@ def draw_used(slabs: pd.DataFrame, view: sagittal.SagittalView, used: Sequence[s
     places: list[int] = []
     if chosen is not None and len(view.cuts[chosen]) == slabs.slices.iloc[chosen]:  # else which cuts are whose?
         places = [slabs.paths.iloc[chosen].index(path) for path in used]
-    return draw_slabs(view, list(slabs.level), chosen=chosen, size=SAGITTAL, used=places)
+    return UsedSlices(view, tuple(slabs.level), chosen, tuple(places))
 
 
 def show_slabs(folder: Path, archive: Path, patient: str, *, study: str | None = None) -> Image.Image:

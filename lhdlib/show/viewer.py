@@ -22,6 +22,7 @@ from lhdlib.show import atlas, panel, reader, study
 from lhdlib.show.disc import (
     COLOR_MAPS,
     HEATMAPS,
+    LEVELS,
     OUTCOMES,
     POSITIONS,
     Look,
@@ -33,18 +34,18 @@ from lhdlib.show.disc import (
     has_heatmap,
 )
 from lhdlib.show.pictures import image_html
+from lhdlib.show.slabs import LINES
 
-SIDE = 180  # of one slice on the screen, pixels
+SIDE = 300  # of one slice, pixels; a narrow page shows it smaller
 GAP = 4  # between the slices
 HEADS = (
-    f"<div class='lhd-heads' style='grid-template-columns:repeat(3, {SIDE}px);column-gap:{GAP}px'>"
+    f"<div class='lhd-heads' style='--width:{3 * SIDE + 2 * GAP}px;column-gap:{GAP}px'>"
     + "".join(f"<span>{name}</span>" for name in POSITIONS)
     + "</div>"
 )
 ALL = "all"
 REST_S = 0.2  # of the slider, before the sagittal view follows
 SCREEN: dict[str, Any] = {"kind": "JPEG", "quality": 92, "subsampling": 0}  # on the screen only: saved views are PNG
-LINES = "Thick orange lines are the three slices that the classifier saw, thin blue lines the other axial T2 slices."
 FACTS = ("model trained on", "profile", "seed", "commit")  # of the stamp, written below a saved view
 TEXT, PAPER, INK = 14, (255, 255, 255), (64, 64, 64)  # size of these words in pixels, and what they stand on
 
@@ -84,18 +85,18 @@ class HeatmapViewer(panel.Panel):
         self._make_selectors()
         self._make_looks()
         self.picture, self.sagittal, self.place = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        self.caption = widgets.HTML(layout=widgets.Layout(flex="1 1 320px", min_width="320px", margin="0 0 0 16px"))
+        self.caption = widgets.HTML()
+        looks = (self.heatmap, self.color_map, self.opacity, self.window, self.always, self.lines, self.contour)
+        controls = panel.wrapped(*looks, self.save)
+        stage = widgets.Box([self.picture, controls, self.caption, self.sagittal])
         self.message = panel.Message()
         super().__init__(
             "viewer",
             [
                 panel.wrapped(*self.selectors),
-                widgets.HBox([self.previous, self.slider, self.next, self.place, self.play]),
+                panel.wrapped(self.previous, self.slider, self.next, self.place, self.play),
                 self.message,
-                panel.wrapped(self.picture, self.caption),
-                panel.wrapped(self.heatmap, self.color_map, self.opacity, self.window),
-                panel.wrapped(self.always, self.contour, self.save),
-                self.sagittal,
+                stage,
             ],
             slider=self.slider,
             outcome=self.outcome,
@@ -104,8 +105,9 @@ class HeatmapViewer(panel.Panel):
             caption=self.caption,
             place=self.place,
             save=self.save,
+            looks=controls,
+            stage=stage,
         )
-        looks = (self.heatmap, self.color_map, self.opacity, self.window, self.always, self.contour)
         self.follow([*self.selectors, self.slider, *looks])
         self.update()
 
@@ -147,19 +149,30 @@ class HeatmapViewer(panel.Panel):
 
     def _make_selectors(self) -> None:
         discs = self.reading.discs
-        self.slider = panel.wide(widgets.IntSlider(description="disc", min=0, max=0, readout=False), 480)
+        room = widgets.Layout(flex="1 1 220px", width="auto", max_width="480px")
+        self.slider = widgets.IntSlider(description="disc", min=0, max=0, readout=False, layout=room)
         self.previous, self.next = (
-            panel.wide(widgets.Button(icon=icon, tooltip=tip), 40)
-            for icon, tip in (("chevron-left", "the disc before"), ("chevron-right", "the next disc"))
+            panel.wide(widgets.Button(description=name, icon=icon, tooltip=tip), 100)
+            for name, icon, tip in (
+                ("previous", "chevron-left", "the disc before"),
+                ("next", "chevron-right", "the next disc"),
+            )
         )
         self.previous.on_click(lambda _: self._step(-1))
         self.next.on_click(lambda _: self._step(1))
         self.play = widgets.Play(min=0, max=0, interval=700, show_repeat=False, description="play through the discs")
         widgets.jslink((self.play, "value"), (self.slider, "value"))
         judged = OUTCOMES if discs.label.notna().any() else ()
-        self.outcome = panel.dropdown("outcome", [ALL, *dict.fromkeys([*judged, *self.outcomes])])
-        self.level = panel.dropdown("level", [ALL, *sorted(set(discs.level))])
-        self.patient = panel.dropdown("patient", [ALL, *sorted(set(discs.patient.astype(str)))])
+        self.filters = {  #: name -> the names offered, and every disc's
+            "outcome": ([*dict.fromkeys([*judged, *self.outcomes])], np.asarray(self.outcomes, str)),
+            **{
+                name: (sorted(set(discs[name].astype(str))), discs[name].to_numpy(str)) for name in ("level", "patient")
+            },
+        }
+        self.outcome, self.level, self.patient = (
+            panel.dropdown(name, panel.counted(offered, own, every=ALL))
+            for name, (offered, own) in self.filters.items()
+        )
         self.order = panel.dropdown("sorted by", self.orders)
         self.selectors = (self.outcome, self.level, self.patient, self.order)
 
@@ -172,6 +185,8 @@ class HeatmapViewer(panel.Panel):
             description="window", value=default.window, min=0, max=1.5, step=0.05, readout_format=".2f"
         )
         self.always = panel.switch("heatmap for discs called normal too", value=default.always)
+        levels = " and ".join(f"{level:.0%}" for level in LEVELS)
+        self.lines = panel.switch(f"lines at {levels} in place of colours", value=default.lines)
         self.contour = panel.switch("outline of the lesion (truth)", value=default.contour)
         self.contour.layout.display = None if self.reading.lesion else "none"
         self.save = widgets.Button(
@@ -187,6 +202,7 @@ class HeatmapViewer(panel.Panel):
             color_map=self.color_map.value,
             window=tuple(self.window.value),
             heatmap=self.heatmap.value,
+            lines=self.lines.value,
             contour=self.contour.value,
             always=self.always.value,
         )
@@ -198,18 +214,24 @@ class HeatmapViewer(panel.Panel):
     def refresh(self, changed: widgets.Widget | None = None) -> None:
         """Choose the discs that the selectors leave, from the first one on, and draw the one at the slider."""
         if changed is None or changed in self.selectors:
-            self.chosen = self._selected()
+            fits = self._fits()
+            order = self.orders[self.order.value]
+            self.chosen = order[np.all(fits, axis=0)[order]]
+            self._offer(fits)
             last = max(0, len(self.chosen) - 1)
             self.slider.value, self.slider.max, self.play.max = 0, last, last
         self._show()
 
-    def _selected(self) -> np.ndarray:
-        discs, order = self.reading.discs, self.orders[self.order.value]
-        wanted = np.ones(len(discs), bool)
-        for part, values in ((self.outcome, self.outcomes), (self.level, discs.level), (self.patient, discs.patient)):
-            if part.value != ALL:
-                wanted &= np.asarray(values, str) == part.value
-        return order[wanted[order]]
+    def _fits(self) -> list[np.ndarray]:
+        """Which discs each of the filters leaves."""
+        lists = zip(self.selectors, self.filters.values(), strict=False)  # the last selector is the order
+        return [(own == part.value) | (part.value == ALL) for part, (_, own) in lists]
+
+    def _offer(self, fits: list[np.ndarray]) -> None:
+        """Count in each list what the other two leave."""
+        for place, (part, (offered, own)) in enumerate(zip(self.selectors, self.filters.values(), strict=False)):
+            others = np.all(fits[:place] + fits[place + 1 :], axis=0)
+            panel.offer(part, panel.counted(offered, own[others], every=ALL))
 
     def _step(self, by: int) -> None:
         self.slider.value = int(np.clip(self.slider.value + by, self.slider.min, self.slider.max))
@@ -227,7 +249,7 @@ class HeatmapViewer(panel.Panel):
         heatmap = has_heatmap(self.reading, row, look)
         try:
             picture = draw_disc(self.reading, row, look, side=SIDE, gap=GAP)
-            scale = _scale(look.color_map, self.reading.drawn) if heatmap else ""
+            scale = _scale(look, self.reading.drawn, heatmap)
             self.picture.value = HEADS + image_html(picture, _alt(said, heatmap), **SCREEN) + scale
         except UserError as error:
             self.picture.value = ""
@@ -248,7 +270,7 @@ class HeatmapViewer(panel.Panel):
             return
         try:
             alt = f"Sagittal view with the slices of disc {level} as lines."
-            self.sagittal.value = f"{image_html(self.reading.sagittal(row), alt, **SCREEN)}<div>{LINES}</div>"
+            self.sagittal.value = f"{image_html(self.reading.sagittal(row).draw(), alt, **SCREEN)}<div>{LINES}</div>"
         except UserError as error:
             self.sagittal.value = ""
             self.message.add(error)
@@ -317,8 +339,9 @@ def _alt(said: dict[str, Any], heatmap: bool) -> str:
     )
 
 
-def _scale(color_map: str, drawn: str) -> str:
-    """Meaning of the colours and of the places, below the picture."""
-    colors = ", ".join(mpl.colors.to_hex(color) for color in mpl.colormaps[color_map](np.linspace(0, 1, 9)))
+def _scale(look: Look, drawn: str, heatmap: bool) -> str:
+    """Meaning of the colours and of the places, below the picture; it stays there without a heatmap, which it says."""
+    colors = ", ".join(mpl.colors.to_hex(color) for color in mpl.colormaps[look.color_map](np.linspace(0, 1, 9)))
     ramp = f"<span class='lhd-ramp' style='background:linear-gradient(90deg, {colors})'></span>"
-    return f"<div>cold {ramp} hot, of the slice's own maximum. {html.escape(drawn)}</div>"
+    none = "" if heatmap else " No heatmap is drawn here."
+    return f"<div class='lhd-scale'>cold {ramp} hot, of the slice's own maximum. {html.escape(drawn)}{none}</div>"

@@ -1,6 +1,7 @@
 """The atlas as a colleague opens it: from the disk, in a browser without a network."""
 
 import dataclasses
+import re
 from collections import Counter
 
 import numpy as np
@@ -93,6 +94,83 @@ def test_opacity_and_heatmap_of_normal_discs(page):
     assert shown.is_visible() and page.locator("#disc").screenshot() != before
     page.locator("#opacity").fill("0")
     assert shown.evaluate("image => getComputedStyle(image).opacity") == "0"
+
+
+def test_classic_heatmaps_and_lines_change_the_picture(page):
+    page.locator("#always").check()
+    pictures = [lab.pixels(page.locator("#heat"))]
+    for act in (
+        lambda: page.locator("#kind").select_option("classic"),
+        lambda: page.locator("#lines").check(),
+        lambda: page.locator("#kind").select_option("paper"),
+    ):
+        act()
+        pictures.append(lab.until_changed(lambda: lab.pixels(page.locator("#heat")), pictures[-1]))
+    assert len(set(pictures)) == len(pictures)
+    page.locator("#kind").select_option("none")
+    assert page.locator("#heat").is_hidden()
+
+
+def test_a_link_names_a_disc_and_the_address_follows(page, written):
+    path, outcomes = written
+    discs = [page.locator("#caption b").first.inner_text()]
+    for _ in range(3):
+        page.get_by_role("button", name="Next").click()
+        discs.append(page.locator("#caption b").first.inner_text())
+    assert page.url.endswith("#disc=4") and len(set(discs)) > 1
+    page.locator("#outcome").select_option(index=1)
+    page.evaluate("location.hash = '#disc=3'")
+    lab.until_changed(lambda: page.locator("#place").inner_text(), f"disc 4 of {outcomes.total()}")
+    assert page.locator("#place").inner_text() == f"disc 3 of {outcomes.total()}"
+    assert page.locator("#caption b").first.inner_text() == discs[2]
+    page.goto("about:blank")
+    page.goto(f"{path.as_uri()}#disc=2")
+    assert page.locator("#place").inner_text() == f"disc 2 of {outcomes.total()}"
+
+
+def test_a_patients_discs_and_the_counts_follow_each_other(page):
+    patients = page.locator("#patient option").evaluate_all("all => all.map(one => [one.value, one.textContent])")
+    value, text = patients[1]
+    page.locator("#patient").select_option(value)
+    count = int(text.rsplit("(", 1)[1][:-1])
+    assert page.locator("#place").inner_text() == f"disc 1 of {count}"
+    assert f"Patient {value}" in page.locator("#caption").inner_text()
+    levels = page.locator("#level option").all_inner_texts()
+    assert levels[0] == f"all ({count})" and sum(int(one.rsplit("(", 1)[1][:-1]) for one in levels[1:]) == count
+
+
+def test_it_plays_and_stops_at_the_end(page, written):
+    _, outcomes = written
+    button = page.locator("#play")
+    button.click()
+    assert button.inner_text() == "Pause"
+    lab.until_changed(lambda: page.locator("#place").inner_text().startswith("disc 3 of"), False)
+    page.locator("#slider").fill(str(outcomes.total()))
+    lab.until_changed(button.inner_text, "Pause")
+    assert page.locator("#place").inner_text() == f"disc {outcomes.total()} of {outcomes.total()}"
+
+
+def test_every_picture_is_marked(page):
+    words = page.locator("#marks text").all_text_contents()
+    assert words.count("R") == words.count("L") == 3 and sum(" of " in word for word in words) == 3
+    assert sum(word.endswith(" mm") for word in words) == 3
+    assert page.locator("#sides text").all_text_contents() == 3 * ["R", "L"]
+    assert page.locator("#view text").all_text_contents()[-3] == "A" and page.locator("#view .used").count() >= 3
+
+
+def test_a_disc_fits_a_small_laptop_and_one_printed_page(page):
+    page.set_viewport_size({"width": 1280, "height": 800})
+    assert page.locator("#disc").bounding_box()["y"] + page.locator("#disc").bounding_box()["height"] <= 800
+    page.emulate_media(media="print")
+    printed = page.pdf(prefer_css_page_size=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
+
+
+def test_controls_are_large_enough_to_be_touched(page):
+    page.set_viewport_size(PHONE)
+    small = """() => [...document.querySelectorAll("button, select, input, summary")].filter(node => node.offsetParent)
+        .filter(node => Math.min(node.offsetWidth, node.offsetHeight) < 24).map(node => node.id)"""
+    assert page.evaluate(small) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -35,8 +35,12 @@ class Widget:
         return self.look()
 
     def choose(self, name: str, value: str) -> None:
-        """Choose in one of the lists."""
-        self.root.get_by_label(name, exact=True).select_option(value)
+        """Choose in one of the lists; a count may stand behind the value."""
+        control = self.root.get_by_label(name, exact=True)
+        named = [
+            text for text in control.locator("option").all_inner_texts() if re.sub(r" \(\d+\)$", "", text) == value
+        ]
+        control.select_option(label=named[0])
 
     def press(self, key: str, slider: int = 0) -> None:
         """Press a key in one of the sliders, the first of which chooses what is shown."""
@@ -81,17 +85,17 @@ def test_the_viewers_outcome_filter_keeps_that_outcome(viewer, opened):
         "true negative": ~called & ~label,
         "false negative": ~called & label,
     }
-    message, selector = viewer.root.locator(".lhd-message"), viewer.root.locator(".lhd-outcome select")
+    message = viewer.root.locator(".lhd-message")
     place = viewer.root.locator(".lhd-place")
     for name, kind in kinds.items():
-        selector.select_option(name)
+        viewer.choose("outcome", name)
         if kind.any():
             lab.until_changed(lambda: place.inner_text() == f"1 of {kind.sum()}", False)  # noqa: B023
             lab.until_changed(lambda: f"({name})" in viewer.caption.inner_text(), False)  # noqa: B023
         else:
             lab.until_changed(lambda: message.inner_text().startswith("No disc fits"), False)
             assert viewer.caption.inner_text() == ""
-        selector.select_option(index=0)
+        viewer.choose("outcome", "all")
         lab.until_changed(lambda: place.inner_text() == f"1 of {len(label)}", False)
 
 
@@ -119,6 +123,62 @@ def test_the_viewers_lists_of_levels_and_patients(viewer, table):
             lab.until_changed(lambda: value in viewer.caption.inner_text(), False)  # noqa: B023
         viewer.choose(name, "all")
         place(viewer, f"1 of {len(table)}")
+
+
+def test_keys_in_a_control_are_the_controls_alone(viewer):
+    """JupyterLab would cut the cell at "x", insert others at "a" and "b", and go to the next one at an arrow."""
+    page, cells = viewer.page, viewer.page.locator(".jp-Notebook .jp-Cell")
+    texts = cells.evaluate_all("all => all.map(cell => cell.querySelector('.jp-InputArea').innerText)")
+    controls = [viewer.root.get_by_role("slider", name="disc"), viewer.root.get_by_label("outcome", exact=True)]
+    for control in (*controls, viewer.root.get_by_role("button", name="next")):
+        control.focus()
+        for key in ("x", "a", "b", "d", "d", "y", "m", "c", "v", "ArrowUp", "Shift+M"):
+            page.keyboard.press(key)
+        assert cells.evaluate_all("all => all.map(cell => cell.querySelector('.jp-InputArea').innerText)") == texts
+    viewer.choose("outcome", "all")
+    page.locator(".jp-Notebook .jp-InputPrompt").first.click()  # the same key where no control has the focus
+    page.keyboard.press("b")
+    lab.until_changed(cells.count, len(texts))
+    page.keyboard.press("z")
+    lab.until_changed(cells.count, len(texts) + 1)
+
+
+def test_every_control_of_the_viewer_has_a_name(viewer):
+    names = ["disc", "opacity", "window, lowest", "window, highest"]
+    assert [viewer.root.get_by_role("slider", name=name, exact=True).count() for name in names] == [1] * 4
+    for name in ("previous", "next", "play", "stop", "save this view"):
+        assert viewer.root.get_by_role("button", name=name, exact=True).count() == 1
+    unnamed = """root => [...root.querySelectorAll("button, [role=slider], select, input")].filter(node =>
+        node.offsetParent && !(node.textContent.trim() || node.ariaLabel || node.title || node.labels?.length))
+        .length"""
+    assert viewer.root.evaluate(unnamed) == 0
+
+
+@pytest.mark.parametrize("width", [900, 1280, 1920])
+def test_the_viewer_fits_the_window(viewer, width):
+    """Nothing is cut; where there is room the caption stands beside the picture, and the sagittal view beside both."""
+    viewer.page.set_viewport_size({"width": width, "height": 1000})
+    viewer.root.scroll_into_view_if_needed()
+    boxes = {name: viewer.root.locator(f".lhd-{name}").bounding_box() for name in ("picture", "caption", "sagittal")}
+    whole = viewer.root.bounding_box()
+    assert viewer.root.evaluate("root => root.scrollWidth <= root.clientWidth")
+    assert all(box["x"] + box["width"] <= whole["x"] + whole["width"] + 1 for box in boxes.values())
+    beside = [boxes["picture"]["x"] + boxes["picture"]["width"] <= boxes["caption"]["x"]]
+    beside += [boxes["caption"]["x"] + boxes["caption"]["width"] <= boxes["sagittal"]["x"]]
+    assert beside == [width > 1000, width > 1500]
+    assert viewer.root.locator(".lhd-picture img").bounding_box()["width"] > 440
+    viewer.page.set_viewport_size(lab.WINDOW)
+
+
+def test_the_colour_bar_stays_for_discs_without_heat(viewer):
+    """Controls keep their places as the slider moves from a disc called abnormal to one called normal."""
+    viewer.choose("sorted by", "probability")
+    viewer.choose("heatmap", "none")
+    place = viewer.root.locator(".lhd-looks").bounding_box()
+    viewer.choose("heatmap", "paper")
+    lab.until_changed(lambda: viewer.root.locator(".lhd-ramp").count() == 1, False)
+    assert viewer.root.locator(".lhd-looks").bounding_box() == place
+    viewer.choose("sorted by", "as listed")
 
 
 def test_the_viewers_order(viewer, table):

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from lhdlib import evaluate, paper
+from lhdlib.data.marks import Marks
 from lhdlib.evidence import localise, operating
 from lhdlib.evidence.operating import POINTS
 from lhdlib.figures import card, evidence, gallery, heat, method, results
@@ -149,8 +150,9 @@ def draw(name: str):
             "slices": slices(3, 3),
             "heatmaps": slices(3, 3),
             "slice_weights": np.full((3, 3), 1 / 3),
-            "levels": ["L3-L4", "L4-L5", "L5-S1"],
+            "names": ["patient 0001, L3-L4", "patient 0012, L4-L5", "patient 0575, L5-S1"],
             "probabilities": [0.9, 0.8, 0.7],
+            "marks": [[Marks("R", "L", 64.0, number, 5) for number in (2, 3, 4)]] * 3,
             "seen": (0.125, 0.875),
         },
         "dataset_flow": lambda: {"steps": steps(), "split": "patient"},

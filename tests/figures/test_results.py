@@ -22,14 +22,15 @@ def test_figures_state_the_numbers_they_are_given():
     frames = [patch for ax in figure.axes for patch in ax.patches if isinstance(patch, Rectangle)]
     side = frames[0].axes.images[0].get_array().shape[0]
     assert [p.get_bbox().bounds for p in frames] == [(side / 8, side / 8, 0.75 * side, 0.75 * side)] * 9
-    assert heatmaps.count("weight 0.333") == 9 and "L5-S1\np = 0.70" in heatmaps
+    assert heatmaps.count("slice weight 33%") == 9 and "patient 0575\nL5-S1\nprobability 0.70" in heatmaps
+    assert (heatmaps.count("R\n"), heatmaps.count("2 of 5"), heatmaps.count("20 mm")) == (18, 3, 9)
 
 
 def test_alternative_text_states_the_numbers_drawn(saved):
     assert "w = 0.0001, dr = 0: AUC 0.800 [0.750, 0.850], paper 0.9487" in saved("fig08_roc")[0].get_label()
     assert "Accuracy, semi: 0.700 with 20 to 0.780 with 60 labels" in saved("fig09_labels")[0].get_label()
     heatmaps = saved("fig10_heatmaps")[0].get_label()
-    assert "Disc 3, L5-S1, probability 0.70: most weight, 0.333, on the upper slice" in heatmaps
+    assert "Patient 0575, L5-S1, probability 0.70: most weight, 33%, on the upper slice" in heatmaps
     assert "from +0.80 to −3.80" in saved("pretraining_curves")[0].get_label()
     assert "2 normal and 1 abnormal" in saved("tiles")[0].get_label()
 

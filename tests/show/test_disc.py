@@ -12,14 +12,17 @@ from scipy import ndimage
 
 from lhdlib import gradcam
 from lhdlib.data import dataset
+from lhdlib.data.marks import Marks
 from lhdlib.errors import UserError
 from lhdlib.evidence import localise
+from lhdlib.figures.style import opacity
 from lhdlib.run import workspace
 from lhdlib.show.disc import (
     BETWEEN,
     COLOR_MAPS,
     CONTOUR,
     FRAME,
+    LEVELS,
     OUTCOMES,
     Look,
     Reading,
@@ -106,7 +109,7 @@ def test_the_heat_is_blended_in_as_written(found, heat, color_map):
     maps = {"paper": found.maps, "classic": found.classic}[heat]
     hot = np.concatenate(list(gradcam.upsample(maps[positive], SIZE)), axis=1)
     grey = shown[:SIZE] / 255
-    share = 0.7 * hot[..., None]
+    share = 0.7 * opacity(hot)[..., None]
     wanted = (1 - share) * grey + share * mpl.colormaps[color_map](hot)[..., :3]
     assert np.abs(shown[SIZE:] / 255 - wanted).max() < 0.02  # the heat is drawn in 256 steps
 
@@ -137,7 +140,7 @@ def test_maps_lie_where_the_cells_do_and_what_is_seen_is_framed(found):
         edge[low + 1 : high - 1, low + 1 : high - 1] = False
         assert (tile[edge] == FRAME).all()
         inside = np.s_[low + 1 : high - 1, low + 1 : high - 1]
-        share = hot[k][inside][..., None]
+        share = opacity(hot[k][inside])[..., None]
         wanted = (1 - share) * bare[inside] / 255 + share * mpl.colormaps["inferno"](hot[k][inside])[..., :3]
         assert np.abs(tile[inside] / 255 - wanted).max() < 0.02
     assert np.array_equal(pixels(placed, row, Look(heatmap="none"), SIZE), plain)
@@ -174,6 +177,55 @@ def test_the_outline_lies_on_the_lesions_edge(found):
     edge = inside & ~ndimage.binary_erosion(inside)
     assert np.array_equal(changed[SIZE:, :SIZE], edge)
     assert np.array_equal(pixels(replace(found, lesion=None), 0, Look(heatmap="none", contour=True), SIZE), without)
+
+
+def marked(found: Reading, **changes) -> Reading:
+    """With marks on every slice, each slice the second of five."""
+    return replace(found, marks=[Marks("R", "L", 64.0, 2, 5)._replace(**changes)] * len(found.images))
+
+
+def test_marks_stand_on_every_slice_and_swap_for_a_mirrored_orientation(found):
+    row, side, gap = 0, 120, 4
+    look = Look(heatmap="none")
+    plain = np.asarray(draw_disc(found, row, look, side=side, gap=gap)).astype(int)
+    drawn = np.asarray(draw_disc(marked(found), row, look, side=side, gap=gap)).astype(int)
+    other = np.asarray(draw_disc(marked(found, left="L", right="R"), row, look, side=side, gap=gap)).astype(int)
+    for place in range(6):
+        x, y = place % 3 * (side + gap), place // 3 * (side + gap)
+        tile = np.s_[y : y + side, x : x + side]
+        rows, columns = np.nonzero((drawn[tile] != other[tile]).any(axis=-1))  # the letters alone
+        assert np.abs(rows - side / 2).max() < 12 and {c < 20 for c in columns} == {True, False}
+        assert columns[(columns >= 20) & (columns < side - 20)].size == 0
+        changed = (drawn[tile] != plain[tile]).any(axis=-1)
+        assert changed[:20, :60].any() == changed[-25:, :60].any() == (place < 3)
+    assert np.array_equal(np.asarray(draw_disc(marked(found), row, look, side=side, gap=gap, marked=False)), plain)
+
+
+def test_the_bar_is_as_long_as_it_says(found):
+    for mm, wanted in ((64.0, 20), (220.0, 50)):
+        flat = replace(found, images=np.full_like(found.images, 0.5))
+        drawn = pixels(marked(flat, mm=mm), 0, Look(heatmap="none"), side=200)
+        line = drawn[200 - 6, :200]
+        white = np.flatnonzero((line == 255).all(axis=-1))
+        white = white[white < 100]
+        assert len(white) == pytest.approx(200 * wanted / mm, abs=1) and np.ptp(white) == len(white) - 1
+
+
+def test_lines_lie_at_half_and_at_four_fifths_of_the_heat(found):
+    """Every white pixel borders on colder ones, every black one on hotter ones, and the colours are gone."""
+    row = int(found.discs.probability.argmax())
+    flat = replace(found, images=np.full_like(found.images, 0.5))
+    drawn = pixels(flat, row, Look(lines=True), SIZE)[SIZE:]
+    assert (drawn == drawn[..., :1]).all()
+    hot = gradcam.upsample(found.maps[row], SIZE)
+    for k in range(3):
+        tile = drawn[:, k * SIZE : (k + 1) * SIZE, 0]
+        wanted = np.full((SIZE, SIZE), 128)
+        for level in LEVELS:
+            inside = hot[k] >= level
+            wanted[ndimage.binary_dilation(inside) & ~inside] = 0
+            wanted[inside & ~ndimage.binary_erosion(inside)] = 255
+        assert np.array_equal(tile, wanted)
 
 
 def test_color_maps_grow_lighter_with_heat():
@@ -244,8 +296,15 @@ def test_a_run_is_read_as_notebook_07_left_it(smoke, tmp_path):
     for row in range(len(rows)):
         assert np.array_equal(found.lesion(row), covers[row])
         assert facts(found, row)["study"] == found.discs.study[row]
-    sagittal = {found.sagittal(row).tobytes() for row in range(len(rows))}
-    assert len(sagittal) > 1 and max(found.sagittal(0).size) == SAGITTAL
+    sagittal = {found.sagittal(row).draw().tobytes() for row in range(len(rows))}
+    assert len(sagittal) > 1 and max(found.sagittal(0).draw().size) == SAGITTAL
+    slabs = dataset.load_discs(space.results / "01").set_index(["patient", "study", "level", "weighting"]).paths
+    for row, disc in enumerate(found.discs.itertuples()):
+        paths = slabs[disc.patient, disc.study, disc.level, "T2"]
+        own = [found.marks[number] for number in rows[row]]
+        assert [paths[mark.number - 1] for mark in own] == list(data.slices.path[rows[row]])
+        assert {(mark.left, mark.right, mark.of) for mark in own} == {("R", "L", len(paths))}
+        assert {mark.mm for mark in own} == {space.profile.data.field_of_view_mm}
 
 
 def test_what_is_missing_is_one_sentence(smoke, tmp_path):

@@ -60,8 +60,10 @@ def test_a_refresh_that_fails_does_not_stop_the_next():
 def test_parts_are_named_and_the_style_is_not_shown():
     view = Counter()
     assert {"lhd-panel", "lhd-counter"} <= set(view._dom_classes) and "lhd-slider" in view.slider._dom_classes
-    style = view.children[0]
-    assert style.layout.display == "none" and style.value.count("<style>") == style.value.count("</style>") == 1
+    style, script = view.children[:2]
+    assert "lhd-hidden" in style._dom_classes and "lhd-hidden" in script._dom_classes
+    assert list(script.outputs[0]["data"]) == ["application/javascript"]
+    assert style.value.count("<style>") == style.value.count("</style>") == 1
     assert "\\" not in style.value and "<" not in style.value[7:-8]
 
 

@@ -1,6 +1,7 @@
 """The review, driven by clicks and letters on a phantom with an undecided note and a lost slab: labels follow it."""
 
 import argparse
+import math
 import os
 import re
 import shutil
@@ -20,7 +21,8 @@ from lhdlib.phantom.reading import read_patient
 from lhdlib.run.workspace import Workspace
 from lhdlib.show import review
 from lhdlib.show.note import MARKS
-from lhdlib.show.slabs import CHOSEN, LINE, PANEL
+from lhdlib.show.pictures import font
+from lhdlib.show.slabs import CHOSEN, LINE, PANEL, lay_out
 from tests.data import trees
 from tests.data.test_dataset import write_notes
 from tests.show.test_pictures import element
@@ -221,6 +223,11 @@ def test_a_level_that_another_disc_has_opens_both(copy):
     assert [tuple(view.review.built.loc[row, ["patient", "level"]]) for row in rows] == [("0003", "L5-S1"), ITEMS[3]]
 
 
+def margin(names) -> int:
+    """Room for the names at the right of the sagittal image."""
+    return math.ceil(max(font(2 * PANEL // 32).getlength(name) for name in names)) + PANEL // 32
+
+
 @pytest.mark.slow
 def test_the_picture_shows_the_samples_slices_and_the_slabs(built):
     view = opened(built)
@@ -241,11 +248,15 @@ def test_the_picture_shows_the_samples_slices_and_the_slabs(built):
             spacing = tuple(tables.loc[path, ["row_spacing", "column_spacing"]])
             pixels = dicom.read_pixels(built.archive / path)
             image = np.clip(resampling.preprocess(pixels, spacing, PANEL, review.FIELD_MM), 0, 1)
-            panel = picture[y + 40 : y + PANEL, x : x + PANEL, 0].astype(int)
-            assert np.abs(panel - (image[40:] * 255).astype(int)).max() <= 1
-        left, shown = picture[:, : 2 * PANEL], view.review.view(row)
+            panel, unmarked = picture[y : y + PANEL, x : x + PANEL, 0].astype(int), np.s_[40:-40, 30:-30]
+            assert np.abs(panel - (image * 255).astype(int))[unmarked].max() <= 1
+            assert view.review.marks(row)[number][3:] == (paths.index(path) + 1, len(paths))
+        shown = view.review.view(row)
+        laid = lay_out(shown, width=2 * PANEL - margin(view.review.slabs(row).level), height=2 * PANEL)
+        top, width = (2 * PANEL - laid.picture.height) // 2, laid.picture.width
+        left = picture[top : 2 * PANEL - top, :width]
         chosen = shown.cuts[list(view.review.slabs(row).level).index(title[1])]
-        wanted = (chosen[..., 1].mean() + 0.5) * 2 * PANEL / len(shown.pixels)  # the image is a square
+        wanted = (chosen[..., 1].mean() + 0.5) * laid.picture.height / len(shown.pixels)
         assert abs(np.flatnonzero((left == CHOSEN).all(axis=2).any(axis=1)).mean() - wanted) < 20
         assert (left == LINE).all(axis=2).any()
 

@@ -1,5 +1,7 @@
 """A study's slabs on its sagittal image, against the phantom's own geometry and against lines counted in a picture."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -89,3 +91,36 @@ def test_a_study_is_drawn_by_name(built):  # noqa: F811
     for patient, study in (("0009", None), ("0001", "other")):
         with pytest.raises(UserError, match=patient):
             show_slabs(built.folder, built.archive, patient, study=study)
+
+
+def test_no_line_crosses_a_name_and_no_name_another():
+    """Names stand at the right of the image, in the order of their slabs, also where slabs overlap."""
+    size, ends = 400, np.array([0.0, 399.0])
+    heights = [[80, 90, 100], [95, 105, 115], [300, 310, 320]]
+    cuts = tuple(np.stack([np.stack([ends, np.full(2, h)], axis=-1) for h in slab]) for slab in heights)
+    view = sagittal.SagittalView("", np.zeros((size, size), np.float32), (1.0, 1.0), cuts, sides=("A", "P"))
+    names = ["L3-L4", "L4-L5", "L5-S1"]
+    picture = np.asarray(draw_slabs(view, names, chosen=1, size=size))
+    lines = (picture == LINE).all(axis=-1).sum(axis=0) >= 6
+    width = np.flatnonzero(lines).max() + 1
+    assert picture.shape[1] == size and lines[:width].all() and width < size - 20
+    beside = picture[:, width:].max(axis=(1, 2)) > 60
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], beside, [0]])))
+    assert len(edges) == 2 * len(names)  # three words, with black between them
+    places = edges.reshape(-1, 2).mean(axis=1) * size / picture.shape[0]
+    assert np.abs(places - np.array([90, 105, 310])).max() < 16
+    assert (picture[edges[2] : edges[3], width:] == CHOSEN).all(axis=-1).any()
+
+
+def test_the_sagittal_view_has_the_patients_front_where_its_rows_begin(built):  # noqa: F811
+    view = JudgedDiscs(built.folder, built.archive)
+    row = view.built.index[view.built.weighting == "T2"][0]
+    shown = view.view(row)
+    direction = dicom.read_plane(built.archive / shown.path)["row"]
+    assert shown.sides == (("A", "P") if direction[1] > 0 else ("P", "A"))
+    plain, marked = (
+        np.asarray(draw_slabs(replace(shown, sides=sides), [""] * len(shown.cuts))).astype(int)
+        for sides in (("", ""), shown.sides)
+    )
+    _, columns = np.nonzero((plain != marked).any(axis=-1))
+    assert {c < 40 for c in columns} == {True, False} and not ((columns >= 40) & (columns < 560)).any()

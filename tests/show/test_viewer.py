@@ -6,6 +6,7 @@ import re
 import shutil
 import tracemalloc
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -39,6 +40,11 @@ def found():
 def image(text: str) -> tuple[dict[str, str], Image.Image]:
     """Attributes and picture of the ``img`` in an HTML text."""
     return element(re.search("<img [^>]*>", text)[0])
+
+
+def drawing(size: tuple[int, int]) -> SimpleNamespace:
+    """Slices on a sagittal view, drawn as a black picture."""
+    return SimpleNamespace(draw=lambda: Image.new("RGB", size))
 
 
 def source(view: HeatmapViewer) -> bytes:
@@ -79,9 +85,10 @@ def test_filters_and_orders_against_numpy(found):
     for _ in range(100):
         parts = (view.outcome, view.level, view.patient, view.order)
         for part in parts:
-            part.value = viewer.ALL if viewer.ALL in part.options else part.options[0]
+            part.value = part.options[0] if part is view.order else viewer.ALL
         for part in rng.choice(4, 2, replace=False):
-            parts[part].value = rng.choice(parts[part].options)
+            values = [option[1] if parts[part] is not view.order else option for option in parts[part].options]
+            parts[part].value = rng.choice(values)
         keep = [
             row
             for row in range(DISCS)
@@ -91,6 +98,14 @@ def test_filters_and_orders_against_numpy(found):
         ]
         assert list(view.chosen) == sorted(keep, key=lambda row: keys[view.order.value][row])
         assert view.slider.value == 0 and view.slider.max == max(0, len(keep) - 1)
+        for part, own in zip(parts, (outcomes, discs.level, discs.patient), strict=False):
+            others = [other for other in parts[:3] if other is not part]
+            fits = np.ones(DISCS, bool)
+            for other, values in zip(parts, (outcomes, discs.level, discs.patient), strict=False):
+                fits &= other not in others or other.value == viewer.ALL or np.asarray(values) == other.value
+            offered = {value: label for label, value in part.options}
+            assert offered.pop(viewer.ALL) == f"all ({fits.sum()})"
+            assert all(label == f"{value} ({np.sum(fits & (own == value))})" for value, label in offered.items())
         if not keep:
             assert view.row() is None and view.picture.value == "" and "No disc fits" in view.message.value
         else:
@@ -107,6 +122,7 @@ def test_controls_change_the_picture(found):
         view.window: (0.2, 0.6),
         view.contour: True,
         view.heatmap: "classic",
+        view.lines: True,
     }
     for part, value in changes.items():
         part.value = value
@@ -233,7 +249,7 @@ def test_a_lost_sagittal_image_leaves_the_rest_working(found):
     def sagittal(row):
         if row % 2:
             raise UserError(f"The image of <{row}> is gone: put it back.")
-        return Image.new("RGB", (20, 30))
+        return drawing((20, 30))
 
     view = HeatmapViewer(replace(found, sagittal=sagittal))
     attributes, _ = image(view.sagittal.value)
@@ -282,7 +298,10 @@ def test_a_study_is_shown_by_the_same_viewer(opened, model, tree, tmp_path):  # 
     wanted = reader.read_study(study.find_study(study_folder(tree)), model)
     assert wanted.warning in heading.value and atlas.NOT_CLINICAL in heading.value
     assert isinstance(view, HeatmapViewer) and view.slider.max + 1 == len(wanted.reading.discs) == 4
-    assert set(view.outcome.options) == {viewer.ALL, *wanted.reading.outcomes()}  # nobody knows right from wrong
+    assert {value for _, value in view.outcome.options} == {
+        viewer.ALL,
+        *wanted.reading.outcomes(),
+    }  # nobody knows right from wrong
     for row, disc in enumerate(wanted.reading.discs.itertuples()):
         view.slider.value = row
         assert is_shown(view, row) and f"{disc.probability:.3f}" in view.caption.value
@@ -344,7 +363,7 @@ def test_five_thousand_discs_do_not_grow_memory():
 def test_in_a_kernel_the_sagittal_view_follows_once_the_slider_rests(found):
     drawn = []
     view = HeatmapViewer(found)
-    view.reading = replace(found, sagittal=lambda row: drawn.append(row) or Image.new("L", (20, 20)))
+    view.reading = replace(found, sagittal=lambda row: drawn.append(row) or drawing((20, 20)))
 
     async def browse() -> None:
         for place in (1, 0, 1):
