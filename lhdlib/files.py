@@ -75,10 +75,15 @@ def sweep(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write text atomically, with the same bytes on every system."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:

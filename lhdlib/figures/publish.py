@@ -1,15 +1,19 @@
 """The one way to save a figure or a table, and to show it in a notebook.
 
 What a reader needs goes with the drawing: the caption, the alternative text, the stamp, and on which data it was
-obtained. Equal input gives equal bytes.
+obtained. Equal input gives equal bytes. A file whose content is as before keeps the stamp that it has: only its time of
+change is new.
 """
 
 import ast
+import contextlib
 import html
 import inspect
+import io
 import json
+import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,16 +27,20 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.transforms import Bbox
 
 from lhdlib.figures.style import COLUMN, DPI, MIDDLE, MM, PAGE, SMALL, style
-from lhdlib.files import read_json, replacing, write_json, write_table
+from lhdlib.files import read_json, replacing, write_json, write_text
 
 FOOTER = "DejaVu Sans"  # the font of `style`, whatever is set when a figure is saved
 SCREEN_DPI = 144  # pixels per printed inch in a notebook and in the gallery
+CONTENT = ("data", "fingerprint", "profile", "seed")  #: of a stamp; the rest says with what the same was drawn again
+#: Where a page has its stamp: the gallery's last section, the foot of the book and of the atlas.
+STAMPED = re.compile(rb"^## How it was obtained.*|<footer.*?</footer>", re.M | re.S)
 
 
 def save_figure(fig: Figure, name: str, folder: Path, stamp: Mapping[str, Any], caption: str) -> Path:
-    """Write ``name.png``, ``name.pdf`` and ``name.json`` (caption, alternative text, stamp); equal input, equal bytes.
+    """Write ``name.png``, ``name.pdf`` and ``name.json`` (caption, alternative text, stamp).
 
-    The data's label is drawn below the figure, so that no copy of it loses on which data it was obtained.
+    The data's label is drawn below the figure, so that no copy of it loses on which data it was obtained. A figure that
+    differs from the one there by nothing but its stamp is left as it is.
 
     Parameters
     ----------
@@ -57,18 +65,54 @@ def save_figure(fig: Figure, name: str, folder: Path, stamp: Mapping[str, Any], 
     if not fig.get_label():
         raise ValueError(f"Figure {name} has no alternative text: return it through style.described.")
     alt = f"{fig.get_label()} Data: {stamp['data']}."
+    path, kept, again = folder / f"{name}.png", _kept(name, folder, stamp), io.BytesIO()
+    if kept:
+        _draw(fig, again, "png", name, kept["stamp"], alt)
+    same = kept and (kept["caption"], kept["alt"]) == (caption, alt) and path.read_bytes() == again.getvalue()
+    if not same:
+        for kind in ("png", "pdf"):
+            with replacing(folder / f"{name}.{kind}") as temporary:
+                _draw(fig, temporary, kind, name, stamp, alt)
+        _describe("figure", name, folder, stamp, caption, [f"{name}.png", f"{name}.pdf"], alt=alt)
+    _touch(folder, name)
+    return path
+
+
+def _draw(fig: Figure, target: Path | io.BytesIO, kind: str, name: str, stamp: Mapping[str, Any], alt: str) -> None:
     text = json.dumps(stamp, sort_keys=True)
-    metadata = {
+    inside = {
         "png": {"Software": None, "Description": alt, "Comment": text},
         "pdf": {"CreationDate": None, "Title": name, "Subject": alt, "Keywords": text},
     }
     sheet = _with_footer(fig, stamp)
     with style():
-        for kind, inside in metadata.items():
-            with replacing(folder / f"{name}.{kind}") as temporary:
-                fig.savefig(temporary, dpi=DPI, metadata=inside, bbox_inches=sheet)
-    _describe("figure", name, folder, stamp, caption, [f"{name}.{kind}" for kind in metadata], alt=alt)
-    return folder / f"{name}.png"
+        fig.savefig(target, format=kind, dpi=DPI, metadata=inside[kind], bbox_inches=sheet)
+
+
+def _kept(name: str, folder: Path, stamp: Mapping[str, Any]) -> dict[str, Any]:
+    """Description of what lies there under the name, if all its files do and it is of the same data and settings."""
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        return {}
+    entry = read_json(path)
+    whole = all((folder / file).is_file() for file in entry["files"])
+    return entry if whole and all(entry["stamp"].get(key) == stamp.get(key) for key in CONTENT) else {}
+
+
+def _touch(folder: Path, name: str) -> None:
+    """Mark the files of a figure or a table as written now."""
+    for file in (*read_json(folder / f"{name}.json")["files"], f"{name}.json"):
+        (folder / file).touch()
+
+
+@contextlib.contextmanager
+def keeping(page: Path) -> Iterator[None]:
+    """Undo what the body writes into a page that differs from the earlier one by nothing but its stamp (`STAMPED`)."""
+    earlier = page.read_bytes() if page.is_file() else b""
+    yield
+    if earlier and STAMPED.sub(b"", earlier) == STAMPED.sub(b"", page.read_bytes()):
+        with replacing(page) as temporary:
+            temporary.write_bytes(earlier)
 
 
 def _with_footer(fig: Figure, stamp: Mapping[str, Any]) -> Bbox:
@@ -143,17 +187,23 @@ def _pixels(path: Path) -> int:
 
 
 def save_table(table: pd.DataFrame, name: str, folder: Path, stamp: Mapping[str, Any], caption: str) -> Path:
-    """Write ``name.csv``, ``name.md`` (with caption and the data's label) and ``name.json``; see `save_figure`.
+    """Write ``name.md`` (with caption and the data's label), ``name.csv`` and ``name.json``; see `save_figure`.
 
     Returns
     -------
     Path
         The Markdown file.
     """
-    write_table(folder / f"{name}.csv", table)
-    with replacing(folder / f"{name}.md") as temporary:
-        temporary.write_text(f"{caption}\n\n{markdown(table)}\nData: {stamp['data']}\n", encoding="utf-8")
-    _describe("table", name, folder, stamp, caption, [f"{name}.csv", f"{name}.md"])
+    texts = {
+        f"{name}.md": f"{caption}\n\n{markdown(table)}\nData: {stamp['data']}\n",
+        f"{name}.csv": table.to_csv(index=False, lineterminator="\n"),
+    }
+    kept = _kept(name, folder, stamp)
+    if not kept or any((folder / file).read_bytes() != text.encode() for file, text in texts.items()):
+        for file, text in texts.items():
+            write_text(folder / file, text)
+        _describe("table", name, folder, stamp, caption, list(texts))
+    _touch(folder, name)
     return folder / f"{name}.md"
 
 
@@ -194,6 +244,5 @@ def save_card(sections: Mapping[str, Sequence[str]], folder: Path, stamp: Mappin
             else:
                 parts += [picture(folder / f"{name}.png"), entry["caption"]]
     page = folder / "dataset_card.md"
-    with replacing(page) as temporary:
-        temporary.write_text("\n\n".join([*parts, closing]) + "\n", encoding="utf-8")
+    write_text(page, "\n\n".join([*parts, closing]) + "\n")
     return page

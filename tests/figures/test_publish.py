@@ -3,6 +3,7 @@
 import functools
 import html
 import json
+import os
 import subprocess
 import sys
 import warnings
@@ -15,7 +16,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from lhdlib import figures
+from lhdlib import figures, files
 from lhdlib.errors import UserError
 from lhdlib.figures import publish, style, tables
 from tests.figures.drawing import STAMP, draw, every_figure, placed
@@ -171,3 +172,57 @@ def test_source_is_shown_as_written_without_its_docstring():
 def test_source_of_a_wrapped_function_is_its_own():
     wrapped = functools.wraps(undocumented)(lambda x: x)
     assert publish.source(wrapped).data == publish.source(undocumented).data
+
+
+# What is the same stays
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def save_both(folder: Path, stamp: dict, caption: str = "A caption.", value: int = 8) -> None:
+    publish.save_figure(draw("fig06_blocks"), "fig", folder, stamp, caption)
+    publish.save_table(tables.counts_table({"patients": value}), "table", folder, stamp, caption)
+
+
+def test_a_new_stamp_alone_changes_no_byte_and_renews_the_time(tmp_path):
+    save_both(tmp_path, STAMP)
+    before = contents(tmp_path)
+    for path in tmp_path.iterdir():
+        os.utime(path, (0, 0))
+    save_both(tmp_path, STAMP | {"commit": "ffffffffffff", "numpy": "9"})
+    assert contents(tmp_path) == before
+    assert all(path.stat().st_mtime > 0 for path in tmp_path.iterdir()), "closing a workspace asks for the time"
+
+
+@pytest.mark.parametrize(
+    ("stamp", "more"),
+    [({"seed": 9}, {}), ({"fingerprint": "e" * 64}, {}), ({}, {"caption": "Another."}), ({}, {"value": 9})],
+)
+def test_other_data_words_or_numbers_are_written_with_the_new_stamp(stamp, more, tmp_path):
+    save_both(tmp_path, STAMP)
+    later = STAMP | {"commit": "ffffffffffff"} | stamp
+    save_both(tmp_path, later, **more)
+    changed = [name for name in ("fig", "table") if files.read_json(tmp_path / f"{name}.json")["stamp"] == later]
+    assert changed == (["table"] if "value" in more else ["fig", "table"])
+
+
+def test_a_lost_file_is_written_again(tmp_path):
+    save_both(tmp_path, STAMP)
+    before = contents(tmp_path)
+    for name in ("fig.pdf", "table.csv"):
+        (tmp_path / name).unlink()
+    save_both(tmp_path, STAMP)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "frame", ["<p>{}</p>\n<footer class='x'>{}\n</footer>", "{}\n\n## How it was obtained\n\n{}\n"]
+)
+def test_a_page_is_kept_unless_more_than_its_stamp_changed(frame, tmp_path):
+    page = tmp_path / "page"
+    for body, stamp, wanted in (("a", "1", ("a", "1")), ("a", "2", ("a", "1")), ("b", "3", ("b", "3"))):
+        with publish.keeping(page):
+            page.write_text(frame.format(body, stamp), encoding="utf-8")
+        assert page.read_text(encoding="utf-8") == frame.format(*wanted)
