@@ -58,9 +58,9 @@ def slice_marks(slices: pd.DataFrame, slabs: pd.DataFrame, settings: profiles.Da
     Parameters
     ----------
     slices
-        Of `dataset.Dataset` or `dicom.index_tree`.
+        As `dicom.index_tree` tables them.
     slabs
-        Of `discs.group_discs` or `dataset.load_discs`.
+        With the paths of their slices (`discs.group_discs`, `dataset.load_discs`).
     """
     places = {path: (n, len(paths)) for paths in slabs.paths for n, path in enumerate(paths, 1)}
     directions = slices[["row_x", "row_y", "row_z"]].to_numpy(float)
