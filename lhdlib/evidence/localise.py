@@ -365,7 +365,7 @@ def over_pretrainings(
     Returns
     -------
     DataFrame
-        A row per pre-training: discs (those with a lesion), then each measure of the paper's and of the classic map.
+        A row per pre-training: discs that show a lesion, then each measure of both kinds of map.
     """
     found = []
     for extractor, weights, bias in classifiers:
