@@ -22,8 +22,8 @@ from typing import IO
 import numpy as np
 import pydicom
 
-MAX_SECONDS = 3.0  # for one image; a slice of 320 x 320 takes some milliseconds
-START_SECONDS = 60.0  # for the process to start, on a busy machine
+MAX_SECONDS = 3.0  # of the processor, where the system can limit it, for one image; a slice takes some milliseconds
+WAIT_SECONDS = 60.0  # for an answer: a busy machine must lose no slice
 MAX_MEMORY = 512 * 2**20  # beyond what the process has when it starts; where the system can limit it (Linux)
 MAX_ANSWER = 64 * 2**20  # bytes
 COMMAND = (
@@ -51,21 +51,22 @@ def decode(image: pydicom.Dataset) -> np.ndarray:
     Raises
     ------
     DecodeError
-        When the decoder refuses the data, crashes, or takes more than `MAX_SECONDS`.
+        When the decoder refuses the data, crashes, or takes more than `MAX_SECONDS` or, idle, `WAIT_SECONDS`.
     """
     global _child
     with _lock:
         if _child is None:
             _child = _start()
-        answer = None
+        answer, in_time = None, True
         try:
-            answer, in_time = _ask(_child, image, MAX_SECONDS)
+            wait = WAIT_SECONDS if hasattr(signal, "setitimer") else MAX_SECONDS  # not on Windows
+            answer, in_time = _ask(_child, (image, MAX_SECONDS), wait)
         finally:
             if answer is None or not in_time:  # also on Ctrl-C: a late answer must not be taken for the next image's
-                _end()
+                in_time = _end() and in_time
     if isinstance(answer, np.ndarray):
         return answer
-    reason = answer or ("the decoder crashed" if in_time else f"no answer within {MAX_SECONDS:g} s")
+    reason = answer or ("the decoder crashed" if in_time else "no answer in time")
     raise DecodeError(f"pixels not decodable: {reason}")
 
 
@@ -76,7 +77,7 @@ def _start() -> subprocess.Popen:
         child = subprocess.Popen([sys.executable, "-P", "-c", COMMAND], **pipes)  # type: ignore[call-overload]
     except OSError:
         raise DecodeError("no process starts to decode in") from None
-    answer, _ = _ask(child, sys.path, START_SECONDS)
+    answer, _ = _ask(child, sys.path, WAIT_SECONDS)
     if answer is None:
         _stop(child)
         raise DecodeError("no process starts to decode in")
@@ -133,20 +134,21 @@ def _send(stream: IO[bytes], answer: np.ndarray | str) -> None:
     stream.flush()
 
 
-def _stop(child: subprocess.Popen) -> None:
+def _stop(child: subprocess.Popen) -> bool:
+    """End the process; False when its time had run out."""
     child.kill()
-    child.wait()
+    in_time = child.wait() != -getattr(signal, "SIGPROF", 0)
     for pipe in (child.stdin, child.stdout):
         with contextlib.suppress(OSError):  # what was not sent yet cannot be
             pipe.close()
+    return in_time
 
 
 @atexit.register
-def _end() -> None:
+def _end() -> bool:
     global _child
-    if _child is not None:
-        child, _child = _child, None
-        _stop(child)
+    child, _child = _child, None
+    return child is None or _stop(child)
 
 
 def _forget() -> None:
@@ -172,13 +174,21 @@ def serve() -> None:
     _send(answers, "ready")
     with contextlib.suppress(EOFError, OSError):  # the parent is gone
         while True:
-            image = pickle.load(images)
+            image, seconds = pickle.load(images)
             answer: np.ndarray | str
+            _limit_time(seconds)
             try:
                 answer = image.pixel_array
             except BaseException as error:  # a panic of the RLE decoder is no Exception
                 answer = type(error).__name__
+            _limit_time(0)
             _send(answers, answer)
+
+
+def _limit_time(seconds: float) -> None:
+    """Let the system end this process after so many seconds of the processor; 0: let it live."""
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _limit_memory() -> None:

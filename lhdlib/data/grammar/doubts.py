@@ -140,6 +140,21 @@ def _either(text: str, statement: Statement) -> Iterator[Doubt]:
             yield Doubt(SUSPECTED, _words(text, inside), group.levels, True)
 
 
+def _carried(text: str, statement: Statement) -> Iterator[Doubt]:
+    """A denial of one lesion that may go on to another lesion elsewhere: "no bulge at L3-L4 and a tear at L4-L5"."""
+    sentence, denied = statement.sentence, statement.reach.denied
+    joints = [i for i, token in enumerate(sentence) if token.tag in (",", "and", "with", "stop")]
+    for first, i, last in zip([0, *joints], joints, [*joints[1:], len(sentence)], strict=False):
+        parts = range(first, i), range(i + 1, last)
+        if not denied[i] or sentence[i].tag not in ("and", "with") or last - i < 2 or sentence[i + 1].tag == "no":
+            continue
+        if not denied[i + 1] and sentence[i + 1].tag != "absent":  # its reach has ended
+            continue
+        groups = [next((g for g in statement.groups if g.first in part), None) for part in parts]
+        if all(groups) and all(any(sentence[j].tag in (*DISC_KINDS, "unclear") for j in part) for part in parts):
+            yield Doubt(IDLE, _words(text, sentence[i:last]), groups[1].levels if groups[1] else (), True)
+
+
 def _change(text: str, statement: Statement) -> Iterator[Doubt]:
     """Changes ("no change", "stationary", "improved"): what there was before is not in this note."""
     tags = [token.tag for token in statement.sentence]
@@ -342,7 +357,8 @@ def _foreign(text: str, statement: Statement) -> Iterator[Doubt]:
 
 
 _CHECKS: tuple[Callable[[str, Statement], Iterator[Doubt]], ...] = (
-    _open_roles, _suspected, _either, _idle, _change, _past, _unclear, _transitional, _bare, _unknown, _foreign,
+    _open_roles, _suspected, _either, _carried, _idle, _change,
+    _past, _unclear, _transitional, _bare, _unknown, _foreign,
 )  # fmt: skip
 
 

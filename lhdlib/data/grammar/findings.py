@@ -162,6 +162,8 @@ def _owners(sentence: list[Token], groups: list[Group], concepts: list[Concept],
     is_heading = target.last < len(sentence) and sentence[target.last].tag == ":"
     if is_heading or _is_emphasis(sentence, target):
         return [before[-1]] if is_heading else [before[-1], target]
+    if {"no", "stop"} & {token.tag for token in gap}:  # "L4-L5 shows a bulge but no abnormality at L3-L4"
+        return before[-1:]
     rivals = [other for other in concepts[k + 1 :] if other.first >= concept.last and other.last <= target.first]
     if rivals:  # "bulge with tear at L5-S1": both
         between = [token.tag for token in sentence[concept.last : rivals[0].first]]

@@ -91,7 +91,8 @@ def _chain(sentence: list[Token], start: int) -> Group | None:
         following = _next_vertebra(sentence, j, points[-1]) if link else None
         if following is None:
             break
-        if link == "-" and following == points[-1:] and [t.tag for t in sentence[j + 1 : j + 2]] in (["-"], ["/"]):
+        is_pair = [t.tag for t in sentence[j + 1 : j + 2]] in (["-"], ["/"])
+        if link in ("-", "/") and len(points) > 1 and following[0] <= points[-1] and is_pair:
             break  # "L4-L5 - L5-S1"
         if link in (",", "and") and links and links[-1] not in (",", "and"):
             # "L4-L5 & S1" goes on; "L3-L4 & L4-L5" and "L4-L5, S1 root" do not

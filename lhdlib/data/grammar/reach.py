@@ -30,7 +30,7 @@ _NOUNS = {
     "normal",
     "moved",
 }
-_STATED = {*DISC_KINDS, *OTHER_KINDS, "press", "narrow", "seen"}  # what makes a part of a sentence a statement
+_STATED = {*DISC_KINDS, *OTHER_KINDS, "press", "narrow", "seen", "unclear", "normal"}  # what makes a statement
 _DETAILS = {"grade", "central", "left", "right", "place"}
 _SEEING = {"seen", "is", ",", ")", "-", "hedge", "no"}
 _SEEING_WORDS = {"longer", "more", "any", "definitely", "clearly", "there", "well", "at", "all", "yet", "now"}
@@ -130,7 +130,7 @@ def ends_of_reach(sentence: list[Token], groups: list[Group]) -> set[int]:
             ends.add(i + 1)
     said = False
     first = 0
-    for last in [i for i, tag in enumerate(tags) if tag == ","] + [len(tags)]:
+    for last in [i for i, tag in enumerate(tags) if tag == "," or _is_dash(sentence, i)] + [len(tags)]:
         part = tags[first:last]
         if "or" not in part and not any(token.word == "nor" for token in sentence[first:last]):
             if said and starts & set(range(first, last)) and set(DISC_KINDS) & set(part):
@@ -138,13 +138,25 @@ def ends_of_reach(sentence: list[Token], groups: list[Group]) -> set[int]:
             ends |= {i for i in range(first, last) if i and _is_new_detail(tags[i - 1], tags[i])}
         said = bool(_STATED & set(part))
         first = last + 1
+    for i, token in enumerate(sentence):  # "... and there is a protrusion at L4-L5"
+        if token.word == "there" and tags[i - 1 : i] in ([","], ["and"], ["with"]) and tags[i + 1 : i + 2] == ["is"]:
+            ends.add(i)
     return ends
+
+
+def _is_dash(sentence: list[Token], i: int) -> bool:
+    """Whether a dash or slash with spaces around stands between two statements, not within a level."""
+    if sentence[i].tag not in ("-", "/") or not 0 < i < len(sentence) - 1:
+        return False
+    before, after = sentence[i - 1], sentence[i + 1]
+    return before.end < sentence[i].start and sentence[i].end < after.start
 
 
 def _says_it_again(tags: list[str], starts: set[int], i: int) -> bool:
     """Whether the "and" at token i joins two statements of one kind: "no bulge at L3-L4 and bulge at L4-L5"."""
     first = max((j + 1 for j in range(i) if tags[j] == ","), default=0)
-    last = next((j for j in range(i + 1, len(tags)) if tags[j] in (",", "and", "with", "no")), len(tags))
+    denied = [j for j in range(i + 1, len(tags)) if tags[j] == "no" and tags[j - 1] != "is"]
+    last = next((j for j in range(i + 1, len(tags)) if tags[j] in (",", "and", "with") or j in denied), len(tags))
     again = set(tags[first:i]) & set(tags[i + 1 : last]) & set(DISC_KINDS)
     return bool(again) and bool(starts & set(range(first, i))) and bool(starts & set(range(i + 1, last)))
 
