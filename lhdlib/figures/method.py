@@ -261,8 +261,7 @@ def fig04_structure(
             page.text(x + place, top - 2, title, ha=ha, color="0.3", fontsize=SMALL)
     below = stack(extractor, lefts[0], top, BLUE)
     stack(extractor, lefts[1], top, BLUE, linestyle="--")
-    middle = (top + below) / 2
-    between = lefts[0] + width + 1, lefts[1] - 1
+    middle, between = (top + below) / 2, (lefts[0] + width + 1, lefts[1] - 1)
     page.arrow((between[0], middle), (between[1], middle), text="feature\nextractor $f_E$", color=BLUE, lw=1.5)
     page.text(sum(between) / 2, middle + 1, "same weights,\nfrozen,\neach slice\nalone", va="top", color=BLUE)
     for x, stages, color, result in (
