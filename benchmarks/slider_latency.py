@@ -73,7 +73,9 @@ def measure(profile: str, times: int) -> dict[str, np.ndarray]:
             found[name] = changes(sagittal, slider, there_and_back, times, REST_S)
             shown.get_by_label("heatmap for discs called normal too").check()
             for outcome in ("true positive", "false negative"):  # an abnormal disc, which has an outline
-                shown.get_by_label("outcome").select_option(outcome)
+                outcomes = shown.locator(".lhd-outcome select")
+                offered = outcomes.locator("option").all_inner_texts()  # with their numbers
+                outcomes.select_option(label=next(name for name in offered if name.startswith(outcome)))
                 time.sleep(REST_S)
                 if picture.locator("img").count():
                     break

@@ -52,7 +52,7 @@ class Part:
 
     @property
     def labels(self) -> np.ndarray:
-        """1 for herniated, 0 for normal, shape (n,)."""
+        """1 for abnormal, 0 for normal, shape (n,)."""
         return self.table.label.to_numpy(np.int8)
 
     @property

@@ -24,7 +24,8 @@ NAME = "overrides.csv"
 VERSION = "1"
 KEY = ["patient", "study", "slab"]  # names a slab
 COLUMNS = ["version", "when", "who", *KEY, "slices", "level", "verdict", "why"]
-LABELS = {"herniated": 1, "normal": 0}
+LABELS = {"abnormal": 1, "normal": 0}
+EARLIER = {"herniated": "abnormal"}  # words of earlier tables
 AS_NOTED, EXCLUDE, OPEN = "as noted", "exclude", "open"  # the note's label; no sample; an earlier verdict is withdrawn
 KEPT = (*LABELS, AS_NOTED)  # verdicts that state the slab's level
 VERDICTS = (*KEPT, EXCLUDE, OPEN)
@@ -124,6 +125,7 @@ def _rows(path: Path, content: bytes) -> list[list[str]]:
         if next(lines, COLUMNS) != COLUMNS:
             raise UserError(f"{path} is no table of verdicts, for its first line is not {','.join(COLUMNS)!r}: {mend}.")
         for row in lines:
+            row[-2:-1] = [EARLIER.get(verdict, verdict) for verdict in row[-2:-1]]
             problem = _problem(row) if any(row) else ""
             if problem:
                 raise UserError(f"Line {lines.line_num} of {path} is no verdict because {problem}: mend or delete it.")
@@ -231,6 +233,6 @@ def _meant(name: str, known: Mapping[str, set[str]]) -> str:
 
 
 def judged_labels(judged: pd.DataFrame) -> dict[str, int]:
-    """Label (0 or 1) of every slice whose disc a reviewer called normal or herniated, by path."""
+    """Label (0 or 1) of every slice whose disc a reviewer called normal or abnormal, by path."""
     decided: Iterable = judged[judged.verdict.isin(list(LABELS))].itertuples()
     return {path: LABELS[disc.verdict] for disc in decided for path in disc.paths}

@@ -65,7 +65,7 @@ def _outcomes(steps: pd.DataFrame, width: float) -> list[str]:
 
 @styled
 def acquisition(*, prevalence: pd.DataFrame, distances: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Share of abnormal samples per level, and histograms of distances.
+    """Share of abnormal samples per level, and histograms of the distances that differ; of the others a line.
 
     Parameters
     ----------
@@ -74,8 +74,10 @@ def acquisition(*, prevalence: pd.DataFrame, distances: Mapping[str, Mapping[str
     distances : mapping of quantity -> mapping of weighting -> np.ndarray
         Millimetres (`data.card.distances`); nan where the header states none.
     """
-    fig = Figure(figsize=(COLUMN * MM, (1 + len(distances)) * 38 * MM), layout="constrained")
-    top, *below = fig.subplots(1 + len(distances), 1)
+    spread = {quantity: groups for quantity, groups in distances.items() if _spread(groups) >= BIN_MM}
+    alike = [f"{name} ({_listed(groups)})" for name, groups in distances.items() if name not in spread]
+    fig = Figure(figsize=(COLUMN * MM, (48 + 38 * len(spread) + 3 * len(alike)) * MM), layout="constrained")
+    top, *below = np.atleast_1d(fig.subplots(1 + len(spread), 1))
     places = np.arange(len(prevalence))
     bars = span(prevalence.share, prevalence.low, prevalence.high)
     top.errorbar(places, prevalence.share, bars, fmt="o", color=BLUE, ms=4.5, capsize=2.5)
@@ -84,7 +86,7 @@ def acquisition(*, prevalence: pd.DataFrame, distances: Mapping[str, Mapping[str
     top.grid(axis="y", lw=0.4, color="0.9")
     seen = [f"{row.level} {row.share:.2f}" for row in prevalence.itertuples()]
     alt = [f"Share of abnormal samples by disc level: {', '.join(seen)}."]
-    for ax, (quantity, groups) in zip(below, distances.items(), strict=True):
+    for ax, (quantity, groups) in zip(below, spread.items(), strict=True):
         stated = [np.clip(values[np.isfinite(values)], 0, FARTHEST_MM) for values in groups.values()]
         bins = np.arange(-BIN_MM / 2, FARTHEST_MM + BIN_MM, BIN_MM)  # around 0, 0.5, 1, ...
         labels = [f"{name}: {_median(values)}" for name, values in groups.items()]
@@ -95,7 +97,21 @@ def acquisition(*, prevalence: pd.DataFrame, distances: Mapping[str, Mapping[str
         ax.set(xlabel=f"{quantity} (mm)", ylabel="number")
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), borderpad=0)
         alt.append(f"Histogram of the {quantity}: {'; '.join(labels)}.")
+    if alike:
+        said = [line for text in alike for line in textwrap.wrap(f"Without spread: {text}.", 62)]
+        fig.supxlabel("\n".join(said), fontsize=SMALL, ha="left", x=0.01)
+        alt.append(f"Without spread: {'; '.join(alike)}.")
     return described(fig, " ".join(alt))
+
+
+def _spread(groups: Mapping[str, np.ndarray]) -> float:
+    """Range of all values that are stated, mm."""
+    stated = np.concatenate([values[np.isfinite(values)] for values in groups.values()])
+    return float(np.ptp(stated)) if len(stated) else 0.0
+
+
+def _listed(groups: Mapping[str, np.ndarray]) -> str:
+    return "; ".join(f"{name}: {_median(values)}" for name, values in groups.items())
 
 
 def _median(values: np.ndarray) -> str:

@@ -29,7 +29,6 @@ FIGURES = (
     "fig03_gradcam",
     "fig04_structure",
     "fig05_pretraining",
-    "fig06_blocks",
     "fig07_finetuning",
     "fig08_roc",
     "fig09_labels",

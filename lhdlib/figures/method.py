@@ -5,7 +5,7 @@ neither loads data nor computes a result. Slices are shown on one grey scale fro
 `publish` saves and shows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,6 @@ from matplotlib.patches import Rectangle
 
 from lhdlib.figures.style import (
     BLUE,
-    COLUMN,
     FEATURES,
     GREEN,
     GREY,
@@ -35,6 +34,7 @@ from lhdlib.figures.style import (
 from lhdlib.figures.words import layer_text, listed, place_of, scale_ends, shape_text, signed, signed_ends
 
 Stage = tuple[str, Sequence[int], int]
+LAYERS = {"Dense": BLUE, "BatchNormalization": GREY, "ReLU": GREEN, "Dropout": ORANGE}  # colours in Fig. 6
 
 
 @styled
@@ -51,7 +51,7 @@ def fig01_autoencoder(
     Raises
     ------
     ValueError
-        For other shapes, or without a layer named "code".
+        For other shapes, or without such a layer.
     """
     slices, codes = expect("slices", slices, 3), expect("codes", codes, 2, first=len(slices))
     reconstructions = expect("reconstructions", reconstructions, 3, first=len(slices))
@@ -60,7 +60,6 @@ def fig01_autoencoder(
         raise ValueError("layers needs one named 'code', between encoder and decoder.")
     middle, size, row = names.index("code"), 21, 25
     page = Canvas(PAGE, 66 + row * len(slices))
-
     largest = max(shape[0] for _, shape in layers if len(shape) == 3)
     left, pitch, center = 10, 154 / len(layers), 24
     for i, (name, shape) in enumerate(layers):
@@ -69,7 +68,8 @@ def fig01_autoencoder(
         height = 32 * (0.35 if flat else 0.2 + 0.8 * shape[0] / largest)
         width = pitch * (0.16 if flat else 0.12 + 0.09 * np.log2(1 + shape[-1]) / 2)
         page.box(x - width / 2, center - height / 2, width, height, "", color)
-        page.text(x, 42, f"{layer_text(name)}\n{shape_text(shape)}", fontsize=SMALL, rotation=90, va="top")
+        words = layer_text(name).replace(" ", "\n")
+        page.text(x, 41.5 + 10.5 * (i % 2), f"{words}\n{shape_text(shape)}", fontsize=SMALL, va="top")
         if i:
             page.arrow((x - pitch * 0.72, center), (x - pitch * 0.28, center), mutation_scale=4)
     edge = left + pitch * middle
@@ -111,11 +111,11 @@ def fig02_contrastive(*, images: np.ndarray, views: np.ndarray) -> Figure:
     page = Canvas(MIDDLE, 86)
     size, columns, rows = 26, (56, 101), (6, 47)
     places = [(x, y) for y in rows for x in columns]
-    names = ["$A_1$", "$A_2$", "$B_1$", "$B_2$"]
     for image, name, y in zip(images, "AB", rows, strict=True):
         page.picture(image, 2, y, size, title=f"image ${name}$")
         page.arrow((30, y + size / 2), (54, y + size / 2), text="$f_T$, twice")
-    for view, name, (x, y) in zip(views, names, places, strict=True):
+        page.text(42, y + size / 2 + 1.5, "turn, crop,\nflip, brightness,\ncontrast, blur", va="top", fontsize=SMALL)
+    for view, name, (x, y) in zip(views, ("$A_1$", "$A_2$", "$B_1$", "$B_2$"), places, strict=True):
         page.picture(view, x, y, size, title=name)
     left, right, top, bottom = columns[0] + size, columns[1], rows[0] + size, rows[1]
     for y in rows:
@@ -127,14 +127,14 @@ def fig02_contrastive(*, images: np.ndarray, views: np.ndarray) -> Figure:
     page.arrow((left, top + 1), (right, bottom - 1), **apart)
     page.arrow((left, bottom - 1), (right, top + 1), **apart)
     page.text(columns[0] + size / 2 - 2, (top + bottom) / 2 - 2, "different", ha="right", color=VERMILION)
-    page.text(
-        columns[0], rows[1] + size + 4, "solid: inner product of the features to be raised", ha="left", color=BLUE
-    )
-    page.text(columns[0], rows[1] + size + 9, "dashed: to be lowered", ha="left", color=VERMILION)
+    below = rows[1] + size + 4
+    page.text(columns[0], below, "solid: inner product of the features to be raised", ha="left", color=BLUE)
+    page.text(columns[0], below + 5, "dashed: to be lowered", ha="left", color=VERMILION)
     return described(
         page.fig,
-        "Slices A and B, each with two random views. Thick solid arrows join the two views of one slice, marked "
-        "similar; dashed arrows join each view of A with each of B, marked different.",
+        "Slices A and B, each with two random views: turned, cropped, flipped, brightened, blurred. Thick solid "
+        "arrows join the two views of one slice, marked similar; dashed ones join each view of A with each of B, "
+        "marked different.",
     )
 
 
@@ -150,7 +150,7 @@ def fig03_gradcam(
     seen: tuple[float, float] = (0.0, 1.0),
     channels: int = 4,
 ) -> Figure:
-    """Fig. 3: the steps of Grad-CAM on one slice, with the channels of largest absolute weight.
+    """Fig. 3: the steps of Grad-CAM on one slice, with the channels that add most to the heat.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def fig03_gradcam(
         What the network sees of a side (`augment.seen_side`).
     """
     feature_maps, gradients = expect("feature_maps", feature_maps, 3), expect("gradients", gradients, 3)
-    strongest = np.argsort(-np.abs(weights), kind="stable")[:channels]
+    strongest = np.argsort(-weights * feature_maps.mean(axis=(0, 1)), kind="stable")[:channels]
     page = Canvas(PAGE, 112)
     size, pitch, left = 20, 23, 50
     page.picture(image, 3, 5, 28, title="slice")
@@ -179,7 +179,10 @@ def fig03_gradcam(
         slopes.set_title(rf"$\partial h/\partial A^{{({k + 1})}}$", pad=3)
         page.text(x + size / 2, 65, f"w = {signed(weights[k], form='.2g')}")
     end = left + pitch * len(strongest)
-    page.text((left + end) / 2, 32.5, f"feature maps, {scale_ends(0, peak)}")
+    page.text((left + end) / 2, 32.5, f"feature maps that add most to the heat, {scale_ends(0, peak)}")
+    page.text(
+        (left + end) / 2, 69.5, "flat: h depends on each map through its mean alone, on all cells alike", color="0.3"
+    )
     page.arrow((end, 19), (156, 19), text="pooling,\nclassifier")
     page.box(157, 14, 14, 10, f"h\n{signed(logit)}", BLUE)
     page.arrow((164, 25), (end, 52), color=VERMILION)
@@ -201,8 +204,8 @@ def fig03_gradcam(
     mixed.set_title("heat on the slice", pad=3)
     return described(
         page.fig,
-        f"Grad-CAM in steps: a slice; the {len(strongest)} of its {len(ranked)} feature maps with the largest weights, "
-        f"{shape_text(feature_maps.shape[:2])} cells each; their gradients, with weights "
+        f"Grad-CAM in steps: a slice; the {len(strongest)} of its {len(ranked)} feature maps that add most to the "
+        f"heat, {shape_text(feature_maps.shape[:2])} cells each; their gradients, the same in every cell, with weights "
         f"{listed([signed(weights[k], form='.2g') for k in strongest])}; a bar chart of all weights, "
         f"{(ranked > 0).sum()} of them positive; the heat, hottest {place_of(heatmap)}, alone and on the slice. "
         f"The classifier's output h is {signed(logit)}.",
@@ -211,9 +214,14 @@ def fig03_gradcam(
 
 @styled
 def fig04_structure(
-    *, disc: np.ndarray, extractor: Sequence[Stage], head: Sequence[Stage], classifier: Sequence[Stage]
+    *,
+    disc: np.ndarray,
+    extractor: Sequence[Stage],
+    head: Sequence[Stage],
+    classifier: Sequence[Stage],
+    blocks: Mapping[str, Sequence[tuple[str, int]]],
 ) -> Figure:
-    """Fig. 4: the two stages, with the layers of the models as built.
+    """Fig. 4: the two stages, with the layers of the models as built; and Fig. 6: what a fully connected block is.
 
     Parameters
     ----------
@@ -221,10 +229,12 @@ def fig04_structure(
         A sample's slices; the first also stands for an unlabelled slice.
     extractor, head, classifier : sequence of (name, output shape, parameters)
         The stages kept for fine-tuning, those used in pre-training only, and the classifier's.
+    blocks : mapping of name -> sequence of (type of layer, output width)
     """
     disc = expect("disc", disc, 3, first=3)
     line, width, top = 6.5, 66, 33
-    page = Canvas(PAGE, top + line * (len(extractor) + max(len(head), len(classifier))) + 15)
+    chains = top + line * (len(extractor) + max(len(head), len(classifier))) + 18
+    page = Canvas(PAGE, chains + 9 * len(blocks))
     lefts = (4, 104)
 
     def stack(stages, x, y, color, **options):
@@ -244,15 +254,14 @@ def fig04_structure(
     for i, image in enumerate(disc):
         page.picture(image, lefts[1] + width - 53.5 + 18 * i, 7, 17.5)
     page.text(lefts[1] + width - 55.5, 16, "labelled\ndisc", ha="right")
+    columns = ((1.5, "layer", "left"), (42, "output", "right"), (width - 1.5, "parameters", "right"))
     for x in lefts:
         page.arrow((x + width / 2, 25), (x + width / 2, top - 4))
-        page.text(x + 1.5, top - 2, "layer", ha="left", color="0.3", fontsize=SMALL)
-        page.text(x + 42, top - 2, "output", ha="right", color="0.3", fontsize=SMALL)
-        page.text(x + width - 1.5, top - 2, "parameters", ha="right", color="0.3", fontsize=SMALL)
+        for place, title, ha in columns:
+            page.text(x + place, top - 2, title, ha=ha, color="0.3", fontsize=SMALL)
     below = stack(extractor, lefts[0], top, BLUE)
     stack(extractor, lefts[1], top, BLUE, linestyle="--")
-    middle = (top + below) / 2
-    between = lefts[0] + width + 1, lefts[1] - 1
+    middle, between = (top + below) / 2, (lefts[0] + width + 1, lefts[1] - 1)
     page.arrow((between[0], middle), (between[1], middle), text="feature\nextractor $f_E$", color=BLUE, lw=1.5)
     page.text(sum(between) / 2, middle + 1, "same weights,\nfrozen,\neach slice\nalone", va="top", color=BLUE)
     for x, stages, color, result in (
@@ -263,14 +272,26 @@ def fig04_structure(
         end = stack(stages, x, below + 3.4, color)
         page.arrow((x + width / 2, end - 0.8), (x + width / 2, end + 3.5))
         page.text(x + width / 2, end + 4, result, va="top")
+    for place, (name, layers) in enumerate(blocks.items()):
+        _chain(page, chains + 9 * place, name, layers)
     sizes = [sum(parameters for *_, parameters in stages) for stages in (extractor, head, classifier)]
     return described(
         page.fig,
         f"Two columns of layers. Stage 1: a slice passes the feature extractor, {extractor[0][0]} to "
         f"{extractor[-1][0]}, {sizes[0]:,} parameters, then {head[0][0]} to {head[-1][0]}, {sizes[1]:,} parameters, to "
         "the contrastive loss. Stage 2: a disc's three slices pass the same extractor, now frozen and drawn dashed, "
-        f"and a classifier of {sizes[2]:,} parameters to a probability.",
+        f"and a classifier of {sizes[2]:,} parameters to a probability. Below, what the blocks are made of: "
+        f"{'; '.join(f'{name}, {listed([layer for layer, _ in layers])}' for name, layers in blocks.items())}.",
     )
+
+
+def _chain(page: Canvas, y: float, name: str, layers: Sequence[tuple[str, int]]) -> None:
+    """The layers of a fully connected block from left to right (Fig. 6)."""
+    page.text(4, y + 3, name, ha="left", weight="bold")
+    for i, (layer, width) in enumerate(layers):
+        x = 27 + 36.5 * i
+        page.arrow((x - 3.5, y + 3), (x - 0.4, y + 3), mutation_scale=4)
+        page.box(x, y, 32.5, 6, f"{layer}, {width}", LAYERS.get(layer, GREY), linestyle="-")
 
 
 @styled
@@ -322,7 +343,6 @@ def fig05_pretraining(
     ends = scale_ends(low, high).replace(" to ", "\nto ")
     page.text(102, tops[-1] + size / 2 + 6, f"{features.shape[1]} numbers, {ends}", va="top")
     page.arrow((120.5, 60), (131, 60))
-
     ax = page.axes(137, 38, 35, 35)
     ax.imshow(np.ma.masked_array(probabilities, np.eye(4, dtype=bool)), cmap=FEATURES, vmin=0, vmax=1)
     for i, j in np.ndindex(4, 4):
@@ -359,26 +379,6 @@ def _crop(ax: Axes, crop: pd.Series, color: str, ls: str) -> None:
         turned = {"angle": crop.angle_deg, "rotation_point": tuple(crop.center)}
         ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=color, lw=1.1, ls=ls, **turned))
     ax.plot(*crop.center, "+", color=ORANGE, ms=6, mew=1.4)
-
-
-@styled
-def fig06_blocks(*, first: Sequence[tuple[str, int]], last: Sequence[tuple[str, int]]) -> Figure:
-    """Fig. 6: fully connected blocks, (a) 1 to 3 and (b) 4, each a chain of layers (type, output width)."""
-    line = 10
-    page = Canvas(COLUMN, 12 + line * max(len(first), len(last)))
-    colors = {name: color for (name, _), color in zip(first, (BLUE, GREY, GREEN, ORANGE), strict=False)}
-    for x, title, layers in ((2, "(a) blocks 1 to 3", first), (45, "(b) block 4", last)):
-        page.text(x + 19, 2, title, weight="bold")
-        page.arrow((x + 19, 5), (x + 19, 10.5))
-        for i, (name, width) in enumerate(layers):
-            y = 11 + line * i
-            page.box(x, y, 38, 6, f"{name}, {width}", colors.get(name, GREY))
-            page.arrow((x + 19, y + 6.2), (x + 19, y + line - 0.4))
-    chains = [listed([name for name, _ in layers]) for layers in (first, last)]
-    return described(
-        page.fig,
-        f"Two chains of layers, each {first[0][1]} wide: blocks 1 to 3 are {chains[0]}; block 4 is {chains[1]}.",
-    )
 
 
 @styled

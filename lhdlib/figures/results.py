@@ -16,9 +16,11 @@ from lhdlib import paper
 from lhdlib.data.marks import Marks
 from lhdlib.figures.style import (
     BLUE,
+    GREEN,
     HEAT,
     MIDDLE,
     MM,
+    ORANGE,
     PAGE,
     VERMILION,
     Canvas,
@@ -32,12 +34,16 @@ from lhdlib.figures.style import (
 )
 from lhdlib.figures.words import METRICS, Summary, interval_text, listed, place_of, setting_text, signed
 
+#: Colour and line of the curves in Fig. 8.
+CURVES = ((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (ORANGE, ":"))
+SUPERVISED = "supervised ResNet"  #: the paper's "supv": trained from scratch with all labels
+
 
 @styled
 def fig08_roc(
     *, scores: Mapping[tuple[float, float], tuple[np.ndarray, np.ndarray]], auc: Mapping[tuple[float, float], Summary]
 ) -> Figure:
-    """Fig. 8: ROC curves at four regularisation settings; a thin line per seed, a thick one for their mean.
+    """Fig. 8: ROC curves at four regularisation settings, each the mean over seeds; and their AUC beside the paper's.
 
     Parameters
     ----------
@@ -45,35 +51,34 @@ def fig08_roc(
     auc : mapping of (w, dr) -> Summary
         As in Table 3 (`evaluate.over_seeds`).
     """
-    fig = Figure(figsize=(MIDDLE * MM, 130 * MM), layout="constrained")
-    grid, notes = np.linspace(0, 1, 501), []
-    for letter, ax, (setting, (labels, rows)) in zip("abcd", fig.subplots(2, 2).flat, scores.items(), strict=True):
+    fig = Figure(figsize=(MIDDLE * MM, 112 * MM), layout="constrained")
+    ax, table = fig.subplots(2, 1, height_ratios=(4, 1))
+    grid, notes, rows = np.linspace(0, 1, 501), [], []
+    for (setting, (labels, several)), (color, line) in zip(scores.items(), CURVES, strict=True):
         curves = []
-        for row in np.atleast_2d(rows):
+        for row in np.atleast_2d(several):
             fpr, tpr, _ = roc_curve(labels, row, drop_intermediate=False)
-            ax.plot(fpr, tpr, color=BLUE, lw=0.6, alpha=0.6)
             curves.append(np.interp(grid, fpr, tpr))
-        ax.plot([0, *grid], [0, *np.mean(curves, axis=0)], color=BLUE, lw=1.8)
-        ax.plot([0, 1], [0, 1], color="0.5", lw=0.8, ls=":")
+        name = setting_text(setting)
+        ax.plot([0, *grid], [0, *np.mean(curves, axis=0)], color=color, ls=line, lw=1.6, label=name)
         published = paper.TABLE3.get(setting, {}).get("AUC")
-        note = f"AUC {interval_text(auc[setting])}" + (f"\npaper {published:.4f}" if published else "")
-        notes.append(f"{setting_text(setting)}: {note}".replace("\n", ", "))
-        ax.text(0.98, 0.05, note, ha="right", va="bottom", transform=ax.transAxes)
-        ax.set_title(f"({letter}) {setting_text(setting)}", loc="left")
-        ticks = np.linspace(0, 1, 6)
-        ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xticks=ticks, yticks=ticks)
-        ax.set(xlabel="1 − specificity", ylabel="sensitivity")
-        ax.label_outer()
-    handles = [
-        Line2D([], [], color=BLUE, lw=0.6),
-        Line2D([], [], color=BLUE, lw=1.8),
-        Line2D([], [], color="0.5", ls=":"),
-    ]
-    fig.legend(handles, ["one seed", "mean over seeds", "chance"], loc="outside upper center", ncols=3)
+        rows.append((name, interval_text(auc[setting]), f"{published:.4f}" if published else "–"))
+        notes.append(f"{name}: AUC {rows[-1][1]}" + (f", paper {rows[-1][2]}" if published else ""))
+    ax.plot([0, 1], [0, 1], color="0.5", lw=0.8, ls=(0, (1, 3)), label="chance")
+    ticks = np.linspace(0, 1, 6)
+    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", xticks=ticks, yticks=ticks)
+    ax.set(xlabel="1 − specificity", ylabel="sensitivity")
+    ax.legend(loc="lower right", handlelength=3)
+    table.axis("off")
+    for x, column in zip(
+        (0.06, 0.44, 0.84), zip(("setting", "AUC, this run", "AUC, paper"), *rows, strict=True), strict=True
+    ):
+        for y, text in enumerate(column):
+            table.text(x, 0.95 - 0.21 * y, text, va="top", weight="bold" if y == 0 else None, transform=table.transAxes)
     return described(
         fig,
-        "Four panels of ROC curves, sensitivity against 1 − specificity, thin for each seed and thick for their mean. "
-        f"{'; '.join(notes)}.",
+        "ROC curves, sensitivity against 1 − specificity, of four settings, each the mean over seeds; below, their AUC "
+        f"with 95 % intervals beside the paper's. {'; '.join(notes)}.",
     )
 
 
@@ -92,7 +97,7 @@ def fig09_labels(results: pd.DataFrame) -> Figure:
     counts = sorted(results.labels[results.model == "semi"].unique())
     known = paper.LABEL_COUNTS if len(counts) == len(paper.LABEL_COUNTS) else (None,) * len(counts)
     ticks = [_count_label(c, p, counts[-1]) for c, p in zip(counts, known, strict=True)]
-    names = [*ticks, _count_label("supv", known[-1], None)]
+    names = [*ticks, _count_label("ResNet", known[-1], None)]
     seen = []
     for letter, metric, ax in zip("ab", ("ACC", "AUC"), fig.subplots(1, 2, sharey=True), strict=True):
         table = results[results.metric == metric]
@@ -102,7 +107,8 @@ def fig09_labels(results: pd.DataFrame) -> Figure:
             bars = span(rows["mean"], rows.low, rows.high)
             ax.errorbar(places, rows["mean"], bars, fmt=f"{marker}-", color=color, ms=4.5, capsize=2.5, zorder=3)
             ends = [f"{row['mean']:.3f} with {row['labels']}" for _, row in rows.iterrows()]
-            seen.append(f"{METRICS[metric]}, {model}: {' to '.join(dict.fromkeys([ends[0], ends[-1]]))} labels")
+            named = "semi-supervised" if model == "semi" else SUPERVISED
+            seen.append(f"{METRICS[metric]}, {named}: {' to '.join(dict.fromkeys([ends[0], ends[-1]]))} labels")
             if model == "supv":
                 for level in rows["mean"]:
                     ax.axhline(level, color=color, lw=0.8, ls=":")
@@ -116,12 +122,12 @@ def fig09_labels(results: pd.DataFrame) -> Figure:
         Line2D([], [], color=BLUE, marker="o", ms=4.5),
         Line2D([], [], color=VERMILION, marker="s", ms=4.5),
     ]
-    names = ["semi-supervised, mean over seeds and 95 % interval", "supervised ResNet (supv)"]
+    names = ["semi-supervised, mean over seeds and 95 % interval", f"{SUPERVISED}, all labels (the paper's supv)"]
     fig.legend(handles, names, loc="outside upper center", ncols=2)
     return described(
         fig,
-        f"Two panels, accuracy and AUC with intervals, against {len(counts)} numbers of labels (semi) and for the "
-        f"supervised baseline (supv). {'; '.join(seen)}.",
+        f"Two panels, accuracy and AUC with intervals, against {len(counts)} numbers of labels and for the "
+        f"{SUPERVISED} with all of them. {'; '.join(seen)}.",
     )
 
 
@@ -204,32 +210,40 @@ def tiles(samples: np.ndarray, titles: Sequence[str]) -> Figure:
 
 
 @styled
-def pretraining_curves(history: pd.DataFrame) -> Figure:
+def pretraining_curves(history: pd.DataFrame, *, views: Sequence[int], kept: float) -> Figure:
     """Loss and contrastive accuracy at every validation check of the pre-training.
 
     Parameters
     ----------
     history : pd.DataFrame
         ``steps``, ``loss`` (per view, above log(2n - 1)), ``accuracy``, ``validation_accuracy``.
+    views : (int, int)
+        Views among which a partner is looked for: in a training batch, and of the held-out slices.
+    kept : float
+        Accuracy of the network that is kept on as many training slices as are held out.
     """
-    fig = Figure(figsize=(MIDDLE * MM, 58 * MM), layout="constrained")
+    fig = Figure(figsize=(MIDDLE * MM, 64 * MM), layout="constrained")
     left, right = fig.subplots(1, 2)
     left.plot(history.steps, history.loss, color=BLUE, marker="o", ms=3)
     left.axhline(0, color="0.5", lw=0.8, ls=":", label="views cannot be told apart")
     left.set(xlabel="optimisation steps", ylabel="loss per view − log(2n − 1)")
     left.legend(loc="upper right", borderpad=0)
-    right.plot(history.steps, history.accuracy, color=BLUE, marker="o", ms=3, label="training, 2n views")
-    held_out = "held-out slices, all at once"
-    right.plot(history.steps, history.validation_accuracy, color=VERMILION, marker="s", ms=3, ls="--", label=held_out)
+    batch, held_out = (f"1 of {count - 1:,}" for count in views)
+    right.plot(history.steps, history.accuracy, color=BLUE, marker="o", ms=3, label=f"training batch, {batch}")
+    line = {"color": VERMILION, "marker": "s", "ms": 3, "ls": "--"}
+    right.plot(history.steps, history.validation_accuracy, label=f"held-out slices, {held_out}", **line)
+    best = history.loc[history.validation_accuracy.idxmax()]
+    right.plot(best.steps, kept, "*", color=BLUE, ms=9, label=f"training slices, {held_out}, network kept")
     right.set(xlabel="optimisation steps", ylabel="contrastive accuracy", ylim=(0, 1))
-    right.legend(loc="upper right", borderpad=0)
+    fig.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=1)
     first, last = history.iloc[0], history.iloc[-1]
     return described(
         fig,
         f"Two curves over {last.steps:.0f} optimisation steps. Loss per view above log(2n − 1): from "
         f"{signed(first.loss)} to {signed(last.loss)}. Contrastive accuracy: from {first.accuracy:.2f} to "
-        f"{last.accuracy:.2f} in training, from {first.validation_accuracy:.2f} to {last.validation_accuracy:.2f} on "
-        "held-out slices.",
+        f"{last.accuracy:.2f} in training batches, from {first.validation_accuracy:.2f} to "
+        f"{last.validation_accuracy:.2f} on held-out slices; of the network kept, with as many candidates, {kept:.2f} "
+        f"on training slices and {best.validation_accuracy:.2f} on held-out ones.",
     )
 
 

@@ -110,7 +110,7 @@ function paint(values, asLines) {
 }
 
 function add(parent, name, attributes, text = "") {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+  const node = document.createElementNS(parent.namespaceURI, name);
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
   node.textContent = text;
   parent.append(node);

@@ -237,7 +237,7 @@ def _page(reading: Reading, shown: list[dict[str, Any]], frame: Mapping[str, Any
         title=html.escape(frame["title"]),
         warning=html.escape(frame["warning"]),
         missing=f"<p class='warning'>{html.escape(missing)}</p>" if missing else "",
-        about="".join(f"<li><b>{name}</b>: {html.escape(text)}</li>" for name, text in _about(reading).items()),
+        about="".join(f"<li><b>{name}</b>: {_escaped(text)}</li>" for name, text in _about(reading).items()),
         style=style,
         script=script,
         stops=", ".join(_rgb(255 * color) for color in colors),
@@ -253,6 +253,11 @@ def _page(reading: Reading, shown: list[dict[str, Any]], frame: Mapping[str, Any
         stamp=" · ".join(f"{html.escape(str(key))} {html.escape(str(value))}" for key, value in frame["stamp"].items()),
         data=_json({"discs": shown, "studies": frame["studies"], "heat": _heat(reading)}),
     )
+
+
+def _escaped(text: str) -> str:
+    """Text of whatever characters as HTML in ASCII."""
+    return html.escape(text).encode("ascii", "xmlcharrefreplace").decode()
 
 
 def _rgb(color: Sequence[float] | np.ndarray) -> str:

@@ -262,12 +262,6 @@ def draw_slab(
     return picture
 
 
-def facts_html(facts: Mapping[str, str]) -> str:
-    """Table of names and values as HTML, escaped."""
-    rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in facts.items())
-    return f"<table>{rows}</table>"
-
-
 # The widget
 
 
@@ -325,10 +319,10 @@ class DatasetBrowser(panel.Panel):
     def _fill_lists(self) -> None:
         slabs, rejected = self.catalogue.slabs, self.catalogue.rejected
         levels = [level for level in [*reversed(discs.LEVELS)] if level in set(slabs.level)]
-        levels += sorted(set(slabs.level) - set(levels))
-        self.level.options = [("all", ""), *((level, level) for level in levels)]
-        self.status.options = counted(slabs.status)
-        self.reason.options = counted(rejected.kind)
+        self.levels = levels + sorted(set(slabs.level) - set(levels))
+        self.statuses = by_number(slabs.status)
+        self._offer_discs()
+        self.reason.options = panel.counted(by_number(rejected.kind), rejected.kind)
         self.patient.options = sorted(self.catalogue.slices.patient.unique())
 
     def refresh(self, changed: widgets.Widget | None = None) -> None:
@@ -336,6 +330,7 @@ class DatasetBrowser(panel.Panel):
         if changed is not self.slider:
             kind = self.kind.value
             self._offer_series()
+            self._offer_discs()
             self.lists.children = self.selectors[kind]
             self.rows = {SLICES: self._slices, DISCS: self._discs, REJECTED: self._pages}[kind]()
             self.slider.description = {SLICES: "slice", DISCS: "disc", REJECTED: "page"}[kind]
@@ -353,6 +348,14 @@ class DatasetBrowser(panel.Panel):
             (f"{weighting}, series {one.series_number.iloc[0]:g} ({len(one)} slices)", series)
             for (weighting, series), one in ordered
         ]
+
+    def _offer_discs(self) -> None:
+        """Count in each of the two lists what the other leaves."""
+        slabs = self.catalogue.slabs
+        here = slabs.level[slabs.status == self.status.value] if self.status.value else slabs.level
+        panel.offer(self.level, panel.counted(self.levels, here))
+        here = slabs.status[slabs.level == self.level.value] if self.level.value else slabs.status
+        panel.offer(self.status, panel.counted(self.statuses, here))
 
     def _slices(self) -> list[int]:
         """Slices of the chosen series, slabs from the top; slices without one last."""
@@ -435,12 +438,11 @@ class DatasetBrowser(panel.Panel):
 
     def _describe(self, title: str, legend: str, facts: Mapping[str, str], more: str = "") -> None:
         """The caption: everything but `more`, which is HTML, is escaped here."""
-        text = f"<b>{html.escape(title)}</b>. {html.escape(legend)}{facts_html(facts)}{more}"
+        text = f"<b>{html.escape(title)}</b>. {html.escape(legend)}{panel.facts_html(facts)}{more}"
         data = f"Data: {self.catalogue.data.info['data_label']}"
         self.caption.value = f"{text}<div><i>{html.escape(data)}</i></div>"
 
 
-def counted(values: pd.Series) -> list[tuple[str, str]]:
-    """Options of a list: all, then each value, with how often it occurs; the most frequent first."""
-    counts = values.value_counts().sort_index().sort_values(ascending=False, kind="stable")
-    return [(f"all ({len(values)})", ""), *((f"{value} ({count})", value) for value, count in counts.items())]
+def by_number(values: pd.Series) -> list[str]:
+    """Each value once, the most frequent first."""
+    return list(values.value_counts().sort_index().sort_values(ascending=False, kind="stable").index)

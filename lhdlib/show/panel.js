@@ -4,8 +4,8 @@
 if (!window.lhdPanels) {
   window.lhdPanels = true;
   window.addEventListener("keydown", event => {
-    const panel = event.target.closest?.(".lhd-panel");
-    panel?.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.altKey || event.metaKey));
+    if (!event.target.closest?.(".lhd-panel")) return;
+    event.target.toggleAttribute("data-lm-suppress-shortcuts", !(event.ctrlKey || event.altKey || event.metaKey));
   }, true);
 }
 const nameControls = panel => {

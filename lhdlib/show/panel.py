@@ -4,7 +4,7 @@ The state of a panel is the values of its controls; one method, `Panel.refresh`,
 """
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,6 +84,12 @@ def alone(error: object) -> Message:
     message = Message()
     message.say(error)
     return message
+
+
+def facts_html(facts: Mapping[str, str]) -> str:
+    """Table of names and values as HTML, escaped."""
+    rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in facts.items())
+    return f"<table>{rows}</table>"
 
 
 # Labelled controls

@@ -28,6 +28,7 @@ FINE = 2  # lines are drawn so many times larger, and reduced
 COLORS = ((86, 180, 233), (230, 159, 0))  # of the two views; told apart without colour vision, and by their dashes
 CENTER = (255, 255, 255)
 GRID = 64  # points along a side on which the overlap of two crops is measured
+OPENING = 50  # draws that are tried for one to begin with
 DRAWS = 200  # slices, of which the share of views left as they are is estimated
 NAMES = ("view 1", "view 2")
 
@@ -234,6 +235,7 @@ class ViewPlayground(panel.Panel):
         if not len(self.rows):
             self.message.say(trouble or "The dataset has no slices for pre-training: run notebook 01.")
             return
+        self.draw = next((draw for draw in range(OPENING) if self._holds(draw)), 0)
         self.follow([self.slider, self.theta, self.min_area, self.sigma, self.bare, self.turn])
         self.again.on_click(lambda _: self._draw_again())
         self.update()
@@ -249,6 +251,15 @@ class ViewPlayground(panel.Panel):
     def _draw_again(self) -> None:
         self.draw += 1
         self.update()
+
+    def _holds(self, draw: int) -> bool:
+        """Whether all constraints hold in a draw."""
+        self.draw = draw
+        return self.constraints().holds.all()
+
+    def constraints(self) -> pd.DataFrame:
+        """Constraints as the views on show keep them (`constraints`)."""
+        return constraints(self.crops(), self.data.images.shape[1], self.theta.value, self.min_area.value)
 
     def drawn(self) -> tuple[augment.Drawn, pd.DataFrame]:
         """Random numbers of training for the slice on show: two views to be computed, and their crops."""
@@ -277,7 +288,7 @@ class ViewPlayground(panel.Panel):
         if not self.bare.value:
             self.turn.value = 0
         crops, size = self.crops(), self.data.images.shape[1]
-        table = constraints(crops, size, self.theta.value, self.min_area.value)
+        table = self.constraints()
         one = self.data.slices.iloc[self.rows[self.slider.value - 1]]
         broken = ", ".join(table.constraint[~table.holds].unique()) or "none"
         title = f"patient {one.patient}, {one.weighting} slice of the pre-training set, draw {self.draw + 1}"

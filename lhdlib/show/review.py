@@ -24,7 +24,7 @@ from lhdlib.show.slabs import PANEL, JudgedDiscs, draw_slabs
 
 FIELD_MM = 140.0  # side of what is shown of a slice
 KEYS = {
-    "h": ("herniated", "danger", "A herniated disc at the chosen level."),
+    "d": ("abnormal", "danger", "An abnormal disc at the chosen level."),
     "n": ("normal", "success", "A normal disc at the chosen level."),
     "a": (overrides.AS_NOTED, "info", "The chosen level is right; the label is the note's."),
     "x": (overrides.EXCLUDE, "warning", "No sample is made of these slices."),
@@ -85,7 +85,7 @@ class Review(JudgedDiscs):
             place = self.built.loc[[row]].assign(level=level)
             open_label = labels.note_labels(place, self.notes, everyone=self.everyone).reason.iloc[0]
             if open_label:
-                raise UserError(f"The note does not say it ({open_label}): choose herniated, normal or exclude.")
+                raise UserError(f"The note does not say it ({open_label}): choose abnormal, normal or exclude.")
         level = level if verdict in overrides.KEPT else ""
         overrides.append_verdict(self.overrides_path, disc, verdict, level, who, why=why)
         self._judge()
@@ -266,6 +266,8 @@ class ReviewWidget(panel.Panel):
         """Show the disc of `row`; another level marks other words of its note."""
         if changed is None:
             self._show_progress()
+        for control in (*self.buttons.values(), self.key, self.level, self.why):
+            control.disabled = self.row is None
         if self.row is None:
             return
         if changed is None:

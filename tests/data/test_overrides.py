@@ -119,7 +119,7 @@ def test_a_cut_at_any_byte_of_a_write_loses_at_most_the_last_row(tmp_path_factor
 def test_a_table_cut_by_another_program_is_read_up_to_its_rows_or_refused(path):
     discs = make_discs()
     for number, why in enumerate(WHY[2:4]):
-        give(path, discs.iloc[number], "herniated", "L4-L5", "É. B.", why)
+        give(path, discs.iloc[number], "abnormal", "L4-L5", "É. B.", why)
     content, table = path.read_bytes(), overrides.read_overrides(path)
     outcomes = set()
     for size in range(len(content)):
@@ -202,7 +202,7 @@ DAMAGE = {
     "slab": [""],
     "slices": ["", "-4", "4.0", "four", "²", "9" * 30],
     "level": ["", "L4/5", "L6-S1", "l4-l5", "unknown"],
-    "verdict": ["", "Herniated", "1", "skip", "exclude", "open"],  # the last two go without a level
+    "verdict": ["", "Abnormal", "1", "skip", "exclude", "open"],  # the last two go without a level
 }
 
 
@@ -280,7 +280,7 @@ def test_a_place_that_cannot_be_written_is_named(path):
 def test_each_verdict_changes_its_own_slab_alone(path):
     discs = make_discs().assign(flag="level uncertain: gap between slabs below")
     wanted = {
-        row_of(discs, "0000", "L5-S1"): ("herniated", "L3-L4", ""),
+        row_of(discs, "0000", "L5-S1"): ("abnormal", "L3-L4", ""),
         row_of(discs, "0000", "L4-L5"): ("normal", "L2-L3", ""),
         row_of(discs, "0001", "L5-S1"): ("as noted", "L5-S1", ""),
         row_of(discs, "0001", "L3-L4"): ("exclude", "L3-L4", overrides.EXCLUDED),
@@ -369,7 +369,7 @@ def renamed(discs, patients, study="study") -> pd.DataFrame:
 @pytest.mark.parametrize("end", ["", ".0"])
 def test_lost_zeros_change_no_verdict(patients, study, end, path):
     discs = renamed(make_discs(), patients, study)
-    for row, verdict in zip((1, 9, 17), ("herniated", "normal", "exclude"), strict=True):
+    for row, verdict in zip((1, 9, 17), ("abnormal", "normal", "exclude"), strict=True):
         give(path, discs.loc[row], verdict, discs.level[row])
     verdicts = overrides.read_overrides(path)
     lost = verdicts.copy()
@@ -383,7 +383,7 @@ def test_lost_zeros_change_no_verdict(patients, study, end, path):
 
 def test_a_later_verdict_replaces_one_that_lost_its_zeros(path):
     discs = renamed(make_discs(), ["0001", "0002", "0003"])
-    give(path, discs.loc[1], "herniated", "L5-S1")
+    give(path, discs.loc[1], "abnormal", "L5-S1")
     path.write_text(path.read_text().replace(",0001,", ",1,"))
     give(path, discs.loc[1], "normal", "L5-S1")
     judged, unmatched = overrides.apply_overrides(discs, overrides.read_overrides(path))
@@ -393,7 +393,7 @@ def test_a_later_verdict_replaces_one_that_lost_its_zeros(path):
 def test_a_number_that_may_mean_two_patients_applies_to_neither(path):
     """An exact name always counts."""
     discs = renamed(make_discs(), ["0001", "001", "0002"])
-    give(path, discs.loc[1], "herniated", "L5-S1")
+    give(path, discs.loc[1], "abnormal", "L5-S1")
     text = path.read_text()
     path.write_text(text.replace(",0001,", ",1,"))
     judged, unmatched = overrides.apply_overrides(discs, overrides.read_overrides(path))
@@ -411,7 +411,7 @@ def test_a_number_that_may_mean_two_patients_applies_to_neither(path):
     lambda text: "\n".join(",".join(f'"{field}"' for field in line.split(",")) for line in text.splitlines()),
 ])  # fmt: skip
 def test_what_spreadsheets_do_to_a_table_is_read(change, path):
-    give(path, make_discs().iloc[1], "herniated", "L5-S1")
+    give(path, make_discs().iloc[1], "abnormal", "L5-S1")
     table = overrides.read_overrides(path)
     path.write_bytes(change(path.read_text()).encode())
     pd.testing.assert_frame_equal(overrides.read_overrides(path), table)
@@ -426,7 +426,7 @@ def test_what_spreadsheets_do_to_a_table_is_read(change, path):
     lambda text: ("Table 1\n" + text).encode(),
 ])  # fmt: skip
 def test_what_spreadsheets_destroy_is_said(change, path):
-    give(path, make_discs().iloc[1], "herniated", "L5-S1")
+    give(path, make_discs().iloc[1], "abnormal", "L5-S1")
     path.write_bytes(change(path.read_text()))
     with pytest.raises(UserError, match=re.escape(str(path))) as error:
         overrides.read_overrides(path)
@@ -488,8 +488,8 @@ def test_the_build_applies_verdicts_last_and_counts_them(archive, tmp_path, caps
         overrides.append_verdict(written, found.loc[row_of(found, patient, level)], verdict, new, "Dr. Reviewer")
 
     give("0001", "L4-L5", "normal", "L4-L5")  # the note says otherwise
-    give("0002", "L5-S1", "herniated", "L5-S1")  # the note leaves it open
-    give("0003", "L4-L5", "herniated", "L3-L4")  # no note; the level moves, where another slab is
+    give("0002", "L5-S1", "abnormal", "L5-S1")  # the note leaves it open
+    give("0003", "L4-L5", "abnormal", "L3-L4")  # no note; the level moves, where another slab is
     give("0003", "L3-L4", "normal", "L2-L3")
     give("0004", "L3-L4", "as noted", "L2-L3")  # the flag goes
     give("0004", "L5-S1", "exclude")

@@ -122,6 +122,7 @@ def draw(name: str):
             "extractor": stack,
             "head": [("block 2", (32,), 1000)] * 3,
             "classifier": [("linear unit", (1,), 97)],
+            "blocks": {"blocks 1 to 3": layers, "block 4": [layer for layer in layers if layer[0] != "ReLU"]},
         },
         "fig05_pretraining": lambda: {
             "images": three[:2],
@@ -131,7 +132,6 @@ def draw(name: str):
             "probabilities": (1 - np.eye(4)) / 3,
             "loss": 4 * np.log(3),
         },
-        "fig06_blocks": lambda: {"first": layers, "last": [layer for layer in layers if layer[0] != "ReLU"]},
         "fig07_finetuning": lambda: {
             "slices": three,
             "box": (3, 4, 21, 20),
@@ -169,7 +169,9 @@ def draw(name: str):
         "pretraining_curves": lambda: {
             "history": pd.DataFrame(
                 {"steps": [1, 2, 3], "loss": [0.8, -1.5, -3.8], "accuracy": [0.1, 0.5, 0.7]}
-            ).assign(validation_accuracy=[0.0, 0.2, 0.3])
+            ).assign(validation_accuracy=[0.0, 0.2, 0.3]),
+            "views": (128, 1024),
+            "kept": 0.4,
         },
         "roc_band": lambda: {
             "curve": pd.DataFrame({"fpr": [0, 0.2, 1], "low": [0, 0.5, 1], "tpr": [0, 0.7, 1], "high": [0.1, 0.9, 1]}),

@@ -5,19 +5,20 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from lhdlib import paper
-from lhdlib.figures.results import labels_note, ordering_note
+from lhdlib.figures.results import fig08_roc, labels_note, ordering_note
+from lhdlib.figures.words import setting_text
 from tests.figures.drawing import draw, label_results, summary, texts
 
 
 def test_figures_state_the_numbers_they_are_given():
     fig = draw("fig08_roc")
-    assert texts(fig).count("AUC 0.800 [0.750, 0.850]") == 4
-    for row in paper.TABLE3.values():
-        assert f"paper {row['AUC']:.4f}" in texts(fig)
+    assert texts(fig).count("0.800 [0.750, 0.850]") == 4
+    for setting, row in paper.TABLE3.items():
+        assert f"{row['AUC']:.4f}" in texts(fig) and texts(fig).count(setting_text(setting)) == 2
     labels = texts(draw("fig09_labels"))
     for count, published in zip((20, 30, 40, 50, 60), paper.LABEL_COUNTS, strict=True):
         assert f"{count}\n{published}\n{count / 60:.0%}" in labels
-    assert "supv\n3036\n100%" in labels
+    assert "ResNet\n3036\n100%" in labels
     heatmaps = texts(figure := draw("fig10_heatmaps"))
     frames = [patch for ax in figure.axes for patch in ax.patches if isinstance(patch, Rectangle)]
     side = frames[0].axes.images[0].get_array().shape[0]
@@ -28,20 +29,30 @@ def test_figures_state_the_numbers_they_are_given():
 
 def test_alternative_text_states_the_numbers_drawn(saved):
     assert "w = 0.0001, dr = 0: AUC 0.800 [0.750, 0.850], paper 0.9487" in saved("fig08_roc")[0].get_label()
-    assert "Accuracy, semi: 0.700 with 20 to 0.780 with 60 labels" in saved("fig09_labels")[0].get_label()
+    assert "Accuracy, semi-supervised: 0.700 with 20 to 0.780 with 60 labels" in saved("fig09_labels")[0].get_label()
     heatmaps = saved("fig10_heatmaps")[0].get_label()
     assert "Patient 0575, L5-S1, probability 0.70: most weight, 33%, on the upper slice" in heatmaps
-    assert "from +0.80 to −3.80" in saved("pretraining_curves")[0].get_label()
+    curves = saved("pretraining_curves")[0]
+    assert "from +0.80 to −3.80" in curves.get_label() and "0.40 on training slices and 0.30" in curves.get_label()
+    assert "held-out slices, 1 of 1,023" in texts(curves) and "training batch, 1 of 127" in texts(curves)
     assert "2 normal and 1 abnormal" in saved("tiles")[0].get_label()
 
 
 def test_mean_roc_lies_between_the_seeds():
-    fig = draw("fig08_roc")
-    for ax in fig.axes:
-        *seeds, mean, _chance = ax.lines
-        grid = mean.get_xdata()[1:]
-        tpr = np.stack([np.interp(grid, line.get_xdata(), line.get_ydata()) for line in seeds])
-        assert (mean.get_ydata()[1:] >= tpr.min(0) - 1e-9).all() and (mean.get_ydata()[1:] <= tpr.max(0) + 1e-9).all()
+    """Each seed's curve counted over all thresholds, here."""
+    labels = np.repeat([0, 1], 30)
+    scores = labels * 0.5 + np.random.default_rng(0).uniform(size=(3, 60))
+    fig = fig08_roc(
+        scores=dict.fromkeys(paper.TABLE3, (labels, scores)), auc=dict.fromkeys(paper.TABLE3, summary(0.8, 0.7, 0.9))
+    )
+    *means, _chance = fig.axes[0].lines
+    assert len(means) == len(paper.TABLE3) and len({line.get_linestyle() for line in means}) == len(means)
+    grid, tpr = means[0].get_xdata()[1:], []
+    for row in scores:
+        cuts = np.sort(row)[::-1]
+        points = [(np.mean(row[labels == 0] >= cut), np.mean(row[labels == 1] >= cut)) for cut in cuts]
+        tpr.append(np.interp(grid, *np.transpose([(0, 0), *points])))
+    assert np.allclose(means[0].get_ydata()[1:], np.mean(tpr, axis=0))
 
 
 # Sentences

@@ -122,7 +122,7 @@ def test_the_verdicts_reach_labels_and_levels(copy):
     view = opened(copy)
     assert view.progress.value == "<b>6 of 6 to review</b>."
     assert [tuple(view.review.built.loc[row, ["patient", "level"]]) for row in view.review.items()] == ITEMS
-    for number, verdict in enumerate(["herniated", "normal", "exclude"]):
+    for number, verdict in enumerate(["abnormal", "normal", "exclude"]):
         assert disc(view) == ITEMS[number] and "note undecided" in view.caption.value
         click(view, verdict)
         assert f"{5 - number} of 6" in view.progress.value and view.message.value == ""
@@ -132,7 +132,7 @@ def test_the_verdicts_reach_labels_and_levels(copy):
         click(view, "as noted")
         assert view.why.value == ""
     assert "0 of 6" in view.progress.value and "run notebook 01 again" in view.progress.value
-    expected = [("0002", "L5-S1", "herniated"), ("0002", "L4-L5", "normal"), ("0002", "", "exclude")]
+    expected = [("0002", "L5-S1", "abnormal"), ("0002", "L4-L5", "normal"), ("0002", "", "exclude")]
     expected += [("0003", level, "as noted") for level in ("L3-L4", "L2-L3", "L1-L2")]
     assert verdicts(copy) == expected
     table = overrides.read_overrides(copy.archive / overrides.NAME)
@@ -150,7 +150,7 @@ def test_opening_again_goes_on_after_what_was_decided(copy):
     view = opened(copy)
     click(view, "normal")
     click(view, "skip")
-    click(view, "herniated")
+    click(view, "abnormal")
     view.close()
     again = opened(copy)  # as after a kernel that died
     assert disc(again) == ITEMS[1] and "4 of 6" in again.progress.value
@@ -164,10 +164,10 @@ def test_going_back_and_correcting_adds_a_row(copy):
     content = (copy.archive / overrides.NAME).read_bytes()
     click(view, "back")
     assert disc(view) == ITEMS[0] and "verdict so far: normal" in view.caption.value
-    click(view, "herniated")
+    click(view, "abnormal")
     assert disc(view) == ITEMS[1] and "5 of 6" in view.progress.value
     assert (copy.archive / overrides.NAME).read_bytes().startswith(content)
-    assert [verdict for *_, verdict in verdicts(copy)] == ["normal", "herniated"]
+    assert [verdict for *_, verdict in verdicts(copy)] == ["normal", "abnormal"]
     click(view, "back")
     click(view, "open")
     assert "6 of 6" in view.progress.value and verdicts(copy)[-1] == ("0002", "", "open")
@@ -179,14 +179,14 @@ def test_going_back_and_correcting_adds_a_row(copy):
 
 def test_letters_do_what_buttons_do(copy):
     view = opened(copy)
-    for letter in (" H ", "n", "S", "x"):
+    for letter in (" D ", "n", "S", "x"):
         view.key.value = letter
         assert view.key.value == ""
-    assert verdicts(copy) == [("0002", "L5-S1", "herniated"), ("0002", "L4-L5", "normal"), ("0003", "", "exclude")]
+    assert verdicts(copy) == [("0002", "L5-S1", "abnormal"), ("0002", "L4-L5", "normal"), ("0003", "", "exclude")]
     view.key.value = "b"
     assert disc(view) == ITEMS[3]
     view.key.value = "q"
-    assert is_sentence(view.message.value) and "h, n, a" in view.message.value and len(verdicts(copy)) == 3
+    assert is_sentence(view.message.value) and "d, n, a" in view.message.value and len(verdicts(copy)) == 3
     assert set(review.KEYS) == {button.description[-2] for button in view.buttons.values()}
 
 
@@ -198,18 +198,18 @@ def test_what_cannot_be_kept_is_said_and_nothing_moves(copy):
     click(view, "as noted")
     assert "note undecided" in view.message.value and is_sentence(view.message.value)
     view.level.value = ""
-    click(view, "herniated")
+    click(view, "abnormal")
     assert "levels" in view.message.value and is_sentence(view.message.value)
     assert not (copy.archive / overrides.NAME).exists() and disc(view) == ITEMS[0] and "6 of 6" in view.progress.value
     view.level.value = "L5-S1"
-    click(view, "herniated")
+    click(view, "abnormal")
     (copy.archive / overrides.NAME).write_text("damaged\n")
     click(view, "normal")
     assert overrides.NAME in view.message.value and disc(view) == ITEMS[1]
     broken = opened(copy)
     assert is_sentence(broken.message.value) and overrides.NAME in broken.message.value
     click(broken, "normal")
-    broken.key.value, broken.level.value = "h", "L4-L5"
+    broken.key.value, broken.level.value = "d", "L4-L5"
     assert (copy.archive / overrides.NAME).read_text() == "damaged\n"
 
 
@@ -350,7 +350,7 @@ def test_the_marked_level_follows_the_choice(built):
 def test_a_review_leaves_no_widgets_behind(copy):
     view = opened(copy)
     before = len(widget._instances)
-    for name in ("skip", "back", "normal", "back", "herniated") * 3:
+    for name in ("skip", "back", "normal", "back", "abnormal") * 3:
         click(view, name)
     assert len(widget._instances) == before
 
