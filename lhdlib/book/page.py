@@ -10,6 +10,7 @@ import nbformat
 
 from lhdlib import files, paper
 from lhdlib.book import cells, prose
+from lhdlib.figures import claims, publish
 
 NAME = "book.html"
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -34,9 +35,19 @@ def write_book(results: Path, figures: Path) -> Path:
     executed = sorted((results / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     chapters = [_chapter(path) for path in executed if path.suffixes == [".ipynb"]]  # none that failed
     page = figures / NAME
-    with files.replacing(page) as temporary:
-        temporary.write_text(_page(chapters, stamp), encoding="utf-8")
+    with publish.keeping(page):
+        files.write_text(page, _page([*_verdicts(figures), *chapters], stamp))
     return page
+
+
+def _verdicts(figures: Path) -> list[tuple[list[prose.Heading], str]]:
+    """The paper's claims in three columns, as the first chapter, once they have been judged."""
+    path = figures / f"{claims.NAME}.csv"
+    if not path.is_file():
+        return []
+    table, chapter = files.read_table(path), prose.Chapter("00")
+    short = publish.markdown(claims.columns(table))
+    return [(chapter.headings, chapter.html(f"# What holds on this data\n\n{claims.sentence(table)}\n\n{short}"))]
 
 
 def _chapter(path: Path) -> tuple[list[prose.Heading], str]:

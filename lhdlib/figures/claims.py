@@ -32,7 +32,9 @@ from lhdlib.figures import publish
 from lhdlib.figures.words import Interval, difference_text, interval_text, signed
 from lhdlib.profile import setting_key
 
+NAME = "claims"  # of the saved table
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be decided on this data"
+OURS = "Not the paper's: "  # before a reading of this companion
 
 SIMILAR = 0.05  #: how far "similar performance" may lie below, and "nearly identical" on either side
 BALANCED = 0.1  #: how far sensitivity and specificity may lie apart
@@ -262,7 +264,7 @@ def claims_table(results: Mapping[str, Any]) -> pd.DataFrame:
         text = interval_text if claim.share else difference_text
         ours = "; ".join(f"{name} {text(quantity)}" for name, quantity in measured.items())
         verdict = judge(list(measured.values()), claim.above, below=claim.below)
-        said = f"Not the paper's: {claim.text[0].lower()}{claim.text[1:]}" if claim.ours else claim.text
+        said = f"{OURS}{claim.text[0].lower()}{claim.text[1:]}" if claim.ours else claim.text
         rows.append((said, claim.place, claim.published, ours or "not measured", claim.test, verdict))
     return pd.DataFrame(rows, columns=["claim", "place", "paper", "this run: value [95 % interval]", "test", "verdict"])
 
@@ -288,7 +290,31 @@ def save_claims(results_dir: Path, figures_dir: Path) -> Path:
         "intervals do not know what another pre-training would have given."
     )
     whole = {key: value for key, value in stamp.items() if key != "parts"}
-    return publish.save_table(table, "claims", figures_dir, whole, caption)
+    return publish.save_table(table, NAME, figures_dir, whole, caption)
+
+
+def columns(table: pd.DataFrame) -> pd.DataFrame:
+    """The claims of `claims_table`, one line each, in a column per verdict; this companion's readings below."""
+    ours = table.claim.str.startswith(OURS)
+    rows = []
+    for whose, chosen in (("the paper says", ~ours), ("this companion asks", ours)):
+        row = {"": whose}
+        for verdict, name in ((HOLDS, "holds"), (FAILS, "does not hold"), (OPEN, "undecided")):
+            texts = table.claim[chosen & (table.verdict == verdict)].str.removeprefix(OURS)
+            row[name] = "<br>".join(f"• {text[0].upper()}{text[1:]}" for text in texts) or "–"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def sentence(table: pd.DataFrame) -> str:
+    """How many of the paper's claims hold."""
+    verdicts = table.verdict[~table.claim.str.startswith(OURS)]
+    counts = verdicts.value_counts()
+    held, failed, open_ = (int(counts.get(verdict, 0)) for verdict in (HOLDS, FAILS, OPEN))
+    return (
+        f"Of the paper's {len(verdicts)} claims, {held} hold on this data, {failed} do not, and {open_} cannot be "
+        "decided."
+    )
 
 
 def _counted(verdicts: pd.Series) -> str:

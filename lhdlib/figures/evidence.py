@@ -221,6 +221,16 @@ def labels_same_table(
     return pd.DataFrame(rows)
 
 
+def label_counts_table(metrics: Mapping[tuple[str, int], Mapping[str, Summary]]) -> pd.DataFrame:
+    """The numbers of Fig. 9: a row per classifier ("semi", "supv") and number of labels."""
+    rows = [
+        {"classifier": name, "labels": count}
+        | {METRICS[metric]: interval_text(found[metric]) for metric in ("ACC", "AUC")}
+        for (name, count), found in metrics.items()
+    ]
+    return pd.DataFrame(rows)
+
+
 def interval_table(metrics: Mapping[str, Summary], extra: Mapping[str, Estimate]) -> pd.DataFrame:
     """Each metric with its plain interval and the one that resamples patients; `extra` has the latter alone."""
     rows = []

@@ -1,23 +1,20 @@
-"""The gallery: one page that shows every figure and table of a run beside the paper's numbers.
+"""The gallery: one page that shows every figure and table of a run, in the notebooks' order, below the paper's claims.
 
-Every number on it is read from a result file or from `paper`. Result files, all JSON:
-
-``stamp.json``
-    What `workspace.Workspace.stamp` returns, and ``parts``: number of the notebook -> ``seconds``, ``commit``.
-``04/headline.json``
-    ``metrics``: "ACC", "TPR", "TNR", "AUC" -> mean, sd, low, high (`evaluate.over_seeds`); ``per_seed``: the same names
-    -> a value per seed. Every part may be absent.
+Every number on it is read from a result file or from `paper`. ``stamp.json`` in the results is what
+`workspace.Workspace.stamp` returns, and ``parts``: number of the notebook -> ``seconds``, ``commit``.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from lhdlib import files, paper
-from lhdlib.figures import publish, tables, words
+from lhdlib.figures import claims, publish, tables
 
+NAME = "README.md"
 WARNING = (
     "> **Warning: synthetic data.** Everything below was obtained on a computed phantom. It shows that the method "
     "runs from end to end; it is **no evidence about patients**, and its numbers say nothing about the paper's."
@@ -34,18 +31,70 @@ FIGURES = (
     "fig09_labels",
     "fig10_heatmaps",
 )
-CLAIMS = ("claims",)  # of `claims.save_claims`
+SHOWN_FIRST, THUMBNAIL = FIGURES[-3:], 260  # pixels wide
+LONG = 9  # rows of a table, above which it is folded
+#: What the figures and tables show, in words; others have the words of their own names.
+TITLES = {
+    "fig01_autoencoder": "Figure 1. An autoencoder",
+    "fig02_contrastive": "Figure 2. Views of two slices",
+    "fig03_gradcam": "Figure 3. Steps of classic Grad-CAM",
+    "fig04_structure": "Figure 4. Overall structure",
+    "fig05_pretraining": "Figure 5. One step of pre-training",
+    "fig06_blocks": "Figure 6. Fully connected blocks",
+    "fig07_finetuning": "Figure 7. One disc on its way to a probability",
+    "fig08_roc": "Figure 8. ROC curves",
+    "fig09_labels": "Figure 9. Effect of the number of labels",
+    "fig10_heatmaps": "Figure 10. Heatmaps of three discs",
+    "table1_pretraining": "Table 1. Settings of pre-training",
+    "table2_finetuning": "Table 2. Settings of fine-tuning",
+    "table3_regularization": "Table 3. Regularisation levels",
+    "counts": "Counts beside the paper's",
+    "dataset_flow": "From files to samples",
+    "dataset_steps": "From files to samples, in numbers",
+    "dataset_prevalence": "How often a level is abnormal",
+    "dataset_acquisition": "How the slices were acquired",
+    "dataset_sizes": "Sizes of the stored slices",
+    "dataset_facts": "The dataset in a few lines",
+    "samples": "Samples of six discs",
+    "pretraining_curves": "Pre-training, step by step",
+    "headline": "The main result",
+    "regularization_paired": "Regularisation levels, same discs",
+    "labels_values": "Numbers of labels, in numbers",
+    "labels_paired": "Numbers of labels, same discs",
+    "labels_same": "Three classifiers with the same labels",
+    "labels_same_values": "Three classifiers with the same labels, in numbers",
+    "intervals": "How sure the numbers are",
+    "roc_band": "ROC curve with its band",
+    "controls": "Controls on the same discs",
+    "controls_auc": "AUC of the controls",
+    "levels": "What the level alone tells",
+    "leakage": "What test and training discs share",
+    "splits": "Split by sample and by patient",
+    "localisation": "Heatmaps against lesions",
+    "heat_and_lesions": "Where heat and lesions lie",
+    "faithfulness": "Deletion, insertion and sanity checks",
+    "certificate": "What the heatmaps are made of",
+    "heatmap_findings": "What all heatmaps share",
+    "cell_places": "Where the paper's network looks",
+    "tissue_heat": "Heat in each tissue",
+}
 
 
-def write_gallery(results_dir: Path, figures_dir: Path) -> Path:
+def title(name: str) -> str:
+    """What a figure or table shows, in words."""
+    return TITLES.get(name, name.replace("_", " ").capitalize())
+
+
+def write_gallery(results_dir: Path, figures_dir: Path, drawn: Mapping[str, Sequence[str]]) -> Path:
     """Write the page, ``README.md``, into the figures' folder; what has not been drawn yet is listed as missing.
 
     Parameters
     ----------
     results_dir : Path
-        With ``stamp.json`` and, once notebook 04 has run, ``04/headline.json``.
+        With ``stamp.json``.
     figures_dir : Path
         With what `publish.save_figure` and `publish.save_table` have written.
+    drawn : mapping of a notebook's title -> names of the figures and tables that it has drawn in this run, in order
 
     Raises
     ------
@@ -55,60 +104,80 @@ def write_gallery(results_dir: Path, figures_dir: Path) -> Path:
     stamp = files.read_json(results_dir / "stamp.json")
     found = [files.read_json(path) for path in sorted(figures_dir.glob("*.json"))]
     entries = {entry["name"]: entry for entry in found}
-    wanted = [*FIGURES, *tables.TABLES]
-    missing = [name for name in wanted if name not in entries]
+    sections = {head: [name for name in names if name in entries] for head, names in drawn.items()}
+    sections = {head: names for head, names in sections.items() if names}
+    known = {name for names in sections.values() for name in names}
+    if left := sorted(set(entries) - known - {claims.NAME}):
+        sections["Drawn by another run"] = left
+    missing = [title(name) for name in (*FIGURES, *tables.TABLES) if name not in entries]
     parts = [
         "# Figures and tables of this run",
         f"Companion to {paper.CITATION}",
-        f"**Data: {stamp['data']}**",
+        f"**Data: {stamp['data']}** Research software; not for clinical use.",
         *([WARNING] if "phantom" in stamp["data"].lower() else []),
-        "Research software; not for clinical use.",
-        "## Headline",
-        _headline(results_dir / "04" / "headline.json"),
+        *_claims(entries, figures_dir),
+        *_thumbnails(entries, figures_dir),
         *([f"Not drawn yet: {', '.join(missing)}."] if missing else []),
+        "## Contents",
+        "\n".join(f"- {head}: {' · '.join(_link(name) for name in names)}" for head, names in sections.items()),
     ]
-    for title, names in (
-        ("The paper's claims", CLAIMS),
-        ("Figures", FIGURES),
-        ("Tables", tables.TABLES),
-        ("Further figures and tables", sorted(set(entries) - {*wanted, *CLAIMS})),
-    ):
-        shown = [_entry(entries[name], figures_dir, stamp) for name in names if name in entries]
-        parts += [f"## {title}", *shown] if shown else []
+    for head, names in sections.items():
+        parts += [f"## {head}", *(_entry(entries[name], figures_dir, stamp) for name in names)]
     parts += ["## How it was obtained", _stamp(stamp)]
-    page = figures_dir / "README.md"
-    with files.replacing(page) as temporary:
-        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    page = figures_dir / NAME
+    with publish.keeping(page):
+        files.write_text(page, "\n\n".join(parts) + "\n")
     return page
 
 
-def _headline(path: Path) -> str:
-    if not path.is_file():
-        return "No result yet: notebook 04 has not run."
-    result = files.read_json(path)
-    published, metrics = paper.TABLE3[paper.CHOSEN], result.get("metrics", {})
-    rows = []
-    for metric, name in words.METRICS.items():
-        seeds = ", ".join(f"{value:.3f}" for value in result.get("per_seed", {}).get(metric, []))
-        rows.append([name, f"{published[metric]:.4f}", words.summary_text(metrics.get(metric)), seeds or "–"])
-    columns = ["test metric", "paper", "this run: mean ± sd [95 % interval]", "single seeds"]
-    return publish.markdown(pd.DataFrame(rows, columns=columns)).rstrip()
+def _claims(entries: Mapping[str, Any], folder: Path) -> list[str]:
+    """The verdicts in three columns, and the numbers behind a fold."""
+    if claims.NAME not in entries:
+        return []
+    whole = (folder / f"{claims.NAME}.md").read_text(encoding="utf-8").rstrip()
+    short = publish.markdown(claims.columns(files.read_table(folder / f"{claims.NAME}.csv"))).rstrip()
+    return ["## What holds on this data", short, _folded("The numbers behind it", whole)]
+
+
+def _folded(summary: str, text: str) -> str:
+    return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
+
+
+def _thumbnails(entries: Mapping[str, Any], folder: Path) -> list[str]:
+    """The figures that show the result, small, side by side."""
+    names = [name for name in SHOWN_FIRST if name in entries]
+    cells = [_thumbnail(folder / f"{name}.png", name) for name in names]
+    return ["\n".join(cells)] if cells else []
+
+
+def _thumbnail(path: Path, name: str) -> str:
+    small = re.sub(r'width="\d+"', f'width="{THUMBNAIL}"', publish.picture(path))
+    return f'<a href="{_place(name)}">{small}</a>'
+
+
+def _place(name: str) -> str:
+    """Where a heading is on the page, as GitHub names it."""
+    return "#" + re.sub(r"[^\w\- ]", "", title(name).lower()).replace(" ", "-")
+
+
+def _link(name: str) -> str:
+    return f"[{title(name)}]({_place(name)})"
 
 
 def _entry(entry: Mapping[str, Any], folder: Path, stamp: Mapping[str, Any]) -> str:
     name, own = entry["name"], entry["stamp"]
-    parts = [f"### {name}"]
-    here = {key: {stamp.get(key)} for key in ("data", "profile", "seed", "fingerprint", "commit")}
-    here["commit"] |= {part["commit"] for part in stamp.get("parts", {}).values()}  # what was up to date did not run
-    if other := "; ".join(f"{key}: {own.get(key)}" for key, known in here.items() if own.get(key) not in known):
+    parts = [f"### {title(name)}"]
+    other = "; ".join(f"{key}: {own.get(key)}" for key in publish.CONTENT if own.get(key) != stamp.get(key))
+    if other:
         parts.append(f"> **Drawn by another run** ({other}): its numbers need not agree with the others on this page.")
     if entry["kind"] == "figure":
-        parts += [
-            publish.picture(folder / f"{name}.png"),
-            f"{entry['caption']} ([PDF]({name}.pdf))",
-        ]
-    else:
-        parts += [(folder / f"{name}.md").read_text(encoding="utf-8").rstrip(), f"([CSV]({name}.csv))"]
+        parts += [publish.picture(folder / f"{name}.png"), f"{entry['caption']} ([PDF]({name}.pdf))"]
+        return "\n\n".join(parts)
+    text = (folder / f"{name}.md").read_text(encoding="utf-8").removeprefix(entry["caption"])
+    rows = re.findall(r"^\|.*\|$", text, re.M)
+    table = "\n".join(rows)
+    parts.append(f"{entry['caption']} ([CSV]({name}.csv))")
+    parts.append(_folded(f"{len(rows) - 2} rows", table) if len(rows) - 2 > LONG else table)
     return "\n\n".join(parts)
 
 

@@ -36,8 +36,9 @@ def interval_text(found: Interval | Summary | None, *, form: str = ".3f", spread
 
 
 def summary_text(found: Summary | None) -> str:
-    """``mean ± sd [low, high]``; without sd where there was one seed."""
-    return interval_text(found, spread=f" ± {found['sd']:.3f}" if found and "sd" in found else "")
+    """``mean ± sd [low, high]``; without sd where there was one seed, or it is none in three digits."""
+    spread = f" ± {found['sd']:.3f}" if found and "sd" in found else ""
+    return interval_text(found, spread="" if spread == " ± 0.000" else spread)
 
 
 def difference_text(found: Interval | None, *, test: str = "") -> str:

@@ -21,6 +21,8 @@ COMMANDS = {
     "sweep": ("lhdlib.run.sweep", "List the pre-trainings of Table 3, or run them one by one or many at once."),
     "sensitivity": ("lhdlib.run.sensitivity", "Compute the main result under other readings of the paper."),
     "expect": ("lhdlib.run.expected", "Compare a run's numbers with those of the accepted runs."),
+    "time": ("lhdlib.run.timing", "Time twenty steps of pre-training here, and state how long the whole run takes."),
+    "readme": ("lhdlib.run.readme", "Write the numbers of figures/ and of the accepted runs into README.md and docs."),
     "compare": ("lhdlib.data.card", "Tell whether two sites built the same dataset."),
     "explain": ("lhdlib.run.provenance", "Say where figures or tables came from."),
 }

@@ -25,6 +25,7 @@ from scipy import stats
 
 from lhdlib import files
 from lhdlib.errors import UserError
+from lhdlib.run import timing
 
 LEVEL = 0.95  # of the prediction intervals
 HEADLINE, HEADLINE_LEVEL = "04/headline/metrics/", 0.99  # of these none may lie outside
@@ -174,31 +175,32 @@ def verdict(results: Path) -> str:
     path = expected_path(found)
     expected = files.read_json(path) if path.is_file() else None
     if expected is None or expected["run"] != found["run"]:
-        return "Not compared: there are no expected numbers for this profile, seed and data."
+        return "Not compared: no earlier run of this profile, seed and data is known."
     different, far = inexact(found, expected), outside(found, expected)
     astray = any(line.startswith(HEADLINE) for line in outside(found, expected, level=HEADLINE_LEVEL))
     total, estimates = len(expected["exact"]) + len(expected["estimates"]), len(expected["estimates"])
     if different or astray or len(far) > CHANCE * estimates:
-        said = f"NOT reproduced: {len(different + far)} of {total} numbers differ from the expected ones."
+        said = f"NOT as earlier runs: {len(different + far)} of {total} numbers differ."
     else:
-        said = f"Reproduced within tolerance: {total - len(far)} of {total} numbers are as expected."
+        said = f"As earlier runs, within tolerance: {total - len(far)} of {total} numbers agree."
         said += f" Outside, as up to {CHANCE:.0%} of the estimates may be by chance:" if far else ""
     return "\n  ".join([said, *different, *far])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``lhdlib expect``."""
-    parser.epilog = "Exit code: 0 reproduced or not compared, 1 not reproduced, 2 an error that you can mend."
+    parser.epilog = "Exit code: 0 as earlier runs or not compared, 1 not as earlier runs, 2 an error that you can mend."
     parser.add_argument("results", type=Path, help="a finished run, such as results/demo")
     parser.add_argument("--accept", action="store_true", help="add this run to the accepted ones")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run ``lhdlib expect``; returns 1 when the run is not reproduced."""
+    """Run ``lhdlib expect``; returns 1 when the run differs from the accepted ones."""
     if args.accept:
         found = collect(args.results)
         path = expected_path(found)
         files.write_json(path, widened(files.read_json(path) if path.is_file() else None, found))
+        timing.keep(args.results, found["run"]["profile"])
     said = verdict(args.results)
     print(said)
     return int(said.startswith("NOT"))

@@ -18,10 +18,13 @@ import filelock
 
 from lhdlib import files
 from lhdlib.errors import UserError
-from lhdlib.run import provenance, stale, workspace
+from lhdlib.run import provenance, stale, timing, workspace
+from lhdlib.run.ending import conclude
 from lhdlib.run.stale import NOTEBOOKS, UPSTREAM, Plan
 from lhdlib.run.workspace import ROOT
 
+PAUSE_S = 20  # between two lines of a progress bar
+START_S = 600  # for a kernel to start on a busy machine
 DISK_GB = {"smoke": 1, "demo": 3, "paper": 60}
 
 
@@ -33,19 +36,17 @@ class NotebookFailed(Exception):
 
 
 class _Screen:
-    """Passes a notebook's lines to the terminal above the progress bar; in-place updates at most every five seconds."""
+    """Passes a notebook's lines to the terminal; in-place updates at most every `PAUSE_S`."""
 
     def __init__(self) -> None:
         self._rest, self._last = "", 0.0
 
     def write(self, text: str) -> None:
-        from tqdm import tqdm
-
         *lines, self._rest = re.split(r"(?<=[\r\n])", self._rest + text)
         for line in lines:
             in_place = line.endswith("\r")
-            if line.strip() and not (in_place and time.monotonic() - self._last < 5):
-                tqdm.write(line.rstrip(), file=sys.stderr)
+            if line.strip() and not (in_place and time.monotonic() - self._last < PAUSE_S):
+                print(f"  {line.rstrip()}", file=sys.stderr, flush=True)
                 self._last = time.monotonic()
 
     def flush(self) -> None:
@@ -73,8 +74,9 @@ def _execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:
                 str(running),
                 parameters=dict(parameters),
                 kernel_name="python3",
+                start_timeout=START_S,
                 cwd=str(source.parent),  # as in JupyterLab
-                progress_bar={"desc": source.stem},
+                progress_bar=False,
                 stdout_file=_Screen(),
                 stderr_file=_Screen(),
                 kernel_manager_class=_kernel_manager(native),
@@ -98,7 +100,7 @@ def _execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:
 
 
 def _kernel_manager(log: IO[bytes]) -> type:
-    """Kernels whose libraries (TensorFlow's start-up lines, for one) write to `log` and not across the progress bar."""
+    """Kernels whose libraries (TensorFlow's start-up lines, for one) write to `log` and not to the terminal."""
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
 
@@ -141,18 +143,19 @@ def update(plan: Plan, numbers: Iterable[str], *, force: bool = False) -> list[s
     NotebookFailed
         When a cell raised anything else, or its kernel died.
     """
-    ran = []
-    for number in numbers:
+    ran, numbers = [], list(numbers)
+    for position, number in enumerate(numbers):
         source, reasons = plan.source(number), ["--force"] if force else stale.reasons(plan, number)
         if not reasons:
             print(f"{source.stem}: up to date", flush=True)
             continue
         _check_upstream(plan, number)
         _check_disk(plan)
-        print(f"{source.stem}: runs ({stale.summary(reasons)})", flush=True)
+        print(f"{source.stem}: runs, {timing.place(plan, numbers[position:], number)}", flush=True)
+        print(f"  why: {stale.summary(reasons)}", flush=True)
         with stale.recorded(plan, number):
             _execute(source, plan.space.results / "notebooks" / source.name, plan.parameters)
-        print(f"{source.stem}: done in {stale.timings(plan)[number]['seconds']:.0f} s", flush=True)
+        print(f"{source.stem}: done in {timing.text(stale.timings(plan)[number]['seconds'])}", flush=True)
         if not stale.finished(plan, number):
             print(f"{source.stem}: its inputs changed while it ran, so the next start runs it again", flush=True)
         ran.append(number)
@@ -190,19 +193,6 @@ def locked(*folders: Path) -> Iterator[None]:
         yield
 
 
-def conclude(plan: Plan, ran: bool) -> None:
-    """Write the stamp of a complete run, the verdicts on the paper's claims and the page that shows everything."""
-    from lhdlib.figures import claims, gallery
-    from lhdlib.run import expected
-
-    stamp = plan.space.results / "stamp.json"
-    if ran or not stamp.exists():
-        files.write_json(stamp, plan.space.stamp() | {"parts": stale.timings(plan)})
-    claims.save_claims(plan.space.results, plan.space.figures)
-    print(f"All figures and tables: {gallery.write_gallery(plan.space.results, plan.space.figures)}")
-    print(expected.verdict(plan.space.results))
-
-
 def table(plan: Plan) -> str:
     """Say what is up to date, what is stale and why, and how long each notebook took last time."""
     lines, behind = [f"{'notebook':<24}{'last time':>10}  state"], set()
@@ -225,7 +215,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``lhdlib run``."""
     parser.epilog = (
         "Exit code: 0 done, 1 a notebook failed, 2 an error that you can mend, 130 interrupted. A run that ends with "
-        "NOT reproduced is done: `lhdlib expect results/PROFILE` tells by its exit code, 1."
+        "NOT as earlier runs is done: `lhdlib expect results/PROFILE` tells by its exit code, 1."
     )
     parser.add_argument("--profile", default="demo", help="smoke, demo (default) or paper")
     parser.add_argument("--data", default="", metavar="DIR", help="the real archive; without it, a phantom is made")

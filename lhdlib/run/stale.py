@@ -91,7 +91,7 @@ def reasons(plan: Plan, number: str) -> list[str]:
     """Why a notebook has to run again; empty when it is up to date."""
     record = _records(plan.space.results).get(number)
     if record is None:
-        return ["it has not finished yet"]
+        return ["no result yet"]
     then, now = record["made from"], _made_from(plan, number)
     changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
     made = [plan.space.results / name for name in record["results"]]
@@ -134,6 +134,19 @@ def timings(plan: Plan) -> dict[str, dict[str, Any]]:
     """Seconds and commit of each notebook's last run."""
     path = plan.space.results / "timings.json"
     return files.read_json(path) if path.exists() else {}
+
+
+def drawn(plan: Plan) -> dict[str, list[str]]:
+    """Names of the figures and tables that each finished notebook has drawn, in its order, by the notebook's title."""
+    import nbformat
+
+    found = {}
+    for number, record in sorted(_records(plan.space.results).items()):
+        cells = nbformat.read(plan.source(number), as_version=4).cells
+        called = re.findall(r"""\bws\.(?:figure|table)\(\s*"(\w+)\"""", "\n".join(cell.source for cell in cells))
+        kept = {Path(path).stem for path in record["figures"]}
+        found[cells[0].source.split("\n")[0].removeprefix("# ")] = [name for name in called if name in kept]
+    return found
 
 
 def shown(path: str | Path) -> str:

@@ -42,7 +42,7 @@ def test_a_run_equals_itself_and_a_planted_difference_is_named(run_folder, kept,
     assert expected.verdict(run_folder).startswith("Not compared")
     assert command.main(["expect", str(run_folder), "--accept"]) == 0
     whole = capsys.readouterr().out
-    assert whole.startswith("Reproduced within tolerance: ") and whole.count("\n") == 1
+    assert whole.startswith("As earlier runs, within tolerance: ") and whole.count("\n") == 1
     path, place = run_folder / "08/evidence.json", ("controls", "shuffled labels", "metrics", "AUC")
     control = files.read_json(path)["controls"]["shuffled labels"]["metrics"]["AUC"]
     change(path, *place, "mean", by=control["high"] - control["mean"] - 1e-6)
@@ -55,7 +55,7 @@ def test_a_run_equals_itself_and_a_planted_difference_is_named(run_folder, kept,
     change(run_folder / "01/dataset.json", "counts", "patients", by=1)
     assert command.main(["expect", str(run_folder)]) == 1  # a count never is
     first, *rest = capsys.readouterr().out.splitlines()
-    assert first.startswith("NOT reproduced: 2 of ")
+    assert first.startswith("NOT as earlier runs: 2 of ")
     names = [line.split(":")[0].strip() for line in rest]
     assert names == ["patients", "08/evidence/controls/shuffled labels/metrics/AUC"]
 

@@ -210,7 +210,7 @@ def test_interrupted_the_next_start_goes_on_with_the_unfinished_notebook(place, 
     assert process.returncode == 130 and "Traceback" not in rest
     assert rest.splitlines()[-1].startswith("Interrupted: start the same command again to go on")
     first, second = listed(place, capsys)
-    assert first.endswith("up to date") and second.endswith("stale: it has not finished yet")
+    assert first.endswith("up to date") and second.endswith("stale: no result yet")
     write_notebook(place.notebooks / "02_second.ipynb", SECOND)
     assert place.start() == 0
     assert "01_first: up to date" in capsys.readouterr().out and place.concluded == [True]
