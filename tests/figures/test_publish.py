@@ -182,7 +182,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def save_both(folder: Path, stamp: dict, caption: str = "A caption.", value: int = 8) -> None:
-    publish.save_figure(draw("fig06_blocks"), "fig", folder, stamp, caption)
+    publish.save_figure(draw("fig04_structure"), "fig", folder, stamp, caption)
     publish.save_table(tables.counts_table({"patients": value}), "table", folder, stamp, caption)
 
 
