@@ -36,7 +36,7 @@ HEADS = "classifier/weights", "classifier/bias"  # (seeds, 3, d) and (seeds,)
 
 @dataclass(frozen=True)
 class ModelFile:
-    """What a file holds: the run's profile and stamp, and its arrays by name."""
+    """The run's profile and stamp, and its arrays by name."""
 
     profile: profiles.Profile
     stamp: dict[str, Any]
