@@ -17,6 +17,10 @@ COMMANDS = {
     "run": ("lhdlib.run.notebooks", "Regenerate every table and figure of the paper; ./run_all.sh is the same."),
     "fetch": ("lhdlib.data.archive", "Fetch the public archive of images and notes, or some patients of it."),
     "study": ("lhdlib.show.study", "Read one DICOM study with the model of a finished run."),
+    "export": (
+        "lhdlib.show.export",
+        "Write the model of a finished run as one file, for others to read studies with.",
+    ),
     "review": ("lhdlib.show.review", "List the discs that wait for a person's verdict, and how to give one."),
     "sweep": ("lhdlib.run.sweep", "List the pre-trainings of Table 3, or run them one by one or many at once."),
     "sensitivity": ("lhdlib.run.sensitivity", "Compute the main result under other readings of the paper."),

@@ -5,7 +5,7 @@ in the run's datasets.
 """
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,12 +24,13 @@ from lhdlib.data.marks import slice_marks
 from lhdlib.errors import UserError
 from lhdlib.figures.words import cells_text
 from lhdlib.model import encoder
-from lhdlib.show import atlas
+from lhdlib.show import atlas, model_file
 from lhdlib.show.disc import Reading
 from lhdlib.show.slabs import UsedSlices, find_used
 from lhdlib.show.study import FinishedRun, FoundStudy, counted
 
 NOT_READ, TRAINED = "not read", "slices of it trained the classifier"
+TRAVELLED = " Whether images of this study trained it is not known: its file names none."
 PHANTOM = "phantom"  # in `dataset.data_label` of synthetic images
 READINGS = ("1", "2")  # a disc has at most two
 COLUMNS = [
@@ -81,27 +82,56 @@ class Study:
 
 
 def load_model(run: FinishedRun) -> Model:
-    """Load encoder and classifier of a finished run.
+    """Load encoder and classifier of a finished run, or of a model's file.
 
     Raises
     ------
     UserError
         When one of its files is missing or damaged.
     """
-    folder, profile = run.folder, run.profile
-    data = dataset.load_dataset(folder / "01")
-    path = folder / "03" / profiles.setting_key(profile.pretrain.w, profile.pretrain.drop_rate) / "encoder.keras"
-    model = cache.load_model(path)
-    if model is None:
+    if run.arrays is not None:
+        network, weights, bias = _rebuilt(run.folder, run.profile, run.arrays)
+        return Model(run, encoder.extractor(network), weights[0], float(bias[0]), frozenset())
+    data = dataset.load_dataset(run.folder / "01")
+    network, weights, bias = stored_model(run)
+    used = data.slices.sop_key[np.unique(data.part("train", run.profile.data.split).rows)]
+    return Model(run, encoder.extractor(network), weights[0], float(bias[0]), frozenset(used) - {""})
+
+
+def stored_model(run: FinishedRun) -> tuple[keras.Model, np.ndarray, np.ndarray]:
+    """The encoder of a finished run, and weights (seeds, 3, d) and biases (seeds,) of its classifiers.
+
+    Raises
+    ------
+    UserError
+        When one of its files is missing or damaged.
+    """
+    folder, settings = run.folder, run.profile.pretrain
+    path = folder / "03" / profiles.setting_key(settings.w, settings.drop_rate) / "encoder.keras"
+    network = cache.load_model(path)
+    if network is None:
         raise UserError(f"{path} is missing: run ./run_all.sh --from 03 again.")
     path = folder / "04" / "classifier.npz"
     try:
         with np.load(path, allow_pickle=False) as stored:
-            weights, bias = stored["weights"][0], float(stored["bias"][0])
+            return network, stored["weights"], stored["bias"]
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise UserError(f"{path} is missing or damaged: run ./run_all.sh --from 04 again.") from error
-    used = data.slices.sop_key[np.unique(data.part("train", profile.data.split).rows)]
-    return Model(run, encoder.extractor(model), weights, bias, frozenset(used) - {""})
+
+
+def _rebuilt(
+    path: Path, profile: profiles.Profile, arrays: Mapping[str, np.ndarray]
+) -> tuple[keras.Model, np.ndarray, np.ndarray]:
+    """`stored_model` from a model's file: our own network with the file's numbers."""
+    with encoder.computed_in(profile.pretrain.precision):
+        network = encoder.build_encoder(profile.data.image_size, profile.encoder, 0.0, 0)
+    given = {name: values.shape for name, values in arrays.items() if name not in model_file.HEADS}
+    if given != {f"encoder/{weight.path}": tuple(weight.shape) for weight in network.weights}:
+        raise UserError(f"{path} is no model of this project (its arrays have other names): have it exported again.")
+    for weight in network.weights:
+        weight.assign(arrays[f"encoder/{weight.path}"])
+    weights, bias = (arrays[name] for name in model_file.HEADS)
+    return network, weights, bias
 
 
 def read_study(found: FoundStudy, model: Model) -> Study:
@@ -151,7 +181,7 @@ def read_study(found: FoundStudy, model: Model) -> Study:
         table=table,
         rejected=reasons.value_counts(),
         trained_on=model.run.stamp["data"],
-        warning=warning(model.run.stamp["data"], label),
+        warning=warning(model.run.stamp["data"], label) + TRAVELLED * (model.run.arrays is not None),
     )
 
 

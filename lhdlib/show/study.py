@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pydicom
 
@@ -22,6 +23,7 @@ from lhdlib.data import dicom
 from lhdlib.errors import UserError
 from lhdlib.progress import native_errors_to
 from lhdlib.run import stale, workspace
+from lhdlib.show import model_file
 
 NEEDED = ("01", "03", "04")  # notebooks whose results are read
 UNNUMBERED = "without a number"
@@ -67,9 +69,10 @@ class FoundStudy:
 class FinishedRun:
     """A finished run whose model may read studies."""
 
-    folder: Path
+    folder: Path  #: or the model's file
     profile: profiles.Profile
     stamp: dict[str, Any]
+    arrays: dict[str, np.ndarray] | None = None  #: of a model's file
 
 
 def finished_run(folder: str | Path) -> FinishedRun:
@@ -78,7 +81,7 @@ def finished_run(folder: str | Path) -> FinishedRun:
     Parameters
     ----------
     folder : path
-        ``results/<profile>``.
+        ``results/<profile>``, or the file of `model_file.write_model`.
 
     Raises
     ------
@@ -86,6 +89,9 @@ def finished_run(folder: str | Path) -> FinishedRun:
         When the run has not finished, its stamp is damaged, or the profile's values have changed since.
     """
     folder = Path(folder)
+    if folder.is_file():
+        model = model_file.read_model(folder)
+        return FinishedRun(folder, model.profile, model.stamp, model.arrays)
     if not (folder / "stamp.json").is_file():
         raise UserError(f"{folder} holds no finished run: make one with ./run_all.sh, or name another with --run DIR.")
     try:
@@ -209,15 +215,18 @@ def study_folder(parent: Path, found: FoundStudy) -> Path:
 
 
 def default_parent(run: str | Path) -> Path:
-    """Where a run keeps what is written about studies."""
-    return Path(run) / "studies"
+    """Where a run keeps what is written about studies; a model's file has a folder beside it."""
+    run = Path(run)
+    return run.with_name(f"{run.stem}_studies") if run.is_file() else run / "studies"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``lhdlib study``."""
     parser.add_argument("folder", metavar="DIR", type=Path, help="a DICOM study, or a folder above it")
     default = workspace.results_dir("demo")
-    parser.add_argument("--run", metavar="DIR", type=Path, default=default, help="of a finished run (results/demo)")
+    parser.add_argument(
+        "--run", metavar="DIR", type=Path, default=default, help="of a finished run (results/demo), or a model's file"
+    )
     parser.add_argument("--study", metavar="KEY", default="", help="which of several studies in DIR")
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="gets a folder with page and table; without it, RUN/studies"
