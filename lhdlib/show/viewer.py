@@ -340,8 +340,8 @@ def _alt(said: dict[str, Any], heatmap: bool) -> str:
 
 
 def _scale(look: Look, drawn: str, heatmap: bool) -> str:
-    """Meaning of the colours and of the places, below the picture; it stays there without a heatmap, which it says."""
+    """Meaning of the colours and of the places, below the picture; without a heatmap it stays there, pale."""
     colors = ", ".join(mpl.colors.to_hex(color) for color in mpl.colormaps[look.color_map](np.linspace(0, 1, 9)))
     ramp = f"<span class='lhd-ramp' style='background:linear-gradient(90deg, {colors})'></span>"
-    none = "" if heatmap else " No heatmap is drawn here."
-    return f"<div class='lhd-scale'>cold {ramp} hot, of the slice's own maximum. {html.escape(drawn)}{none}</div>"
+    pale = "" if heatmap else " lhd-pale"
+    return f"<div class='lhd-scale{pale}'>cold {ramp} hot, of the slice's own maximum. {html.escape(drawn)}</div>"

@@ -20,7 +20,7 @@ SPENT = {"01": {"seconds": 61.0, "commit": "0123456789ab"}, "03": {"seconds": 70
 def drawn(tmp_path_factory):
     folder = tmp_path_factory.mktemp("figures")
     for name in FIGURES:
-        fig = style.described(draw("fig02_contrastive"), f'Words on {name}, with "quotes" & <signs>.')
+        fig = style.described(draw("calibration_curve"), f'Words on {name}, with "quotes" & <signs>.')
         publish.save_figure(fig, name, folder, STAMP, f"Caption of {name}.")
     for name in tables.TABLES:
         publish.save_table(tables.counts_table({}), name, folder, STAMP, f"Caption of {name}.")

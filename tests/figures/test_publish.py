@@ -64,7 +64,7 @@ def test_a_figure_of_another_width_or_without_words_is_not_saved(fig, message, t
 
 
 def test_a_notebook_shows_the_picture_its_words_and_its_caption(tmp_path):
-    path = publish.save_figure(draw("fig02_contrastive"), "x", tmp_path, STAMP, "The *caption*.")
+    path = publish.save_figure(draw("calibration_curve"), "x", tmp_path, STAMP, "The *caption*.")
     picture, caption = publish.Shown(path).parts()
     data, metadata = (found["image/png"] for found in picture._repr_mimebundle_())
     assert metadata["alt"] == json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))["alt"]
@@ -74,7 +74,7 @@ def test_a_notebook_shows_the_picture_its_words_and_its_caption(tmp_path):
 
 @pytest.mark.slow
 def test_saving_twice_leaves_one_footer_and_long_labels_are_wrapped(tmp_path):
-    fig = draw("fig02_contrastive")
+    fig = draw("calibration_curve")
     stamp = STAMP | {"data": "archive " + "word " * 60}
     for _ in range(2):
         path = publish.save_figure(fig, "x", tmp_path, stamp, "c")
@@ -87,10 +87,10 @@ def test_saving_twice_leaves_one_footer_and_long_labels_are_wrapped(tmp_path):
 
 
 def test_a_failed_save_leaves_the_earlier_file(tmp_path):
-    path = publish.save_figure(draw("fig02_contrastive"), "x", tmp_path, STAMP, "c")
+    path = publish.save_figure(draw("calibration_curve"), "x", tmp_path, STAMP, "c")
     before = path.read_bytes()
     with pytest.raises(TypeError):
-        publish.save_figure(draw("fig02_contrastive"), "x", tmp_path, STAMP | {"bad": object()}, "c")
+        publish.save_figure(draw("calibration_curve"), "x", tmp_path, STAMP | {"bad": object()}, "c")
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 3
 
 
