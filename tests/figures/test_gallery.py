@@ -60,7 +60,7 @@ def test_the_contents_lead_to_every_heading(results, drawn):
     headings = re.findall(r"^### (.*)", text, re.M)
     assert list(links) == headings
     assert links["Figure 8. ROC curves"] == "figure-8-roc-curves"
-    assert f'<a href="#{links["Figure 8. ROC curves"]}"><img src="fig08_roc.png" width="{gallery.THUMBNAIL}"' in text
+    assert f'<a href="#{links["Figure 8. ROC curves"]}"><img src="fig08_roc.png" height="{gallery.THUMBNAIL}"' in text
 
 
 def test_the_claims_stand_first_in_three_columns(results, drawn, tmp_path):
