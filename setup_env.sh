@@ -4,6 +4,7 @@
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 VENV=$ROOT/.venv
 NEED_GB=4
+FETCH_GB=1
 ALIVE_S=20   # seconds between two signs of life
 
 die() {
@@ -57,7 +58,7 @@ alive() {
     trap 'kill "$pid" 2>/dev/null' EXIT
     while kill -0 "$pid" 2>/dev/null; do
         if [ $((SECONDS - started)) -ge "$next" ]; then
-            echo "... still installing, $((SECONDS - started)) s" >&2
+            echo "... still installing, $((SECONDS - started)) s, $(du -sm "$VENV" 2>/dev/null | cut -f1) MB so far" >&2
             next=$((next + ALIVE_S))
         fi
         sleep 0.2
@@ -77,7 +78,7 @@ make_venv() {
     [ "$free_kb" -ge $((NEED_GB * 1024 * 1024)) ] ||
         die "$ROOT has $((free_kb / 1024)) MB free and the installation needs $NEED_GB GB: free some space and start again."
     python=$(suitable_python) || exit 1
-    echo "Installing the pinned packages into $VENV, once; this takes some minutes." >&2
+    echo "Installing the pinned packages into $VENV, once: about $FETCH_GB GB to fetch, some minutes." >&2
     "$python" -m venv --clear "$VENV" ||
         die "$python cannot make $VENV: install its venv module (Debian, Ubuntu: apt install python3-venv) and start again."
     local pip=("$VENV/bin/python" -m pip --quiet --disable-pip-version-check install)

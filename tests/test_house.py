@@ -32,7 +32,7 @@ OF_THE_WHOLE = {
     "test_smoke",
     "test_surroundings",
 }
-OF_A_BROWSER = {"test_atlas_page", "test_install", "test_jupyterlab"}
+OF_A_BROWSER = {"test_atlas_page", "test_book_page", "test_install", "test_jupyterlab"}
 
 
 def parsed(path: Path) -> ast.Module:

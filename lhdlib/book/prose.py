@@ -11,7 +11,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 APART = r"\\qquad|(?<=\d\))\s*\\quad"  # between equations that stand beside each other
-NOTEBOOK = r"(\d\d)_\w+\.ipynb"
+NOTEBOOK, BESIDE = r"(\d\d)_\w+\.ipynb", "../figures/"  # links of a notebook
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class _Renderer(markdown_mistune.IPythonRenderer):
         return f'<h{level} id="{place}">{text}</h{level}>\n'
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
-        return super().link(text, re.sub(f"^{NOTEBOOK}$", r"#\1", url), title)
+        return super().link(text, re.sub(f"^{NOTEBOOK}$", r"#\1", url).removeprefix(BESIDE), title)
 
     def table(self, text: str) -> str:
         return f'<div class="wide"><table>{text}</table></div>\n'

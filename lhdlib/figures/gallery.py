@@ -16,8 +16,8 @@ from lhdlib.figures import claims, publish, tables
 
 NAME = "README.md"
 WARNING = (
-    "> **Warning: synthetic data.** Everything below was obtained on a computed phantom. It shows that the method "
-    "runs from end to end; it is **no evidence about patients**, and its numbers say nothing about the paper's."
+    "> **Warning: synthetic data.** Everything below was obtained on a computed phantom. It is **no evidence about "
+    "patients**, and its numbers say nothing about the paper's."
 )
 #: The paper's figures, by the name of the function that draws each and of the files it is saved in.
 FIGURES = (
@@ -31,7 +31,7 @@ FIGURES = (
     "fig09_labels",
     "fig10_heatmaps",
 )
-SHOWN_FIRST, THUMBNAIL = FIGURES[-3:], 260  # pixels wide
+SHOWN_FIRST, THUMBNAIL = FIGURES[-3:], 220  # pixels high
 LONG = 9  # rows of a table, above which it is folded
 #: What the figures and tables show, in words; others have the words of their own names.
 TITLES = {
@@ -66,6 +66,9 @@ TITLES = {
     "intervals": "How sure the numbers are",
     "roc_band": "ROC curve with its band",
     "controls": "Controls on the same discs",
+    "calibration": "Is a probability of 0.8 right eight times in ten?",
+    "operating_points": "Operating points",
+    "ceiling": "How far a classifier could get",
     "controls_auc": "AUC of the controls",
     "levels": "What the level alone tells",
     "leakage": "What test and training discs share",
@@ -114,18 +117,17 @@ def write_gallery(results_dir: Path, figures_dir: Path, drawn: Mapping[str, Sequ
     missing = [title(name) for name in (*FIGURES, *tables.TABLES) if name not in entries]
     parts = [
         "# Figures and tables of this run",
-        f"Companion to {paper.CITATION}",
-        f"**Data: {stamp['data']}** Research software; not for clinical use.",
+        f"**Data: {stamp['data']}.** Research software; not for clinical use.",
         *([WARNING] if "phantom" in stamp["data"].lower() else []),
-        *_claims(entries, figures_dir),
         *_thumbnails(entries, figures_dir),
+        *_claims(entries, figures_dir),
         *([f"Not drawn yet: {', '.join(missing)}."] if missing else []),
         "## Contents",
         "\n".join(f"- {head}: {' · '.join(_link(name) for name in names)}" for head, names in sections.items()),
     ]
     for head, names in sections.items():
         parts += [f"## {head}", *(_entry(entries[name], figures_dir, stamp) for name in names)]
-    parts += ["## How it was obtained", _stamp(stamp)]
+    parts += ["## How it was obtained", f"Companion to {paper.CITATION}", _stamp(stamp)]
     page = figures_dir / NAME
     with publish.keeping(page):
         files.write_text(page, "\n\n".join(parts) + "\n")
@@ -153,7 +155,7 @@ def _thumbnails(entries: Mapping[str, Any], folder: Path) -> list[str]:
 
 
 def _thumbnail(path: Path, name: str) -> str:
-    small = re.sub(r'width="\d+"', f'width="{THUMBNAIL}"', publish.picture(path))
+    small = re.sub(r'width="\d+"', f'height="{THUMBNAIL}"', publish.picture(path))
     return f'<a href="{_place(name)}">{small}</a>'
 
 

@@ -44,7 +44,7 @@ def test_equations_beside_each_other_may_come_below_each_other(tex, count):
 
 def test_a_chapter_keeps_its_headings_and_links_other_notebooks_on_the_page():
     chapter = prose.Chapter("03")
-    text = chapter.html("# 03 · A *title*\n\n## How sure, $n$ times?\n\nSee [02](02_views.ipynb) and [it](x.md).")
+    text = chapter.html("# 03 · A *title*\n\n## How sure, $n$ times?\n\nSee [02](02_views.ipynb) and [it](../figures/x.md).")
     assert [(one.level, one.place) for one in chapter.headings] == [(1, "03"), (2, "03-how-sure-n-times")]
     assert all(f'id="{one.place}">{one.text}</h' in text for one in chapter.headings)
     assert 'href="#02"' in text and 'href="x.md"' in text

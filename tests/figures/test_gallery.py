@@ -60,7 +60,7 @@ def test_the_contents_lead_to_every_heading(results, drawn):
     headings = re.findall(r"^### (.*)", text, re.M)
     assert list(links) == headings
     assert links["Figure 8. ROC curves"] == "figure-8-roc-curves"
-    assert f'<a href="#{links["Figure 8. ROC curves"]}"><img src="fig08_roc.png" width="{gallery.THUMBNAIL}"' in text
+    assert f'<a href="#{links["Figure 8. ROC curves"]}"><img src="fig08_roc.png" height="{gallery.THUMBNAIL}"' in text
 
 
 def test_the_claims_stand_first_in_three_columns(results, drawn, tmp_path):
@@ -85,16 +85,17 @@ def test_long_tables_are_folded(results, drawn, tmp_path):
     folder = shutil.copytree(drawn, tmp_path / "figures")
     long = pd.DataFrame({"n": range(gallery.LONG + 1)})
     publish.save_table(long, "counts", folder, STAMP, "Counts.")
-    assert f"<details><summary>{gallery.LONG + 1} rows</summary>\n\n| n |" in page(results, folder)
+    fold = "<details><summary>{} rows</summary>\n\n| n |".format
+    assert fold(gallery.LONG + 1) in page(results, folder)
     publish.save_table(long[1:], "counts", folder, STAMP, "Counts.")
-    assert "<details>" not in page(results, folder)
+    assert "\n\n| n |" in page(results, folder) and fold(gallery.LONG) not in page(results, folder)
 
 
 def test_every_figure_and_table_of_the_notebooks_has_a_title():
     sources = "".join(path.read_text(encoding="utf-8") for path in stale.NOTEBOOKS.glob("*.ipynb"))
     names = set(re.findall(r'ws\.(?:figure|table)\((?:\\n",\s*")?\s*\\"(\w+)', sources))
-    assert len(names) > 35 and names == gallery.TITLES.keys()
-    assert len(set(gallery.TITLES.values())) == len(names)
+    assert len(names) > 35 and names <= gallery.TITLES.keys()
+    assert len(set(gallery.TITLES.values())) == len(gallery.TITLES)
 
 
 def test_files_shown_exist(results, drawn):
