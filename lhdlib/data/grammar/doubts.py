@@ -192,8 +192,10 @@ def _past(text: str, statement: Statement) -> Iterator[Doubt]:
     if not any(f.kind in POSITIVE_KINDS and not f.negated for f, _ in statement.findings):
         return
     for i, token in enumerate(sentence):
-        if token.tag == "post-operative change" and "for" in [t.word for t in sentence[i + 1 : i + 3]]:
-            yield Doubt(PAST, _words(text, sentence), statement.levels(), True)  # "operated for a herniation"
+        operated = token.tag == "post-operative change" and "for" in [t.word for t in sentence[i + 1 : i + 3]]
+        year = re.fullmatch(r"(?:19|20)\d\d", token.word) and [t.word for t in sentence[i - 1 : i]] == ["in"]
+        if operated or token.word == "operated" or (year and "change" not in {t.tag for t in sentence}):
+            yield Doubt(PAST, _words(text, sentence), statement.levels(), True)  # "operated for a herniation in 2010"
         if token.tag == "past" and "change" not in {t.tag for t in sentence[:i]}:
             following = next((concept.kind for concept in statement.concepts if concept.first > i), "")
             if following in ("fracture", "post-operative change") or any(
@@ -264,6 +266,8 @@ def _bare(text: str, statement: Statement) -> Iterator[Doubt]:
             yield Doubt(BARE, _words(text, sentence[group.first : group.last]), lumbar)
         if lumbar and _is_called_something(sentence, group.last):
             yield Doubt(BARE, _words(text, sentence[group.first : group.last + 2]), lumbar, True)
+    if [token.tag for token in sentence[-2:]] == [":", "-"]:  # "bulge at L4-L5: -"
+        yield Doubt(BARE, _words(text, sentence), statement.levels(), True)
     has_lesion = any(concept.kind in DISC_KINDS for concept in statement.concepts)
     if not has_lesion:
         tags = [token.tag for token in sentence]
