@@ -122,7 +122,7 @@ function mark(parent, [left, right, place, bar, mm], [x, y, width, height], size
   add(parent, "text", { x: x + size / 3, ...line }, left);
   add(parent, "text", { x: x + width - size / 3, ...line, "text-anchor": "end" }, right);
   if (!full) return;
-  add(parent, "text", { x: x + size / 3, y: y + 1.1 * size }, place);
+  if (place) add(parent, "text", { x: x + size / 3, y: y + 1.1 * size }, place);
   if (!bar) return;
   add(parent, "rect", { x: x + size / 3, y: y + height - size / 2, width: width * bar / mm, height: size / 6, class: "bar" });
   add(parent, "text", { x: x + size / 3, y: y + height - 0.7 * size }, `${bar} mm`);
