@@ -11,13 +11,13 @@ const orders = {
 const filters = ["outcome", "level", "patient"];
 let chosen = [], disc, shown, playing;
 
-// Choosing
+/* Choosing */
 
 function fits(name) {
   return disc => !at(name).value || disc[name] === at(name).value;
 }
 
-// Each list counts what the others leave.
+/* Each list counts what the others leave. */
 function offer(name) {
   const left = filters.filter(other => other !== name).reduce((kept, other) => kept.filter(fits(other)), discs);
   const kept = at(name).value, add = (text, value) => at(name).add(new Option(text, value));
@@ -53,7 +53,7 @@ function play(on) {
   at("play").textContent = on ? "Pause" : "Play";
 }
 
-// "#disc=37" is the 37th disc as listed.
+/* "#disc=37" is the 37th disc as listed. */
 function follow() {
   const asked = discs[Number(/^#disc=(\d+)$/.exec(location.hash)?.[1]) - 1];
   if (!asked || asked === disc) return;
@@ -62,12 +62,12 @@ function follow() {
   choose();
 }
 
-// Drawing
+/* Drawing */
 
 const bytes = text => Uint8Array.from(atob(text), sign => sign.charCodeAt(0));
 const colors = bytes(heat.colors);
 
-// The three slices' maps (cells x cells bytes each) as they lie on the slices: side rows of 3 x side values.
+/* The three slices' maps (cells x cells bytes each) as they lie on the slices: side rows of 3 x side values. */
 function enlarged(maps) {
   const { side, cells, weights } = heat, values = new Float32Array(3 * side * side), half = new Float32Array(cells);
   for (let slice = 0; slice < 3; slice++) {
@@ -116,13 +116,13 @@ function add(parent, name, attributes, text = "") {
   parent.append(node);
 }
 
-// Sides, place and scale of a picture in the box (left, top, width, height) of a drawing.
+/* Sides, place and scale of a picture in the box (left, top, width, height) of a drawing. */
 function mark(parent, [left, right, place, bar, mm], [x, y, width, height], size, full = true) {
   const line = { y: y + height / 2 + size / 3 };
   add(parent, "text", { x: x + size / 3, ...line }, left);
   add(parent, "text", { x: x + width - size / 3, ...line, "text-anchor": "end" }, right);
   if (!full) return;
-  add(parent, "text", { x: x + size / 3, y: y + 1.1 * size }, place);
+  if (place) add(parent, "text", { x: x + size / 3, y: y + 1.1 * size }, place);
   if (!bar) return;
   add(parent, "rect", { x: x + size / 3, y: y + height - size / 2, width: width * bar / mm, height: size / 6, class: "bar" });
   add(parent, "text", { x: x + size / 3, y: y + height - 0.7 * size }, `${bar} mm`);
