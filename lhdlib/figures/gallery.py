@@ -56,6 +56,7 @@ TITLES = {
     "dataset_acquisition": "How the slices were acquired",
     "dataset_sizes": "Sizes of the stored slices",
     "dataset_facts": "The dataset in a few lines",
+    "first_look": "Six slices and a note",
     "samples": "Samples of six discs",
     "pretraining_curves": "Pre-training, step by step",
     "headline": "The main result",
