@@ -86,7 +86,7 @@ TITLES = {
 
 
 def title(name: str) -> str:
-    """What a figure or table shows, in words."""
+    """Heading of a figure or table, in words."""
     return TITLES.get(name, name.replace("_", " ").capitalize())
 
 

@@ -157,7 +157,7 @@ class Shown:
 
 
 def source(*functions: Callable) -> Markdown:
-    """What functions do, as they are written, without their docstrings; as the last line of a cell it is shown."""
+    """Functions as they are written, without their docstrings; as the last line of a cell they are shown."""
     return Markdown("\n".join(["```python", *(_body(function) for function in functions), "```"]))
 
 
