@@ -33,7 +33,7 @@ def write_book(results: Path, figures: Path) -> Path:
     """
     stamp = files.read_json(results / "stamp.json")
     executed = sorted((results / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    chapters = [_chapter(path) for path in executed if path.suffixes == [".ipynb"]]  # none that failed
+    chapters = [_chapter(path, figures) for path in executed if path.suffixes == [".ipynb"]]  # none that failed
     page = figures / NAME
     with publish.keeping(page):
         files.write_text(page, _page([*_verdicts(figures), *chapters], stamp))
@@ -45,14 +45,14 @@ def _verdicts(figures: Path) -> list[tuple[list[prose.Heading], str]]:
     path = figures / f"{claims.NAME}.csv"
     if not path.is_file():
         return []
-    table, chapter = files.read_table(path), prose.Chapter("00")
+    table, chapter = files.read_table(path), prose.Chapter("00", figures)
     short = publish.markdown(claims.columns(table))
     return [(chapter.headings, chapter.html(f"# What holds on this data\n\n{claims.sentence(table)}\n\n{short}"))]
 
 
-def _chapter(path: Path) -> tuple[list[prose.Heading], str]:
+def _chapter(path: Path, figures: Path) -> tuple[list[prose.Heading], str]:
     notebook = nbformat.read(path, as_version=4)
-    chapter, widgets = prose.Chapter(path.stem[:2]), cells.widget_states(notebook.metadata)
+    chapter, widgets = prose.Chapter(path.stem[:2], figures), cells.widget_states(notebook.metadata)
     parts = [cells.render(cell, chapter, widgets) for cell in notebook.cells]
     body = "\n".join(part for part in parts if part).replace(f"{cells.END}\n{cells.FOLDED}", "\n")  # folded as one
     return chapter.headings, body

@@ -3,6 +3,7 @@
 import html
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from latex2mathml.converter import convert
 from nbconvert.filters import markdown_mistune
@@ -51,8 +52,8 @@ def code_style() -> str:
 class _Renderer(markdown_mistune.IPythonRenderer):
     """HTML of a chapter; remembers its headings."""
 
-    def __init__(self, chapter: str) -> None:
-        super().__init__(escape=False)
+    def __init__(self, chapter: str, figures: str) -> None:
+        super().__init__(escape=False, embed_images=True, path=figures)
         self.chapter = chapter
         self.headings: list[Heading] = []
 
@@ -64,6 +65,9 @@ class _Renderer(markdown_mistune.IPythonRenderer):
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         return super().link(text, re.sub(f"^{NOTEBOOK}$", r"#\1", url).removeprefix(BESIDE), title)
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        return super().image(text, url.removeprefix(BESIDE), title)
 
     def table(self, text: str) -> str:
         return f'<div class="wide"><table>{text}</table></div>\n'
@@ -85,10 +89,12 @@ class Chapter:
     ----------
     name : str
         Begins the places of its headings on the page.
+    figures : Path
+        Whose pictures go into the page.
     """
 
-    def __init__(self, name: str):
-        self._renderer = _Renderer(name)
+    def __init__(self, name: str, figures: Path):
+        self._renderer = _Renderer(name, str(figures))
 
     @property
     def headings(self) -> list[Heading]:

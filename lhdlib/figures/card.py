@@ -1,15 +1,23 @@
 """The dataset card's figures: from files to samples, and how the slices were acquired."""
 
+import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-from lhdlib.figures.style import BLUE, COLUMN, GREEN, MM, ORANGE, SMALL, Canvas, described, span, styled
+from lhdlib.figures.style import BLUE, COLUMN, GREEN, MM, ORANGE, PAGE, SMALL, Canvas, described, span, styled
+from lhdlib.figures.words import listed
 
 BIN_MM = 0.5  # of histograms
+#: What a note's words are drawn on: no finding, another disc's, this disc's (as `show.note` marks them).
+MARKS = {0: "none", 1: "#dde3ea", 2: "#ffd45e"}
+KEY = (("decides this level", 2, False), ("another level", 1, False), ("denied", 2, True))
+LETTER = 0.602 * SMALL * 25.4 / 72  # width of one of `FIXED` in mm: 0.602 of its size
+FIXED = "DejaVu Sans Mono"
 FARTHEST_MM = 10.0  # what lies beyond is counted in the last bin, and in the legend
 
 
@@ -123,3 +131,60 @@ def _median(values: np.ndarray) -> str:
     ):
         text += f", {count:,} {what}" if count else ""
     return text
+
+
+@styled
+def first_look(slices: np.ndarray, titles: Sequence[str], note: Sequence[tuple[str, int, bool]], level: str) -> Figure:
+    """A few slices, and a note with the words from which a label comes.
+
+    Parameters
+    ----------
+    slices : shape (n, W, W)
+    note : sequence of (text, place in `MARKS`, denied)
+    level : str
+        Of the disc that the note decides here.
+    """
+    side, line = PAGE / len(slices), 4.4  # mm
+    rows = _rows(note, int((PAGE - 4) / LETTER))
+    page = Canvas(PAGE, side + 14 + line * (len(rows) + 1))
+    for number, (image, name) in enumerate(zip(slices, titles, strict=True)):
+        page.picture(image, number * side + 0.4, 5, side - 0.8)
+        page.text((number + 0.5) * side, 2.5, name, ha="center", fontsize=SMALL)
+    page.text(0.4, side + 8, f"A note; marked for its disc {level}:", ha="left", weight="bold", fontsize=SMALL)
+    for number, row in enumerate(rows):
+        _write(page, row, 2, side + 12 + line * (number + 0.5))
+    here, elsewhere = (listed([text for text, mark, _ in note if mark == one]) for one in (2, 1))
+    key = [piece for text, mark, denied in KEY for piece in ((text, mark, denied), ("    ", 0, False))]
+    _write(page, key, 2, side + 12 + line * (len(rows) + 0.7))
+    return described(
+        page.fig,
+        f"{len(slices)} middle slices of discs: {'; '.join(titles)}. Below them a note with marked words: for {level} "
+        f"{here or 'none'}, for other levels {elsewhere or 'none'}; denied ones are struck through.",
+    )
+
+
+Row = list[tuple[str, int, bool]]  # words with their marks
+
+
+def _rows(note: Sequence[tuple[str, int, bool]], letters: int) -> list[Row]:
+    """The note's words in rows of so many letters at most; its own line ends stay."""
+    rows: list[Row] = [[]]
+    for text, mark, denied in note:
+        for word in re.findall(r"\n| *[^ \n]+| +", text):
+            if word == "\n" or sum(len(one) for one, *_ in rows[-1]) + len(word) > letters:
+                rows.append([])
+            if word != "\n":
+                rows[-1].append((word, mark, denied))
+    return rows
+
+
+def _write(page: Canvas, row: Row, x: float, y: float) -> None:
+    """Draw words from the left, on the colours of their marks; denied ones are struck through."""
+    for text, mark, denied in row:
+        width = len(text) * LETTER
+        if mark:
+            page.ax.add_patch(Rectangle((x, y - 1.7), width, 3.4, fc=MARKS[mark], ec="none"))
+        page.text(x, y, text, ha="left", fontsize=SMALL, family=FIXED)
+        if denied:
+            page.ax.plot([x, x + width], [y, y], color="0.2", lw=0.7)
+        x += width

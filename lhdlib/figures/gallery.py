@@ -55,6 +55,7 @@ TITLES = {
     "dataset_acquisition": "How the slices were acquired",
     "dataset_sizes": "Sizes of the stored slices",
     "dataset_facts": "The dataset in a few lines",
+    "first_look": "Six slices and a note",
     "samples": "Samples of six discs",
     "pretraining_curves": "Pre-training, step by step",
     "headline": "The main result",
@@ -73,7 +74,6 @@ TITLES = {
     "levels": "What the level alone tells",
     "leakage": "What test and training discs share",
     "splits": "Split by sample and by patient",
-    "ceiling": "What could be reached",
     "localisation": "Heatmaps against lesions",
     "localisation_spread": "Heatmaps of each pre-training against lesions",
     "heat_and_lesions": "Where heat and lesions lie",
@@ -86,7 +86,7 @@ TITLES = {
 
 
 def title(name: str) -> str:
-    """What a figure or table shows, in words."""
+    """Heading of a figure or table, in words."""
     return TITLES.get(name, name.replace("_", " ").capitalize())
 
 

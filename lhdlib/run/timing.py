@@ -99,7 +99,7 @@ def step_seconds(images: np.ndarray, rows: np.ndarray, patients: np.ndarray, pro
 
 
 def forecast(seconds: float, steps: int, profile: Profile) -> dict[str, Any]:
-    """What a step's seconds say of a whole run.
+    """Forecast of a whole run from the seconds of a step.
 
     Returns
     -------

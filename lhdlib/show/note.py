@@ -1,6 +1,7 @@
 """A radiologist's note with its findings marked."""
 
 import html
+from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
@@ -10,8 +11,8 @@ from lhdlib.data import reports
 MARKS = ("", "background:#dde3ea;color:#222", "background:#ffd45e;color:#222")  # no finding, another disc's, this one's
 
 
-def marked_note(note: str, level: str) -> str:
-    """Note as HTML with the words of its findings marked, denied ones struck.
+def runs(note: str, level: str) -> list[tuple[str, int, bool]]:
+    """Pieces of a note: text, how strongly it is marked (place in `MARKS`), and whether it is denied.
 
     Findings at `level`, or at no level, are marked more strongly than those of other discs.
     """
@@ -20,10 +21,24 @@ def marked_note(note: str, level: str) -> str:
         words = slice(finding.start, finding.end)
         strength[words] = np.maximum(strength[words], 2 if finding.level in (level, None) else 1)
         denied[words] |= finding.negated
-    parts = []
-    for (mark, struck), run in groupby(range(len(note)), key=lambda at: (strength[at], denied[at])):
+    pieces = []
+    for (mark, struck), run in groupby(range(len(note)), key=lambda at: (int(strength[at]), bool(denied[at]))):
         places = list(run)
-        text = html.escape(note[places[0] : places[-1] + 1]).replace("\n", "<br>")
+        pieces.append((note[places[0] : places[-1] + 1], mark, struck))
+    return pieces
+
+
+def marked_note(note: str, level: str) -> str:
+    """Note as HTML with the words of its findings marked (`runs`), denied ones struck."""
+    parts = []
+    for piece, mark, struck in runs(note, level):
+        text = html.escape(piece).replace("\n", "<br>")
         text = f"<s>{text}</s>" if struck else text
         parts.append(f'<span style="{MARKS[mark]}">{text}</span>' if mark else text)
     return "".join(parts)
+
+
+def telling(notes: Sequence[str], levels: Sequence[str]) -> int:
+    """Which of the notes has the most kinds of marks; of several, the shortest."""
+    kinds = [len({(mark, struck) for _, mark, struck in runs(*one)}) for one in zip(notes, levels, strict=True)]
+    return min(range(len(notes)), key=lambda number: (-kinds[number], len(notes[number])))

@@ -1,5 +1,7 @@
 """Cells as HTML: results first, drawing code folded, teaching code shown, widgets as pictures."""
 
+from pathlib import Path
+
 import pytest
 
 from lhdlib.book import cells, prose
@@ -18,7 +20,7 @@ def printed(text: str) -> dict:
 
 
 def render(one: dict, widgets: dict | None = None) -> str:
-    return cells.render(one, prose.Chapter("01"), widgets or {})
+    return cells.render(one, prose.Chapter("01", Path()), widgets or {})
 
 
 @pytest.mark.parametrize(

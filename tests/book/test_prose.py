@@ -1,6 +1,7 @@
 """Markdown of notebooks as HTML: equations as MathML, links inside the page, code in colours."""
 
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import nbformat
@@ -43,18 +44,26 @@ def test_equations_beside_each_other_may_come_below_each_other(tex, count):
 
 
 def test_a_chapter_keeps_its_headings_and_links_other_notebooks_on_the_page():
-    chapter = prose.Chapter("03")
-    text = chapter.html("# 03 · A *title*\n\n## How sure, $n$ times?\n\nSee [02](02_views.ipynb) and [it](../figures/x.md).")
+    chapter = prose.Chapter("03", Path())
+    text = chapter.html(
+        "# 03 · A *title*\n\n## How sure, $n$ times?\n\nSee [02](02_views.ipynb) and [it](../figures/x.md)."
+    )
     assert [(one.level, one.place) for one in chapter.headings] == [(1, "03"), (2, "03-how-sure-n-times")]
     assert all(f'id="{one.place}">{one.text}</h' in text for one in chapter.headings)
     assert 'href="#02"' in text and 'href="x.md"' in text
 
 
 def test_code_and_tables_are_rendered():
-    text = prose.Chapter("01").html("```python\nreturn 1\n```\n\n| a | b |\n| --- | --- |\n| 1 | $x$ |\n")
+    text = prose.Chapter("01", Path()).html("```python\nreturn 1\n```\n\n| a | b |\n| --- | --- |\n| 1 | $x$ |\n")
     assert '<span class="k">return</span>' in text and '<div class="wide"><table>' in text and "<mi>x</mi>" in text
 
 
 def test_colours_of_code_have_no_background_of_their_own():
     style = prose.code_style()
     assert "prefers-color-scheme: dark" in style and not re.search(r"\.highlight\s*\{[^}]*background", style)
+
+
+def test_pictures_beside_the_notebooks_go_into_the_page(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"pixels")
+    text = prose.Chapter("01", tmp_path).html("![a disc](../figures/a.png)")
+    assert 'src="data:image/png;base64,cGl4ZWxz"' in text and 'alt="a disc"' in text

@@ -19,6 +19,7 @@ from lhdlib.figures.heat import KINDS
 FURTHER = (
     "dataset_flow",
     "acquisition",
+    "first_look",
     "tiles",
     "pretraining_curves",
     "roc_band",
@@ -131,6 +132,12 @@ def draw(name: str):
             "features": rng.uniform(size=(4, 32)),
             "probabilities": (1 - np.eye(4)) / 3,
             "loss": 4 * np.log(3),
+        },
+        "first_look": lambda: {
+            "slices": slices(6),
+            "titles": ["normal, L4-L5", "abnormal, L5-S1"] * 3,
+            "note": [("MRI:\n", 0, False), ("bulge of L4-5", 2, False), (", ", 0, False), ("no tear", 2, True)],
+            "level": "L4-L5",
         },
         "fig07_finetuning": lambda: {
             "slices": three,

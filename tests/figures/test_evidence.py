@@ -158,3 +158,9 @@ def test_the_table_of_the_same_labels_has_every_point():
     assert table.draws.tolist() == [3] * 9 + [1] * 3
     assert table.AUC[1] == words.summary_text(metrics["scratch", 25]["AUC"])
     assert table["AUC minus from scratch"][:3].tolist() == ["+0.100 [+0.050, +0.150]", "–", "+0.200 [+0.150, +0.250]"]
+
+
+def test_the_numbers_of_figure_9_stand_in_a_row_per_point(metrics):
+    table = evidence.label_counts_table({("semi", 50): metrics, ("supv", 100): metrics})
+    assert table[["classifier", "labels"]].values.tolist() == [["semi", 50], ["supv", 100]]
+    assert (table["AUC"] == words.interval_text(metrics["AUC"])).all()

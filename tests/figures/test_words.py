@@ -95,3 +95,8 @@ def test_how_cells_are_drawn_is_said_where_it_is_not_as_published():
     assert "frame" in cropped and "where it looks" not in cropped
     both = words.cells_text(plain.replace(heatmaps={"cells": "aligned"}, finetune={"test_crop": "central"}))
     assert both == f"{aligned} {cropped}"
+
+
+@pytest.mark.parametrize(("sd", "shown"), [(0.0123, "0.800 ± 0.012 ["), (0.0004, "0.800 ["), (0.0, "0.800 [")])
+def test_a_spread_that_is_none_in_three_digits_is_not_shown(sd, shown):
+    assert words.summary_text({"mean": 0.8, "sd": sd, "low": 0.7, "high": 0.9}).startswith(shown)

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from unittest import mock
 
+import nbformat
 import pytest
 
 from lhdlib import files
@@ -148,3 +149,15 @@ def test_module_files_follow_imports_through_the_package(tmp_path):
 def test_upstream_names_earlier_notebooks_only():
     assert list(stale.UPSTREAM) == sorted(stale.UPSTREAM)
     assert all(earlier < number for number, upstream in stale.UPSTREAM.items() for earlier in upstream)
+
+
+def test_what_a_notebook_has_drawn_is_told_in_its_order_under_its_title(place):
+    code = 'ws.figure("b", fig, c)\nws.table(\n    "a", t, c\n)\nif x:\n    ws.table("not_this_time", t, c)'
+    cells = [nbformat.v4.new_markdown_cell("# 01 · A title\n\nText."), nbformat.v4.new_code_cell(code)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), place.notebooks / "01_first.ipynb")
+    plan = plan_of(place.folder)
+    plan.space.results.mkdir()
+    with stale.recorded(plan, "01"):
+        for name in ("a", "b", "of_no_cell"):
+            files.write_json(plan.space.figures / f"{name}.json", {})
+    assert stale.drawn(plan) == {"01 · A title": ["b", "a"]}

@@ -2,7 +2,7 @@
 
 import re
 
-from lhdlib.show.note import MARKS, marked_note
+from lhdlib.show.note import MARKS, marked_note, runs, telling
 
 
 def test_findings_are_marked_by_level_and_denied_ones_struck():
@@ -16,3 +16,13 @@ def test_findings_are_marked_by_level_and_denied_ones_struck():
     plain = re.sub(r"<br>", "\n", marked)
     assert re.sub(r"<[^>]*>", "", plain).replace("&amp;", "&").replace("&gt;", ">") == note
     assert marked_note("", "L4-L5") == ""
+
+
+def test_the_most_telling_note_has_the_most_kinds_of_marks():
+    notes = ["Disc bulge of L4-5 level.", "Disc bulge of L4-5 level. No disc herniation.", "Normal study."]
+    assert telling(notes, ["L4-L5"] * 3) == 1 and telling(notes[::2], ["L4-L5"] * 2) == 0
+
+
+def test_pieces_put_together_are_the_note():
+    text = "Disc bulge of L4-5 level.\nNo disc herniation."
+    assert "".join(piece for piece, *_ in runs(text, "L4-L5")) == text
