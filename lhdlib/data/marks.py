@@ -58,9 +58,9 @@ def slice_marks(slices: pd.DataFrame, slabs: pd.DataFrame, settings: profiles.Da
     Parameters
     ----------
     slices
-        Of `dataset.Dataset` or `dicom.index_tree`.
+        As `dataset.Dataset` or `dicom.index_tree` has them.
     slabs
-        Of `discs.group_discs` or `dataset.load_discs`.
+        As `discs.group_discs` or `dataset.load_discs` gives them.
     """
     places = {path: (n, len(paths)) for paths in slabs.paths for n, path in enumerate(paths, 1)}
     directions = slices[["row_x", "row_y", "row_z"]].to_numpy(float)
