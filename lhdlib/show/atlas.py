@@ -81,8 +81,13 @@ def write_atlas(
     path = Path(path)
     studies, places = _studies(reading)
     words = [_words(reading, row) | place for row, place in enumerate(places)]
-    frame = {"title": title, "warning": warning or f"Data: {reading.data_label}", "stamp": stamp, "details": details}
-    frame |= {"studies": studies}
+    frame: dict[str, Any] = {
+        "title": title,
+        "warning": warning or f"Data: {reading.data_label}",
+        "stamp": stamp,
+        "details": details,
+    }
+    frame["studies"] = studies
     room = limit - len(_page(reading, words[:0], frame, ()).encode()) - 4096  # for the sentence about what is left out
     side, pictures = _pictures(reading, [len(_json(disc)) for disc in words], room)
     shown = [disc | drawn for disc, drawn in zip(words, pictures, strict=False)]
