@@ -208,6 +208,7 @@ class ReviewWidget(panel.Panel):
             picture=self.picture,
             caption=self.caption,
         )
+        self._enable()
         try:
             self.review = Review(folder, archive)
         except UserError as error:
@@ -266,8 +267,7 @@ class ReviewWidget(panel.Panel):
         """Show the disc of `row`; another level marks other words of its note."""
         if changed is None:
             self._show_progress()
-        for control in (*self.buttons.values(), self.key, self.level, self.why):
-            control.disabled = self.row is None
+        self._enable()
         if self.row is None:
             return
         if changed is None:
@@ -277,6 +277,11 @@ class ReviewWidget(panel.Panel):
             self._show_picture(self.row, disc)
         note = self.review.note(self.row)
         self.note.value = f"Note: {marked_note(note, self.level.value)}" if note else "There is no note."
+
+    def _enable(self) -> None:
+        """Take verdicts where there is a disc to judge."""
+        for control in (*self.buttons.values(), self.key, self.level, self.why):
+            control.disabled = self.row is None
 
     def _show_progress(self) -> None:
         items, pending = self.review.items(), self.review.pending()

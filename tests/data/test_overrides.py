@@ -135,6 +135,13 @@ def test_a_table_cut_by_another_program_is_read_up_to_its_rows_or_refused(path):
     assert outcomes == {0, 1, 2, "refused"}
 
 
+def test_the_word_of_earlier_tables_is_read_as_todays(path):
+    give(path, make_discs().iloc[0], "abnormal", "L4-L5")
+    table = overrides.read_overrides(path)
+    path.write_bytes(path.read_bytes().replace(b",abnormal,", b",herniated,"))
+    pd.testing.assert_frame_equal(overrides.read_overrides(path), table)
+
+
 def test_the_row_is_on_the_disk_before_the_table_is_replaced(path, monkeypatch):
     fsync, written = os.fsync, []
     monkeypatch.setattr(overrides.os, "fsync", lambda file: written.append(os.fstat(file).st_size) or fsync(file))

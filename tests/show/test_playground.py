@@ -157,11 +157,23 @@ def test_what_training_sees_breaks_nothing(view):
     assert skipped == {True, False}
 
 
+def test_it_opens_on_the_first_draw_in_which_all_constraints_hold(view):
+    later = 0
+    for seed in range(12):
+        opened = playground.ViewPlayground(view.data, SETTINGS, seed=seed)
+        assert "✗" not in opened.table.value and opened.constraints().holds.all()
+        first = opened.draw
+        later += first > 0
+        for opened.draw in range(first):
+            assert not opened.constraints().holds.all()
+    assert later  # at least once the first draw would have shown a red lamp
+
+
 @pytest.mark.parametrize("theta, p_crop, sigma", [(18, 0.4, 0.1), (40, 0.1, 0.3)])
 def test_views_are_those_of_training(view, theta, p_crop, sigma):
     view.theta.value, view.min_area.value, view.sigma.value, view.slider.value = theta, p_crop, sigma, 3
     changed = SETTINGS.replace(views={"theta_deg": float(theta), "p_crop": p_crop, "sigma": sigma})
-    for draw in range(4):
+    for draw in range(view.draw, view.draw + 4):
         image = view.data.images[3].astype(np.float32)  # row 0 is held out
         np.testing.assert_array_equal(view.image(), image)
         wanted = np.asarray(augment.contrastive_views(image[None, ..., None], (0, draw), changed))[..., 0]

@@ -190,6 +190,19 @@ def test_letters_do_what_buttons_do(copy):
     assert set(review.KEYS) == {button.description[-2] for button in view.buttons.values()}
 
 
+def test_buttons_wait_for_something_to_judge(copy):
+    view = opened(copy)
+    controls = (*view.buttons.values(), view.key, view.level)
+    assert not any(control.disabled for control in controls)
+    view.go(None)
+    assert all(control.disabled for control in controls)
+    view.go(view.review.items()[0])
+    assert not any(control.disabled for control in controls)
+    (copy.archive / overrides.NAME).write_text("damaged\n")
+    broken = opened(copy)
+    assert all(control.disabled for control in broken.buttons.values()) and is_sentence(broken.message.value)
+
+
 def test_what_cannot_be_kept_is_said_and_nothing_moves(copy):
     view = opened(copy, who=" ")
     click(view, "normal")
