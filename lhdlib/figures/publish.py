@@ -157,7 +157,7 @@ class Shown:
 
 
 def source(*functions: Callable) -> Markdown:
-    """Functions as they are written, without their docstrings; as the last line of a cell they are shown."""
+    """Show functions as they are written, without their docstrings, as the last line of a cell."""
     return Markdown("\n".join(["```python", *(_body(function) for function in functions), "```"]))
 
 

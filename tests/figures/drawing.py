@@ -131,12 +131,6 @@ def draw(name: str):
             "probabilities": (1 - np.eye(4)) / 3,
             "loss": 4 * np.log(3),
         },
-        "first_look": lambda: {
-            "slices": slices(6),
-            "titles": ["normal, L4-L5", "abnormal, L5-S1"] * 3,
-            "note": [("MRI:\n", 0, False), ("bulge of L4-5", 2, False), (", ", 0, False), ("no tear", 2, True)],
-            "level": "L4-L5",
-        },
         "fig06_blocks": lambda: {"first": layers, "last": [layer for layer in layers if layer[0] != "ReLU"]},
         "fig07_finetuning": lambda: {
             "slices": three,
@@ -161,6 +155,12 @@ def draw(name: str):
             "seen": (0.125, 0.875),
         },
         "dataset_flow": lambda: {"steps": steps(), "split": "patient"},
+        "first_look": lambda: {
+            "slices": slices(6),
+            "titles": ["normal, L4-L5", "abnormal, L5-S1"] * 3,
+            "note": [("MRI:\n", 0, False), ("bulge of L4-5", 2, False), (", ", 0, False), ("no tear", 2, True)],
+            "level": "L4-L5",
+        },
         "acquisition": lambda: {
             "prevalence": pd.DataFrame(
                 {"level": ["L3-L4", "L4-L5", "all"], "samples": [1022, 5, 1027], "share": [0.1, 1.0, 0.2]}
