@@ -52,13 +52,14 @@ python_of_uv() {
 
 # Runs a command and says every so often that it still does.
 alive() {
-    local started=$SECONDS pid next=$ALIVE_S
+    local started=$SECONDS pid next=$ALIVE_S megabytes
     "$@" &
     pid=$!
     trap 'kill "$pid" 2>/dev/null' EXIT
     while kill -0 "$pid" 2>/dev/null; do
         if [ $((SECONDS - started)) -ge "$next" ]; then
-            echo "... still installing, $((SECONDS - started)) s, $(du -sm "$VENV" 2>/dev/null | cut -f1) MB so far" >&2
+            read -r megabytes _ < <(du -sm "$VENV" 2>/dev/null) || megabytes="?"
+            echo "... still installing, $((SECONDS - started)) s, $megabytes MB so far" >&2
             next=$((next + ALIVE_S))
         fi
         sleep 0.2

@@ -141,7 +141,7 @@ def checkout(tmp_path):
 
 def test_the_first_start_installs_and_the_second_does_not(checkout):
     code, error, calls = checkout.start()
-    assert code == 0 and "takes some minutes" in error
+    assert code == 0 and "about 1 GB to fetch, some minutes" in error
     assert "--require-hashes -r" in calls and calls.endswith("-P -m lhdlib.run --list\n")
     code, error, calls = checkout.start()
     assert code == 0 and error == "" and " install " not in calls and " venv " not in calls
@@ -210,7 +210,7 @@ def test_a_long_installation_shows_that_it_lives(checkout):
     script = checkout.root / "setup_env.sh"
     script.write_text(re.sub(r"^ALIVE_S=\d+", "ALIVE_S=1", script.read_text(), flags=re.M))
     code, error, _ = checkout.start(SLOW="2.5")
-    assert code == 0 and re.search(r"once; this takes some minutes", error)
+    assert code == 0 and re.search(r"once: about 1 GB to fetch, some minutes", error)
     assert re.findall(r"still installing, (\d) s", error)[:2] == ["1", "2"]
 
 
