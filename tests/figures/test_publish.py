@@ -90,7 +90,7 @@ def test_a_failed_save_leaves_the_earlier_file(tmp_path):
     path = publish.save_figure(draw("calibration_curve"), "x", tmp_path, STAMP, "c")
     before = path.read_bytes()
     with pytest.raises(TypeError):
-        publish.save_figure(draw("calibration_curve"), "x", tmp_path, STAMP | {"bad": object()}, "c")
+        publish.save_figure(draw("calibration_curve"), "x", tmp_path, STAMP | {"bad": object()}, "another")
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 3
 
 
