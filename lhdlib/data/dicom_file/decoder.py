@@ -23,7 +23,7 @@ import numpy as np
 import pydicom
 
 MAX_SECONDS = 3.0  # of the processor, where the system can limit it, for one image; a slice takes some milliseconds
-WAIT_SECONDS = 60.0  # for an answer: a busy machine must lose no slice
+WAIT_SECONDS = 600.0  # for an answer: a busy machine must lose no slice
 MAX_MEMORY = 512 * 2**20  # beyond what the process has when it starts; where the system can limit it (Linux)
 MAX_ANSWER = 64 * 2**20  # bytes
 COMMAND = (
