@@ -120,11 +120,11 @@ def _lesions(space: Workspace, data: dataset.Dataset, discs: pd.DataFrame) -> Ca
     masks = localise.truth_masks(space.data_dir)
     if masks is None:
         return None
-    rows, threads = discs[SLICES].to_numpy(), ThreadpoolController()
+    rows = discs[SLICES].to_numpy()
 
     @lru_cache(CACHED)
     def lesion(row: int) -> np.ndarray:
-        with threads.limit(limits=1):  # small products: threads would wait for each other on a busy machine
+        with _threads().limit(limits=1):
             return localise.lesion_cover(masks, data.slices, rows[row : row + 1], space.profile.data)[0]
 
     return lesion
@@ -216,7 +216,14 @@ def draw_disc(
 def enlarged_map(reading: Reading, row: int, heatmap: str, side: int) -> np.ndarray:
     """The disc's heatmap, "paper" or "classic", as it lies on its slices: (3, side, side)."""
     maps = reading.maps if heatmap == "paper" else reading.classic
-    return gradcam.upsample(maps[row], side, where=reading.where)
+    with _threads().limit(limits=1):
+        return gradcam.upsample(maps[row], side, where=reading.where)
+
+
+@lru_cache(1)
+def _threads() -> ThreadpoolController:
+    """For small products, whose threads would wait for each other on a busy machine."""
+    return ThreadpoolController()
 
 
 def _heated(slices: Image.Image, heatmap: np.ndarray, look: Look) -> Image.Image:
