@@ -1,13 +1,17 @@
 """JupyterLab beside git: a notebook that was run by hand and saved is still the notebook of the checkout."""
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 #: Where Jupyter looks for settings of an environment.
-SETTINGS = Path("etc/jupyter/jupyter_server_config.d/lhdlib.json")
-HOOK = {"FileContentsManager": {"pre_save_hook": "lhdlib.run.lab.without_outputs"}}
+SETTINGS = Path("etc/jupyter/jupyter_server_config.py")
+HOOK = """from lhdlib.run import lab
+
+c = get_config()
+c.FileContentsManager.pre_save_hook = lab.without_outputs
+"""
+
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -34,7 +38,7 @@ def install(prefix: Path) -> None:
     """Make Jupyter servers of an environment call `without_outputs`."""
     path = prefix / SETTINGS
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(HOOK, indent=1) + "\n", encoding="utf-8")
+    path.write_text(HOOK, encoding="utf-8")
 
 
 if __name__ == "__main__":  # by setup_env.sh, in the environment that it has made

@@ -1,12 +1,12 @@
 """Saving a notebook that was run leaves the file as it was."""
 
 import copy
-import pkgutil
+import runpy
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 
-from lhdlib import files
 from lhdlib.run import lab, stale
 
 
@@ -41,5 +41,6 @@ def test_what_is_not_of_the_checkout_is_saved_as_it_is(kind, path):
 
 def test_an_environment_gets_the_setting_that_names_the_hook(tmp_path):
     lab.install(tmp_path)
-    hook = files.read_json(tmp_path / lab.SETTINGS)["FileContentsManager"]["pre_save_hook"]
-    assert pkgutil.resolve_name(hook) is lab.without_outputs
+    config = SimpleNamespace(FileContentsManager=SimpleNamespace())
+    runpy.run_path(str(tmp_path / lab.SETTINGS), {"get_config": lambda: config})
+    assert config.FileContentsManager.pre_save_hook is lab.without_outputs
