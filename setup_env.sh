@@ -86,6 +86,8 @@ make_venv() {
     { alive "${pip[@]}" --require-hashes -r "$ROOT/requirements.lock" &&
         "${pip[@]}" --no-deps --no-build-isolation -e "$ROOT"; } ||
         die "the installation did not finish (pip's reason is above): check the network and start again."
+    # JupyterLab saves the notebooks without what running them has added (lhdlib/run/lab.py).
+    "$VENV/bin/python" -m lhdlib.run.lab || die "JupyterLab could not be set up (the reason is above): start again."
     cp "$ROOT/requirements.lock" "$VENV/installed.lock"
 }
 

@@ -8,7 +8,6 @@ import nbformat
 import pytest
 
 from lhdlib.run import lab, stale
-from lhdlib.run.workspace import ROOT
 
 
 def ran(notebook):
@@ -40,7 +39,8 @@ def test_what_is_not_of_the_checkout_is_saved_as_it_is(kind, path):
     assert model["content"] == notebook
 
 
-def test_jupyter_finds_the_hook_in_the_checkout():
+def test_an_environment_gets_the_setting_that_names_the_hook(tmp_path):
+    lab.install(tmp_path)
     config = SimpleNamespace(FileContentsManager=SimpleNamespace())
-    runpy.run_path(str(ROOT / "jupyter_server_config.py"), {"get_config": lambda: config})
+    runpy.run_path(str(tmp_path / lab.SETTINGS), {"get_config": lambda: config})
     assert config.FileContentsManager.pre_save_hook is lab.without_outputs
