@@ -262,7 +262,8 @@ class Localisation:
     differences: dict[str, Scores]
     tolerance: dict[str, list[float]]  #: kind -> pointing at each of `tolerances_mm`
     cells: str  #: the run's placement, "published" or "aligned"
-    discs: int  #: that show a lesion
+    of: str  #: the discs that were asked: true positives, or all abnormal ones where too few are called so
+    discs: int  #: of these, those that show a lesion
     patients: int
     slices: int  #: that show a lesion
     one_sided: int  #: of these, those of the side test
@@ -280,6 +281,7 @@ def measure(
     patients: np.ndarray,
     *,
     cells: str,
+    of: str = "true positives",
     seed: int = 0,
 ) -> Localisation:
     """Score every kind of map against the lesions.
@@ -294,6 +296,8 @@ def measure(
     patients : np.ndarray, shape (n,)
     cells
         The run's placement.
+    of
+        Words for the discs.
     """
     mask, near, area = distance == 0, distance <= TOLERANCE_MM, cover.sum(axis=(2, 3))
     shown, lopsided = mask.any(axis=(2, 3)), one_sided(mask)
@@ -336,6 +340,7 @@ def measure(
         differences={name.replace(" ", "_"): against_paper(kinds) for name, kinds in scores.items()},
         tolerance=tolerance,
         cells=cells,
+        of=of,
         discs=int(shown.any(axis=1).sum()),
         patients=len(np.unique(patients)),
         slices=int(shown.sum()),
@@ -350,7 +355,7 @@ def over_pretrainings(
     distance: np.ndarray,
     where: gradcam.Cells,
 ) -> pd.DataFrame:
-    """Pointing and side of the maps of each pre-training, means over the discs that it calls abnormal.
+    """Pointing and side of the maps of each pre-training, means over abnormal discs, whatever it calls them.
 
     Parameters
     ----------
@@ -367,14 +372,12 @@ def over_pretrainings(
     DataFrame
         A row per pre-training: discs that show a lesion, then each measure of both kinds of map.
     """
-    found = []
+    mask, near, found = distance == 0, distance <= TOLERANCE_MM, []
+    shown = mask.any(axis=(2, 3))
     for extractor, weights, bias in classifiers:
         explained = gradcam.explain(extractor, seen, rows, weights, bias)
-        called = explained.logits >= 0
-        mask, near = distance[called] == 0, distance[called] <= TOLERANCE_MM
-        shown = mask.any(axis=(2, 3))
         row: dict[str, float] = {"discs": int(shown.any(axis=1).sum())}
-        for kind, maps in (("paper", explained.maps[called]), ("classic", explained.classic[called])):
+        for kind, maps in (("paper", explained.maps), ("classic", explained.classic)):
             heat = gradcam.upsample(maps, distance.shape[-1], where=where)[None]
             pointed = over_slices(inside(hottest(heat)[0], near), shown)
             sided = over_slices(side(heat, mask)[0], one_sided(mask))

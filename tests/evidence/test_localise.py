@@ -303,7 +303,7 @@ def test_the_result_file_holds_each_estimate_once():
     scores = ["pointing", "weighted_pointing", "heat_share", "side", "overlap", "slice_rank"]
     counts = ["discs", "patients", "slices", "one_sided"]
     settings = ["tolerances_mm", "tolerance_mm", "hot", "margin"]
-    assert list(file) == [*scores, "differences", "tolerance", "cells", *counts, *settings]
+    assert list(file) == [*scores, "differences", "tolerance", "cells", "of", *counts, *settings]
     assert list(file["differences"]) == scores
     for name in scores:
         assert set(file["differences"][name]) == set(file[name]) - {"paper"}
@@ -325,7 +325,7 @@ def test_slice_weights_that_follow_the_area_rank_like_it():
     assert rank.keys() == {"paper", "random", "fixed"}
 
 
-def test_each_pre_training_is_scored_on_the_discs_that_it_calls_abnormal(monkeypatch):
+def test_each_pre_training_is_scored_on_the_abnormal_discs_that_show_a_lesion(monkeypatch):
     rng, size, count = np.random.default_rng(8), 12, 4
     mask = np.zeros((6, 3, size, size), bool)
     mask[:5, :, 3:6, 0:3] = True  # the sixth shows no lesion: a note may err
@@ -333,14 +333,14 @@ def test_each_pre_training_is_scored_on_the_discs_that_it_calls_abnormal(monkeyp
     there, elsewhere = np.zeros((2, 6, 3, count, count), np.float32)
     there[..., 1, 0], elsewhere[..., 1, 3] = 1, 1
     answers = {
-        "a": gradcam.Explained(there, elsewhere, np.full((6, 3), 1 / 3), np.array([1, 1, 1, -1, -1, 1.0])),
-        "b": gradcam.Explained(elsewhere, there, np.full((6, 3), 1 / 3), np.array([-1, -1, -1, -1, 1, 1.0])),
+        "a": gradcam.Explained(there, elsewhere, np.full((6, 3), 1 / 3), np.ones(6)),
+        "b": gradcam.Explained(elsewhere, there, np.full((6, 3), 1 / 3), -np.ones(6)),
     }
     monkeypatch.setattr(gradcam, "explain", lambda model, *_: answers[model])
     where = gradcam.Cells(first=1 / 8, step=1 / 4, low=0, high=1)
     rows = rng.integers(0, 9, (6, 3))
     classifiers = [(name, np.zeros((3, 2)), 0.0) for name in answers]
     found = localise.over_pretrainings(classifiers, np.zeros((9, size, size)), rows, distance, where)
-    assert found.discs.tolist() == [3, 1]
+    assert found.discs.tolist() == [5, 5]
     assert found["pointing, paper"].tolist() == [1, 0] and found["pointing, classic"].tolist() == [0, 1]
     assert found["side, paper"].tolist() == [1, 0] and found["side, classic"].tolist() == [0, 1]
