@@ -315,8 +315,8 @@ def pointing_note(located: Mapping[str, Any]) -> str:
     ceiling = pointing["ceiling"]["value"] - pointing["random"]["value"]
     sentences = (
         f"On {located['discs']} {located['of']} of {located['patients']} patients the paper's hottest point lies "
-        f"within {located['tolerance_mm']:g} mm of the lesion in {interval_text(pointing['paper'])} of the slices that show "
-        f"it, a random map's in {interval_text(pointing['random'])}: the difference, {difference_text(random)}, "
+        f"within {located['tolerance_mm']:g} mm of the lesion in {interval_text(pointing['paper'])} of the slices that "
+        f"show it, a random map's in {interval_text(pointing['random'])}: the difference, {difference_text(random)}, "
         f"{gained} {margin:g}.",
         f"Against classic Grad-CAM it is {difference_text(classic)} ({_WORDS[_direction(classic)]}).",
         f"One fixed picture for all discs, the mean map of normal ones, reaches {interval_text(pointing['fixed'])}, a "
