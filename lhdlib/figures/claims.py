@@ -32,7 +32,7 @@ from lhdlib.figures import publish
 from lhdlib.figures.words import Interval, difference_text, interval_text, signed
 from lhdlib.profile import setting_key
 
-NAME = "claims"  # of the saved table
+NAME = "claims"  # of the saved table; where it is saved, the word itself tells `lhdlib explain` the maker
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be decided on this data"
 OURS = "Not the paper's: "  # before a reading of this companion
 
@@ -290,7 +290,7 @@ def save_claims(results_dir: Path, figures_dir: Path) -> Path:
         "intervals do not know what another pre-training would have given."
     )
     whole = {key: value for key, value in stamp.items() if key != "parts"}
-    return publish.save_table(table, NAME, figures_dir, whole, caption)
+    return publish.save_table(table, "claims", figures_dir, whole, caption)
 
 
 def columns(table: pd.DataFrame) -> pd.DataFrame:

@@ -14,8 +14,10 @@ import filelock
 import nbformat
 import pytest
 
-from lhdlib import figures, files
+from lhdlib import files
+from lhdlib.book import page
 from lhdlib.errors import UserError
+from lhdlib.figures import claims, gallery
 from lhdlib.run import command, notebooks, stale, workspace
 
 UPSTREAM = {"01": (), "02": ("01",)}
@@ -280,11 +282,13 @@ def test_force_runs_what_is_up_to_date(done, capsys, monkeypatch):
 
 
 def test_a_complete_run_leaves_its_stamp_and_the_gallery(place, monkeypatch, capsys):
-    shown, judged = [], []
-    report = SimpleNamespace(write_gallery=lambda *folders: shown.append(folders) or "README.md")
-    claims = SimpleNamespace(save_claims=lambda *folders: judged.append(folders))
-    monkeypatch.setattr(figures, "gallery", report, raising=False)
-    monkeypatch.setattr(figures, "claims", claims, raising=False)
+    shown, judged, booked = [], [], []
+    readme, book = place.figures / "README.md", place.figures / "book.html"
+    monkeypatch.setattr(gallery, "write_gallery", lambda *places: shown.append(places[:2]) or readme)
+    monkeypatch.setattr(page, "write_book", lambda *places: booked.append(places) or book)
+    monkeypatch.setattr(claims, "save_claims", lambda *places: judged.append(places))
+    monkeypatch.setattr(claims, "sentence", lambda verdicts: "Nothing was claimed.")
+    monkeypatch.setattr(files, "read_table", lambda path: None)
     space = workspace.open_workspace("smoke", seed=4, results=str(place.results), figures=str(place.figures))
     dataset = {"data_label": "phantom", "fingerprint": "abc", "counts": {"studies": 2}}
     files.write_json(place.results / "01" / "dataset.json", dataset)
@@ -298,4 +302,6 @@ def test_a_complete_run_leaves_its_stamp_and_the_gallery(place, monkeypatch, cap
     files.write_json(place.results / "timings.json", {})
     notebooks.conclude(plan, ran=False)
     assert files.read_json(place.results / "stamp.json") == stamp  # nothing ran: the stamp stays that run's
-    assert shown == judged == [(place.results, place.figures)] * 2 and "README.md" in capsys.readouterr().out
+    assert shown == judged == booked == [(place.results, place.figures)] * 2
+    out = capsys.readouterr().out
+    assert "README.md" in out and "book.html" in out and "Nothing was claimed." in out

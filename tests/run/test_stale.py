@@ -123,7 +123,14 @@ def test_a_failed_body_that_changed_nothing_keeps_the_record_and_one_that_did_do
 def test_data_files_are_those_beside_the_modules():
     show, grammar = workspace.ROOT / "lhdlib" / "show", workspace.ROOT / "lhdlib" / "data" / "grammar"
     found = stale.data_files([show / "atlas.py", show / "panel.py", grammar / "words.py"])
-    assert {path.name for path in found} == {"atlas.html", "atlas.css", "atlas.js", "panel.css", "lexicon.toml"}
+    assert {path.name for path in found} == {
+        "atlas.html",
+        "atlas.css",
+        "atlas.js",
+        "panel.css",
+        "panel.js",
+        "lexicon.toml",
+    }
     assert stale.data_files([workspace.ROOT / "lhdlib" / "paper.py"]) == set()
 
 
