@@ -37,10 +37,8 @@ class Widget:
     def choose(self, name: str, value: str) -> None:
         """Choose in one of the lists; a count may stand behind the value."""
         control = self.root.get_by_label(name, exact=True)
-        named = [
-            text for text in control.locator("option").all_inner_texts() if re.sub(r" \(\d+\)$", "", text) == value
-        ]
-        control.select_option(label=named[0])
+        texts = [text.replace("\xa0", " ") for text in control.locator("option").all_inner_texts()]
+        control.select_option(index=[re.sub(r" \(\d+\)$", "", text) for text in texts].index(value))
 
     def press(self, key: str, slider: int = 0) -> None:
         """Press a key in one of the sliders, the first of which chooses what is shown."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lhdlib import files, profile
-from lhdlib.run import command, expected
+from lhdlib.run import command, expected, timing
 
 FILES = sorted({"/".join(place.split("/")[:2]) + ".json" for place in expected.ESTIMATES})
 
@@ -16,13 +16,15 @@ FILES = sorted({"/".join(place.split("/")[:2]) + ".json" for place in expected.E
 def kept(monkeypatch, tmp_path):
     """Expected numbers of this test's own."""
     monkeypatch.setattr(expected, "FOLDER", tmp_path / "expected")
+    monkeypatch.setattr(timing, "SHIPPED", tmp_path / "durations.json")
+    files.write_json(tmp_path / "durations.json", {})
     return tmp_path / "expected"
 
 
 @pytest.fixture
 def run_folder(smoke, tmp_path):
     folder = tmp_path / "smoke"
-    for name in ("stamp.json", "01/dataset.json", *FILES):
+    for name in ("stamp.json", "timings.json", "01/dataset.json", *FILES):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(smoke.results / name, folder / name)
     return folder
