@@ -165,8 +165,9 @@ def test_page_and_table_say_whose_they_are_and_name_nobody(tree, model, tmp_path
     rows = pd.read_csv(table, dtype=str)
     assert set(rows.study) == {key_of(UID)} and set(rows.study_date) == {"2016-03-09"}
     assert set(rows.folder) == {folder.name} and set(rows.trained_on) == {PHANTOM}
-    for written in (text, table.read_text(encoding="utf-8"), reader.summary(found)):
-        assert "DOE" not in written and "1960" not in written and str(tmp_path) not in written and UID not in written
+    words = re.sub(r"[A-Za-z0-9+/=]{200,}", "", text)  # of which pictures hold any by chance
+    for written in (words, table.read_text(encoding="utf-8"), reader.summary(found)):
+        assert [secret for secret in ("DOE", "19600101", "1960-01", str(tmp_path), UID) if secret in written] == []
 
 
 @pytest.mark.parametrize(
