@@ -42,9 +42,9 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen:
 
 def running(folder: Path) -> str:
     """What the run in `folder` says that it is at: a notebook's name, or what lies between notebooks."""
-    last = (folder / "out").read_text().splitlines()[-1:]
-    found = re.match(r"(\w+): runs\b", *last) if last else None
-    return found[1] if found else "between notebooks" if last else "before the first notebook"
+    said = [line for line in (folder / "out").read_text().splitlines() if not line.startswith(" ")]  # no details
+    found = re.match(r"(\w+): runs\b", said[-1]) if said else None
+    return found[1] if found else "between notebooks" if said else "before the first notebook"
 
 
 def kill(process: subprocess.Popen) -> None:
