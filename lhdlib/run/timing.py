@@ -92,8 +92,8 @@ def step_seconds(images: np.ndarray, rows: np.ndarray, patients: np.ndarray, pro
     optimizer.build(model.trainable_variables)
     step, ends = pretrain.make_step(model, optimizer, profile), [time.perf_counter()]
     epochs = itertools.chain.from_iterable(batches.epoch(number) for number in itertools.count())
-    for views, owners in itertools.islice(epochs, STEPS + 1):
-        float(step(views, tf.constant(np.repeat(owners, 2)))["loss"])
+    for views, chosen in itertools.islice(epochs, STEPS + 1):
+        float(step(views, tf.constant(np.repeat(patients[chosen], 2)))["loss"])
         ends.append(time.perf_counter())
     return float(np.median(np.diff(ends)[1:]))
 
