@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from lhdlib.evidence.worth import ABOVE, BELOW
 from lhdlib.figures.style import MM, PAGE, SIGNED, SMALL, described, styled
-from lhdlib.figures.words import listed, number, signed, summary_text
+from lhdlib.figures.words import difference_text, listed, signed, summary_text
 from lhdlib.model import losses
 from lhdlib.model.label_map import NONE
 from lhdlib.model.objectives import SOURCES
@@ -63,7 +63,8 @@ def label_map(table: pd.DataFrame) -> Figure:
         ax.set_facecolor("0.93")  # where nothing was trained
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
-        seen += [f"from scratch, {share:.0%} wrong: {listed([f'{a:.3f} with {n}' for n, a in zip(counts, scratch)])}"]
+        reached = listed([f"{auc:.3f} with {count}" for count, auc in zip(counts, scratch, strict=True)])
+        seen.append(f"from scratch, {share:.0%} wrong: {reached}")
     fig.supxlabel("number of labels; below it the AUC of the network from scratch", fontsize=7.5)
     fig.colorbar(image, ax=list(axes), label="AUC minus from scratch", fraction=0.03, pad=0.01)
     return described(
@@ -79,16 +80,14 @@ def map_table(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for row in table.sort_values(["wrong", "labels"], kind="stable").to_dict("records"):
         gained = row["way"] != "scratch"
-        gain = (
-            f"{signed(row['gain'], form='.3f')} [{number(row['gain_low'], '+.3f')}, {number(row['gain_high'], '+.3f')}]"
-        )
+        gain = {"value": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}
         rows.append(
             {
                 "wrong": f"{row['wrong']:.0%}",
                 "labels": f"{row['labels']:,}",
                 "classifier": kind(row["objective"], row["way"]),
                 "AUC": summary_text({"mean": row["auc"], **{key: row[key] for key in ("sd", "low", "high")}}),
-                "AUC minus from scratch": gain if gained else "–",
+                "AUC minus from scratch": difference_text(gain if gained else None),
                 "beside from scratch": row["verdict"] if gained else "–",
                 "labels from scratch needs": needed_text(row["scratch_labels"], table) if gained else "–",
             }
@@ -164,9 +163,4 @@ def spread_text(values: Sequence[float]) -> str:
 
 
 def _values(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value if np.isscalar(value) else listed_numbers(value)}" for key, value in values.items())
-
-
-def listed_numbers(values: Sequence[float]) -> str:
-    """Numbers, one after the other."""
-    return ", ".join(f"{value:g}" for value in values)
+    return ", ".join(f"{key} {'/'.join(f'{one:g}' for one in np.atleast_1d(value))}" for key, value in values.items())
