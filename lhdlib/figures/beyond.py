@@ -15,19 +15,22 @@ from lhdlib.model.label_map import NONE
 from lhdlib.model.objectives import SOURCES
 
 NAMES = {  #: objective -> name in figures and tables
-    "inner-product": "inner product (the paper's)",
+    "inner-product": "inner product",
     "nt-xent": "NT-Xent",
     "vicreg": "VICReg",
     "barlow-twins": "Barlow Twins",
     "supcon": "SupCon",
 }
-WAYS = {"frozen": "frozen, linear", "tuned": "tuned whole"}
+WAYS = ("frozen", "tuned")
 SIGNS = {ABOVE: "▲", BELOW: "▼"}
 
 
 def kind(objective: str, way: str) -> str:
     """Name of a kind of classifier."""
-    return "from scratch" if objective == NONE else f"{NAMES[objective]}, {WAYS[way]}"
+    if objective == NONE:
+        return "from scratch"
+    papers = " (the paper's)" if (objective, way) == (losses.PAPERS, "frozen") else ""
+    return f"{NAMES[objective]}, {way}{papers}"
 
 
 @styled
@@ -52,13 +55,14 @@ def label_map(table: pd.DataFrame) -> Figure:
         for (row, column), value in np.ndenumerate(gain):
             if np.isnan(value):
                 continue
-            text = signed(value).replace("0.", ".") + SIGNS.get(part.verdict[*kinds[row], counts[column]], "")
+            sign = SIGNS.get(part.verdict[*kinds[row], counts[column]], "")
+            text = signed(value).replace("0.", ".") + f"\n{sign}" * bool(sign)
             color = "white" if abs(value) > 0.6 * limit else "black"
             ax.text(column, row, text, ha="center", va="center", fontsize=SMALL, color=color)
         scratch = [part.auc[NONE, "scratch", count] for count in counts]
         ticks = [f"{count}\n{auc:.2f}" for count, auc in zip(counts, scratch, strict=True)]
         ax.set_xticks(range(len(counts)), ticks, fontsize=SMALL)
-        ax.set_yticks(range(len(kinds)), [kind(*one) for one in kinds])
+        ax.set_yticks(range(len(kinds)), [f"{NAMES[name]}, {way}" for name, way in kinds])
         ax.set_title(f"{share:.0%} of the labels wrong", loc="left")
         ax.set_facecolor("0.93")  # where nothing was trained
         ax.tick_params(length=0)
