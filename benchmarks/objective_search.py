@@ -2,8 +2,8 @@
 
     .venv/bin/python -m benchmarks.objective_search PHANTOM STORE [--seed 11] [--steps 300] [--only nt-xent]
 
-PHANTOM is a folder that `lhdlib.phantom.archive.write_phantom` has written, STORE gets the dataset and the trainings: an
-interrupted search goes on. Every candidate has the demo's network, batch, learning rate and views, and equally few
+PHANTOM is a folder that `lhdlib.phantom.archive.write_phantom` has written, STORE gets the dataset and the trainings:
+an interrupted search goes on. Every candidate has the demo's network, batch, learning rate and views, and equally few
 steps, the learning rate falling to 0 within them. Scored by the AUC of the linear classifier on patients whose labels
 no training has seen.
 """
