@@ -135,7 +135,7 @@ def objective(
 def hyperparameters(profile: Profile) -> dict[str, Any]:
     """Arguments that the profile gives to the function of its objective; none to the paper's, which has [pretrain]."""
     values = profile.objectives
-    return {
+    return {  # type: ignore[return-value]  # floats and tuples have no type in common but object
         "nt-xent": {"temperature": values.nt_xent_temperature},
         "supcon": {"temperature": values.supcon_temperature},
         "vicreg": {"weights": values.vicreg_weights},
