@@ -57,18 +57,18 @@ class Workspace:
             **versions(),
         }
 
-    def figure(self, name: str, fig: Figure, caption: str) -> Shown:
+    def figure(self, name: str, fig: Figure, caption: str, *, details: str = "") -> Shown:
         """Save a figure with the run's stamp (`publish.save_figure`); as the last line of a cell it is shown."""
         from lhdlib.figures import publish  # Matplotlib takes a second, which only drawing needs
 
-        self.published.append(publish.save_figure(fig, name, self.figures, self.stamp(), caption))
+        self.published.append(publish.save_figure(fig, name, self.figures, self.stamp(), caption, details=details))
         return publish.Shown(self.published[-1])
 
-    def table(self, name: str, table: pd.DataFrame, caption: str) -> Shown:
+    def table(self, name: str, table: pd.DataFrame, caption: str, *, details: str = "") -> Shown:
         """Save a table with the run's stamp (`publish.save_table`); as the last line of a cell it is shown."""
         from lhdlib.figures import publish
 
-        self.published.append(publish.save_table(table, name, self.figures, self.stamp(), caption))
+        self.published.append(publish.save_table(table, name, self.figures, self.stamp(), caption, details=details))
         return publish.Shown(self.published[-1])
 
     def close(self, *others: str | Path) -> None:
