@@ -127,7 +127,7 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
     check_space(folder, len(slices) * profile.data.image_size**2 * 2)
     with replacing(folder / "store.npy") as store_path:  # whatever fails leaves the earlier dataset
         failed = write_store(archive, slices, store_path, profile.data)
-        judged, unmatched = overrides.apply_overrides(discs.group_discs(_without(slices, failed)), verdicts)
+        judged, unmatched = overrides.apply_overrides(discs.group_readable(slices, set(failed.path)), verdicts)
         rejected = pd.concat([rejected, failed], ignore_index=True)
         everyone = patients_of(slices, rejected)
         samples, aside = make_samples(judged, slices, notes, profile.data, everyone=everyone)
@@ -202,10 +202,6 @@ def index_slices(archive: Path, folder: Path, settings: profiles.Data) -> tuple[
                 "name the folder that holds the patients' studies."
             )
     return slices.reset_index(drop=True), rejected
-
-
-def _without(slices: pd.DataFrame, failed: pd.DataFrame) -> pd.DataFrame:
-    return slices[~slices.path.isin(failed.path)]
 
 
 def patients_of(slices: pd.DataFrame, rejected: pd.DataFrame) -> set[str]:
