@@ -53,6 +53,8 @@ class Encoder:
 class Pretrain:
     """Unsupervised pre-training (Table 1)."""
 
+    #: What is minimised: the paper's Eq. 5 and 6, or, not in the paper, another of `lhdlib.model.losses`
+    objective: Literal["inner-product", "nt-xent", "vicreg", "barlow-twins", "supcon"]
     lr: float
     batch: int  #: n images, 2n views
     w: float  #: L2 coefficient
@@ -66,6 +68,16 @@ class Pretrain:
     same_patient_negatives: bool  #: False masks other slices of the same patient out of Eq. 5's denominator
     jit: bool  #: compile the training step with XLA (accelerators)
     precision: Literal["float32", "mixed_bfloat16"]  #: of the training step's feature maps; all else is float32
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """Values of the objectives that pre-training may have in the place of Eq. 5: not in the paper."""
+
+    nt_xent_temperature: float
+    supcon_temperature: float
+    vicreg_weights: tuple[float, float, float]  #: of invariance, variance and covariance
+    barlow_twins_weight: float  #: of the correlations of different coordinates
 
 
 @dataclass(frozen=True)
@@ -110,6 +122,17 @@ class Tuned:
 
 
 @dataclass(frozen=True)
+class Beyond:
+    """The questions of notebook 09: not in the paper."""
+
+    labels: tuple[int, ...]  #: numbers of training labels; then all
+    wrong: tuple[float, ...]  #: shares of them that are turned
+    sparse: int  #: the networks of objectives other than the paper's are tuned on every so many-th of both
+    draws: int  #: of the labels; draw k goes with pre-training k, those of the objectives taking turns
+    pretrainings: int  #: of each objective, each with another seed
+
+
+@dataclass(frozen=True)
 class Autoencoder:
     """The small autoencoder of Fig. 1."""
 
@@ -127,10 +150,12 @@ class Profile:
     views: Views
     encoder: Encoder
     pretrain: Pretrain
+    objectives: Objectives
     finetune: Finetune
     heatmaps: Heatmaps
     supervised: Supervised
     tuned: Tuned
+    beyond: Beyond
     autoencoder: Autoencoder
 
     def replace(self, **sections: Mapping[str, Any]) -> "Profile":

@@ -5,7 +5,9 @@ import json
 import os
 import re
 import shutil
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import keras
@@ -21,7 +23,9 @@ from lhdlib.figures import gallery, tables, words
 from lhdlib.files import read_json
 from lhdlib.run import command, workspace
 from lhdlib.run.stale import UPSTREAM
-from tests.test_notebooks import NAMES
+from tests.test_notebooks import NAMES as ALL
+
+NAMES = tuple(name for name in ALL if name[:2] in UPSTREAM)
 
 BIGGEST = 2_000_000  # bytes of an executed notebook
 EXTRACTOR = Path("03") / "w0.0001_dr0" / "encoder.keras"
@@ -205,6 +209,56 @@ def test_drawing_again_trains_nothing(smoke):
     assert {p: p.stat().st_mtime_ns for p in (smoke.results / "03").rglob("*.keras")} == kept
     assert drawn.stat().st_mtime_ns > before and drawn.read_bytes() == pixels
     assert all(row.endswith("up to date") for row in smoke.start("--list").stdout.splitlines()[1:])
+
+
+# Beyond the paper
+
+
+@pytest.fixture(scope="module")
+def beyond(smoke, tmp_path_factory) -> SimpleNamespace:
+    """A copy of the finished run, in which notebook 09 has run as well."""
+    results, figures = (tmp_path_factory.mktemp("beyond") / name for name in ("results", "figures"))
+    shutil.copytree(smoke.results, results)
+    shutil.copytree(smoke.figures, figures)
+    places = ["--results", str(results), "--figures", str(figures)]
+
+    def start(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return smoke.start(*places, *arguments)
+
+    done = start("--only", "09")
+    assert done.returncode == 0, done.stderr[-4000:]
+    return SimpleNamespace(results=results, figures=figures, start=start)
+
+
+def test_beyond_leaves_its_map_and_says_it_in_words(beyond):
+    profile = workspace.open_workspace("smoke").profile
+    table = pd.read_csv(beyond.results / "09" / "map.csv", keep_default_na=False)
+    counts = pd.to_numeric(table.labels).nunique()
+    assert counts == len(profile.beyond.labels) + 1 and set(table.way) == {"frozen", "scratch", "tuned"}
+    assert pd.to_numeric(table.auc).between(0, 1).all()
+    methods = pd.read_csv(beyond.results / "09" / "methods.csv")
+    assert len(methods) == 5 and methods.notna().all(axis=None)
+    said = read_json(beyond.results / "09" / "verdicts.json")
+    assert said["labels"] == "the phantom's truth" and len(said["verdicts"]) >= 10
+    encoders = list((beyond.results / "09" / "encoders").rglob("encoder.keras"))
+    assert len(encoders) == 4 * profile.beyond.pretrainings  # the paper's are those of notebook 03
+
+
+def test_beyond_is_quiet_and_shown_where_all_is_shown(beyond):
+    test_the_executed_notebook_is_whole_quiet_and_small(beyond, ALL[-1])
+    assert f"### {gallery.title('label_map')}\n" in (beyond.figures / "README.md").read_text(encoding="utf-8")
+    assert "Beyond the paper" in (beyond.figures / "book.html").read_text(encoding="utf-8")
+    done = beyond.start("--beyond", "--list")
+    row = done.stdout.splitlines()[-1]
+    assert row.split()[0] == ALL[-1] and row.endswith("up to date")
+    assert ALL[-1] not in beyond.start("--list").stdout
+
+
+def test_drawing_the_map_again_trains_nothing(beyond):
+    kept = {p: p.stat().st_mtime_ns for p in (beyond.results / "09").rglob("*.npz")}
+    assert len(kept) > 20
+    assert beyond.start("--only", "09", "--force").returncode == 0
+    assert {p: p.stat().st_mtime_ns for p in (beyond.results / "09").rglob("*.npz")} == kept
 
 
 # Mistakes

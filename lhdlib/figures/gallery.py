@@ -82,6 +82,9 @@ TITLES = {
     "heatmap_findings": "What all heatmaps share",
     "cell_places": "Where the paper's network looks",
     "tissue_heat": "Heat in each tissue",
+    "methods": "Methods of pre-training",
+    "label_map": "When pre-training pays",
+    "label_map_values": "When pre-training pays, in numbers",
 }
 
 

@@ -36,6 +36,7 @@ LABELS = {
     "encoder.width": "ResNet base width",
     "encoder.dim": "feature dimension d",
     "encoder.fc_block": "order within a fully connected block",
+    "pretrain.objective": "objective",
     "pretrain.decay": "decay of the learning rate",
     "pretrain.reduction": "Eq. 6 over the 2n rows",
     "pretrain.steps_per_epoch": "steps per epoch",
@@ -58,6 +59,15 @@ LABELS = {
     "tuned.steps": "equal labels, pre-trained and tuned whole: steps",
     "tuned.scratch_lr": "equal labels, from scratch: lr",
     "tuned.scratch_steps": "equal labels, from scratch: steps",
+    "objectives.nt_xent_temperature": "nt-xent: τ",
+    "objectives.supcon_temperature": "supcon: τ",
+    "objectives.vicreg_weights": "vicreg: λ, μ, ν",
+    "objectives.barlow_twins_weight": "barlow-twins: λ",
+    "beyond.labels": "when does it pay: numbers of labels",
+    "beyond.wrong": "when does it pay: shares of wrong labels",
+    "beyond.sparse": "when does it pay: part of them for other objectives, tuned",
+    "beyond.draws": "when does it pay: draws of labels",
+    "beyond.pretrainings": "when does it pay: pre-trainings of each objective",
     "autoencoder.lr": "autoencoder: lr",
     "autoencoder.batch": "autoencoder: batch",
     "autoencoder.steps": "autoencoder: steps",
@@ -88,6 +98,15 @@ NOT_GIVEN = (
     "tuned.steps",
     "tuned.scratch_lr",
     "tuned.scratch_steps",
+    "objectives.nt_xent_temperature",
+    "objectives.supcon_temperature",
+    "objectives.vicreg_weights",
+    "objectives.barlow_twins_weight",
+    "beyond.labels",
+    "beyond.wrong",
+    "beyond.sparse",
+    "beyond.draws",
+    "beyond.pretrainings",
     "autoencoder.lr",
     "autoencoder.batch",
     "autoencoder.steps",
@@ -111,13 +130,15 @@ def table1_pretraining(profile: Profile) -> pd.DataFrame:
         "θ (°)": "views.theta_deg",
         "p_crop": "views.p_crop",
     }
-    return _comparison(profile, paper.TABLE1, named, ("data", "views", "encoder", "pretrain", "autoencoder"))
+    return _comparison(
+        profile, paper.TABLE1, named, ("data", "views", "encoder", "pretrain", "objectives", "autoencoder")
+    )
 
 
 def table2_finetuning(profile: Profile) -> pd.DataFrame:
     """Table 2: hyper-parameters of fine-tuning, then every other value that differs; columns as in Table 1."""
     named = {"lr": "finetune.lr", "b": "finetune.batch", "w": "finetune.w"}
-    return _comparison(profile, paper.TABLE2, named, ("finetune", "heatmaps", "supervised", "tuned"))
+    return _comparison(profile, paper.TABLE2, named, ("finetune", "heatmaps", "supervised", "tuned", "beyond"))
 
 
 def _comparison(profile: Profile, published: Mapping, named: Mapping, sections: Sequence[str]) -> pd.DataFrame:

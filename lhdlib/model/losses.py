@@ -1,6 +1,19 @@
-"""The contrastive loss (Eq. 5 and 6) and its accuracy."""
+"""The contrastive loss (Eq. 5 and 6), its accuracy, and four objectives that pre-training may have in its place.
+
+All are functions of the features ``(2n, d)`` of a batch of which rows 2h and 2h + 1 are the views of image h. They need
+the rows of all devices at once, which `distribute.gather` hands them, and each compiles with XLA.
+"""
+
+from typing import Any
 
 import tensorflow as tf
+
+from lhdlib.profile import Profile
+
+PAPERS = "inner-product"  #: the objective of the paper
+CONTRASTIVE = (PAPERS, "nt-xent", "supcon")  #: a softmax over the 2n - 1 other rows: log(2n - 1) where all are equal
+UNKNOWN = -1  #: label of a row whose label is not known
+EPSILON = 1e-4  #: under the root of a standard deviation, as in VICReg
 
 
 def similarity(features: tf.Tensor) -> tf.Tensor:
@@ -87,3 +100,150 @@ def contrastive_accuracy(features: tf.Tensor) -> tf.Tensor:
     products = similarity(features)
     nearest = tf.argmax(products, axis=1, output_type=tf.int32)
     return tf.reduce_mean(tf.cast(tf.equal(nearest, partners(tf.shape(products)[0])), tf.float32))
+
+
+# Objectives in the place of Eq. 5
+
+
+def objective(
+    features: tf.Tensor, profile: Profile, *, groups: tf.Tensor | None = None, labels: tf.Tensor | None = None
+) -> tf.Tensor:
+    """The loss that ``objective`` in [pretrain] names, with the values of [pretrain] and [objectives].
+
+    Parameters
+    ----------
+    features : shape (2n, d)
+    groups, labels : shape (2n,)
+        Of the rows: see `contrastive_loss` and `supcon`; the other objectives ignore them.
+    """
+    settings, values = profile.pretrain, hyperparameters(profile)
+    match settings.objective:
+        case "nt-xent":
+            loss = nt_xent(features, groups=groups, **values)
+        case "supcon":
+            loss = supcon(features, labels, groups=groups, **values)
+        case "vicreg":
+            loss = vicreg(features, **values)
+        case "barlow-twins":
+            loss = barlow_twins(features, **values)
+        case _:
+            return contrastive_loss(features, settings.temperature, settings.reduction, groups)
+    rows = tf.cast(tf.shape(features)[0], tf.float32)
+    return rows * loss if settings.reduction == "sum" else loss  # the L2 term weighs the same beside each
+
+
+def hyperparameters(profile: Profile) -> dict[str, Any]:
+    """Arguments that the profile gives to the function of its objective; none to the paper's, which has [pretrain]."""
+    values = profile.objectives
+    found: dict[str, dict[str, Any]] = {
+        "nt-xent": {"temperature": values.nt_xent_temperature},
+        "supcon": {"temperature": values.supcon_temperature},
+        "vicreg": {"weights": values.vicreg_weights},
+        "barlow-twins": {"weight": values.barlow_twins_weight},
+    }
+    return found.get(profile.pretrain.objective, {})
+
+
+def compared(features: tf.Tensor, name: str) -> tf.Tensor:
+    """The rows whose inner products say how alike they are: as they are for the paper's objective, else of length 1."""
+    features = tf.cast(features, tf.float32)
+    return features if name == PAPERS else tf.math.l2_normalize(features, axis=1)
+
+
+def nt_xent(features: tf.Tensor, *, temperature: float = 0.5, groups: tf.Tensor | None = None) -> tf.Tensor:
+    """SimCLR's loss (Chen et al. 2020, Eq. 1, arXiv:2002.05709): Eq. 5 of cosines, mean over the rows.
+
+    ``-log exp(cos(x_i, x_j) / τ) / sum over k != i of exp(cos(x_i, x_k) / τ)``, j the partner of i.
+
+    Parameters
+    ----------
+    features : shape (2n, d)
+    groups : shape (2n,)
+        As in `contrastive_loss`.
+    """
+    return contrastive_loss(compared(features, "nt-xent"), temperature, "mean", groups)
+
+
+def supcon(
+    features: tf.Tensor, labels: tf.Tensor | None, *, temperature: float = 0.1, groups: tf.Tensor | None = None
+) -> tf.Tensor:
+    """Supervised contrastive loss (Khosla et al. 2020, Eq. 2, arXiv:2004.11362), mean over the rows.
+
+    ``-1/|P(i)| sum over p in P(i) of log exp(cos(x_i, x_p) / τ) / sum over k != i of exp(cos(x_i, x_k) / τ)``.
+
+    Parameters
+    ----------
+    features : shape (2n, d)
+    labels : shape (2n,)
+        P(i) are all other rows of i's label and its partner; the partner alone where the label is `UNKNOWN`.
+    groups : shape (2n,)
+        As in `contrastive_loss`; rows of P(i) stay.
+
+    Raises
+    ------
+    ValueError
+        Without labels.
+    """
+    if labels is None:
+        raise ValueError("supcon needs the labels of the rows: pass UNKNOWN where there is none.")
+    logits = similarity(compared(features, "supcon")) / temperature
+    rows = tf.range(tf.shape(logits)[0])
+    alike = tf.equal(labels[:, None], labels[None, :]) & tf.not_equal(labels, UNKNOWN)[:, None]
+    other = tf.not_equal(rows[:, None], rows[None, :])
+    positive = (alike & other) | tf.equal(rows[None, :], partners(tf.shape(logits)[0])[:, None])
+    if groups is not None:
+        logits = tf.where(positive | tf.not_equal(groups[:, None], groups[None, :]), logits, -float("inf"))
+    log_share = logits - tf.reduce_logsumexp(logits, axis=1, keepdims=True)
+    count = tf.reduce_sum(tf.cast(positive, tf.float32), axis=1)
+    return -tf.reduce_mean(tf.reduce_sum(tf.where(positive, log_share, 0.0), axis=1) / count)
+
+
+def vicreg(features: tf.Tensor, *, weights: tuple[float, float, float] = (25.0, 25.0, 1.0)) -> tf.Tensor:
+    """Variance-invariance-covariance loss (Bardes et al. 2022, Algorithm 1, arXiv:2105.04906).
+
+    ``λ s(Z, Z') + μ (v(Z) + v(Z')) + ν (c(Z) + c(Z'))``: s is the mean squared difference of partners, v the mean over
+    coordinates of ``max(0, 1 - sd)``, c the sum of squared covariances of different coordinates over d.
+
+    Parameters
+    ----------
+    features : shape (2n, d)
+        Z are the even rows, Z' the odd ones.
+    weights
+        λ, μ and ν.
+    """
+    first, second = _halves(features)
+    count, width = tf.cast(tf.shape(first)[0], tf.float32), tf.cast(tf.shape(first)[1], tf.float32)
+    invariance, spread, correlated = tf.reduce_mean((first - second) ** 2), 0.0, 0.0
+    for half in (first, second):
+        centred = half - tf.reduce_mean(half, axis=0)
+        covariance = tf.matmul(centred, centred, transpose_a=True) / (count - 1)
+        variance = tf.linalg.diag_part(covariance)
+        spread += tf.reduce_mean(tf.nn.relu(1 - tf.sqrt(variance + EPSILON)))
+        correlated += tf.reduce_sum(tf.linalg.set_diag(covariance, tf.zeros_like(variance)) ** 2) / width
+    return weights[0] * invariance + weights[1] * spread + weights[2] * correlated
+
+
+def barlow_twins(features: tf.Tensor, *, weight: float = 0.0051) -> tf.Tensor:
+    """Redundancy reduction (Zbontar et al. 2021, Eq. 1 and 2, arXiv:2103.03230).
+
+    ``sum over a of (1 - C_aa)^2 + λ sum over a != b of C_ab^2``, C_ab the correlation over the batch of coordinate a of
+    the first view with coordinate b of the second.
+
+    Parameters
+    ----------
+    features : shape (2n, d)
+    weight
+        λ.
+    """
+    first, second = (half - tf.reduce_mean(half, axis=0) for half in _halves(features))
+    scaled = [half / tf.sqrt(tf.reduce_mean(half**2, axis=0) + EPSILON) for half in (first, second)]
+    correlation = tf.matmul(*scaled, transpose_a=True) / tf.cast(tf.shape(first)[0], tf.float32)
+    own = tf.linalg.diag_part(correlation)
+    others = tf.linalg.set_diag(correlation, tf.zeros_like(own))
+    return tf.reduce_sum((1 - own) ** 2) + weight * tf.reduce_sum(others**2)
+
+
+def _halves(features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """First and second views, (n, d) each, in float32."""
+    features = tf.cast(features, tf.float32)
+    return features[0::2], features[1::2]

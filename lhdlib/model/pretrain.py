@@ -30,26 +30,27 @@ def kernels(model: keras.Model) -> list[tf.Variable]:
 
 
 def make_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, profile: Profile) -> Any:
-    """One optimisation step: all 2n views in one forward pass, loss of Eq. 6 plus ``w`` times the squared kernels.
+    """One optimisation step: all 2n views in one forward pass, `losses.objective` plus ``w`` times the squared kernels.
 
     On several devices each passes its share of the views, and the loss is still that of all 2n rows.
 
     Returns
     -------
     callable
-        ``step(batch, groups)`` -> dict of scalars: ``loss`` (per row, above log(2n - 1)), ``accuracy``, and mean
-        and spread of the feature norms. The batch are views, or `augment.Drawn`: then each device computes its own.
+        ``step(batch, groups, labels)`` -> dict of scalars: ``loss`` (per row; of a contrastive one above
+        log(2n - 1)), ``accuracy``, and mean and spread of the feature norms. The batch are views, or `augment.Drawn`:
+        then each device computes its own. Labels of the rows are for an objective that asks for them.
     """
     settings = profile.pretrain
     regularised, replicas = kernels(model), distribute.replicas(settings)
 
-    def replica_step(batch, groups):
+    def replica_step(batch, groups, labels):
         own = tf.nest.map_structure(distribute.share, batch)
         views = augment.transform(own) if isinstance(own, augment.Drawn) else own
         with tf.GradientTape() as tape:
             features = distribute.gather(model(views, training=True))
             masked = None if settings.same_patient_negatives else groups
-            loss = losses.contrastive_loss(features, settings.temperature, settings.reduction, masked)
+            loss = losses.objective(features, profile, groups=masked, labels=labels)
             total = loss + settings.w * tf.add_n([tf.reduce_sum(k**2) for k in regularised])
             total /= replicas  # each computes the whole loss, and the optimiser adds up their gradients
         optimizer.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
@@ -57,16 +58,16 @@ def make_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, profile
         per_row = loss / rows if settings.reduction == "sum" else loss
         norms = tf.norm(tf.cast(features, tf.float32), axis=1)
         return {
-            "loss": per_row - tf.math.log(rows - 1.0),
-            "accuracy": losses.contrastive_accuracy(features),
+            "loss": per_row - tf.math.log(rows - 1.0) if settings.objective in losses.CONTRASTIVE else per_row,
+            "accuracy": losses.contrastive_accuracy(losses.compared(features, settings.objective)),
             "norm": tf.reduce_mean(norms),
             "norm_spread": tf.math.reduce_std(norms),
         }
 
     @tf.function(jit_compile=settings.jit)
-    def step(batch, groups):
+    def step(batch, groups, labels=None):
         with distribute.synchronised(model):
-            report = distribute.strategy().run(replica_step, args=(batch, groups))
+            report = distribute.strategy().run(replica_step, args=(batch, groups, labels))
         return {name: distribute.strategy().experimental_local_results(value)[0] for name, value in report.items()}
 
     return step
@@ -81,14 +82,14 @@ def batch_rows(rows: np.ndarray, batch: int, seed: int, step: int) -> np.ndarray
 
 
 def validation_accuracy(model: keras.Model, images: np.ndarray, rows: np.ndarray, profile: Profile) -> float:
-    """Top-1 contrastive accuracy over all held-out slices at once, in inference mode."""
+    """Top-1 contrastive accuracy over all held-out slices at once, in inference mode, by the objective's similarity."""
     batch, compute = profile.pretrain.batch, inference.forward(model)
     features = []
     for start in range(0, len(rows), batch):
         chosen = images[rows[start : start + batch]][..., None]
         views = augment.contrastive_views(chosen, (VALIDATION_SEED, start), profile)
         features.append(compute(views))
-    return float(losses.contrastive_accuracy(tf.concat(features, 0)))
+    return float(losses.contrastive_accuracy(losses.compared(tf.concat(features, 0), profile.pretrain.objective)))
 
 
 def same_patient_pairs(patients: np.ndarray) -> int:
@@ -98,10 +99,20 @@ def same_patient_pairs(patients: np.ndarray) -> int:
 
 
 class Batches:
-    """The batches of every epoch: two views of each slice, and the slices' patients."""
+    """The batches of every epoch: two views of each slice, and the slices; patients and labels are of all slices."""
 
-    def __init__(self, images: np.ndarray, rows: np.ndarray, patients: np.ndarray, profile: Profile, seed: int):
-        self.images, self.rows, self.patients, self.profile, self.seed = images, rows, patients, profile, seed
+    def __init__(
+        self,
+        images: np.ndarray,
+        rows: np.ndarray,
+        patients: np.ndarray,
+        profile: Profile,
+        seed: int,
+        *,
+        labels: np.ndarray | None = None,
+    ):
+        self.images, self.rows, self.profile, self.seed = images, rows, profile, seed
+        self.patients, self.labels = patients, labels
         self.steps = profile.pretrain.steps_per_epoch or len(rows) // profile.pretrain.batch  #: of an epoch
 
     def epoch(self, number: int) -> Iterator[tuple[tf.Tensor | augment.Drawn, np.ndarray]]:
@@ -112,11 +123,11 @@ class Batches:
         rows = batch_rows(self.rows, self.profile.pretrain.batch, self.seed, step)
         arguments = self.images[rows][..., None], (self.seed, 0, step), self.profile
         views = augment.draw(*arguments)[0] if distribute.accelerated() else augment.contrastive_views(*arguments)
-        return views, self.patients[rows]
+        return views, rows
 
 
 def train(state: "State", batches: Batches, check: Callable[[keras.Model], float]) -> None:
-    """Minimise Eq. 6 with the L2 term until the validation accuracy improves no more, or for ``max_epochs``.
+    """Minimise the objective with the L2 term until the validation accuracy improves no more, or for ``max_epochs``.
 
     Parameters
     ----------
@@ -138,8 +149,10 @@ def train(state: "State", batches: Batches, check: Callable[[keras.Model], float
     with progress_bar(total=total, initial=state.epochs * steps, desc=name, disable=quiet) as bar:
         while state.epochs < settings.max_epochs and state.epochs_without_gain() < settings.patience:
             reports = []
-            for views, patients in batches.epoch(state.epochs):
-                report = step(views, tf.constant(np.repeat(patients, 2)))
+            for views, rows in batches.epoch(state.epochs):
+                patients = batches.patients[rows]
+                labels = None if batches.labels is None else tf.constant(np.repeat(batches.labels[rows], 2))
+                report = step(views, tf.constant(np.repeat(patients, 2)), labels)
                 reports.append({name: float(value) for name, value in report.items()})
                 reports[-1]["same_patient_pairs"] = same_patient_pairs(patients)
                 bar.update()
@@ -162,14 +175,16 @@ def pretrain(
     seed: int,
     folder: Path,
     data_key: str,
+    *,
+    labels: np.ndarray | None = None,
 ) -> tuple[keras.Model, pd.DataFrame]:
     """Pre-trained encoder: read when it was finished with the same inputs, else trained, from a checkpoint if possible.
 
     Parameters
     ----------
     images : shape (N, W, W)
-    patients : shape (N,)
-        Of each slice.
+    patients, labels : shape (N,)
+        Of each slice; labels (`known_labels`) for the objective "supcon" alone.
     folder
         Gets ``encoder.keras``, ``history.csv`` and, meanwhile, ``checkpoint.npz``.
     data_key
@@ -194,13 +209,15 @@ def pretrain(
             f"Pre-training needs at least {settings.batch} slices, {len(train_rows)} were found: add studies, or lower "
             f"'batch' in [pretrain] of profile {profile.name!r}."
         )
-    inputs = profile.views, profile.encoder, settings, size, seed, data_key, [len(train_rows)]
+    inputs: list[Any] = [profile.views, profile.encoder, settings, size, seed, data_key, [len(train_rows)]]
+    if settings.objective != losses.PAPERS:  # the paper's must not depend on values that it does not use
+        inputs += [losses.hyperparameters(profile), [] if labels is None else labels.tolist()]
     # Devices (`distribute`) change the result by rounding alone: they are not in the key, and any goes on from any.
     key = cache.content_key(*inputs, cache.code_key(__name__))
     finished = cache.load_model(folder / "encoder.keras", key=key)
     distribute.same(finished is None, folder)
     if finished is None:
-        batches = Batches(images, train_rows, patients, profile, seed)
+        batches = Batches(images, train_rows, patients, profile, seed, labels=labels)
         state = State(*_untrained(size, profile, seed, batches.steps), folder / "checkpoint.npz", key)
         state.restore()
         distribute.same(state.epochs, folder)
@@ -293,6 +310,21 @@ def training_folder(root: Path, settings: Pretrain) -> Path:
     return root / setting_key(settings.w, settings.drop_rate)
 
 
+def known_labels(data: Dataset, split: str) -> np.ndarray:
+    """Label of each slice that belongs to a training disc and to no validation or test disc; else `losses.UNKNOWN`.
+
+    Returns
+    -------
+    np.ndarray of int32, shape (N,)
+    """
+    labels = np.full(len(data.images), losses.UNKNOWN, np.int32)
+    train = data.part("train", split)
+    labels[train.rows] = train.labels[:, None]
+    for part in ("validation", "test"):
+        labels[data.part(part, split).rows] = losses.UNKNOWN
+    return labels
+
+
 def pretrained(data: Dataset, profile: Profile, seed: int, root: Path) -> tuple[keras.Model, pd.DataFrame, str]:
     """`pretrain` on a dataset, in its `training_folder`.
 
@@ -305,7 +337,9 @@ def pretrained(data: Dataset, profile: Profile, seed: int, root: Path) -> tuple[
     """
     folder = training_folder(root, profile.pretrain)
     parts = data.pretrain_rows("train"), data.pretrain_rows("validation"), data.patients()
-    encoder, history = pretrain(data.images, *parts, profile, seed, folder, data.info["pretrain_fingerprint"])
+    labels = known_labels(data, profile.data.split) if profile.pretrain.objective == "supcon" else None
+    fingerprint = data.info["pretrain_fingerprint"]
+    encoder, history = pretrain(data.images, *parts, profile, seed, folder, fingerprint, labels=labels)
     return encoder, history, (folder / "encoder.key").read_text(encoding="utf-8")
 
 

@@ -20,7 +20,7 @@ from lhdlib import files
 from lhdlib.errors import UserError
 from lhdlib.run import provenance, stale, timing, workspace
 from lhdlib.run.ending import conclude
-from lhdlib.run.stale import NOTEBOOKS, UPSTREAM, Plan
+from lhdlib.run.stale import BEYOND, NOTEBOOKS, UPSTREAM, Plan
 from lhdlib.run.workspace import ROOT
 
 PAUSE_S = 20  # between two lines of a progress bar
@@ -223,6 +223,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--only", metavar="NN", help="one notebook, such as 05")
     part.add_argument("--from", metavar="NN", dest="first", help="this notebook and those after it")
+    parser.add_argument("--beyond", action="store_true", help="also notebook 09, which asks more than the paper")
     parser.add_argument("--force", action="store_true", help="run the chosen notebooks even when up to date")
     parser.add_argument("--list", action="store_true", help="show what is up to date, and why not; run nothing")
     parser.add_argument("--explain", nargs="+", type=Path, metavar="FILE", help="say where figures or tables came from")
@@ -243,13 +244,16 @@ def _plan(args: argparse.Namespace, notebooks: Path, upstream: Mapping[str, tupl
     return Plan(space, str(archive or ""), notebooks, upstream)
 
 
-def _chosen(args: argparse.Namespace, known: Sequence[str]) -> Sequence[str]:
-    wanted = args.only or args.first
+def _chosen(args: argparse.Namespace, usual: Sequence[str], beyond: Sequence[str]) -> list[str]:
+    """Numbers of the notebooks to run; those beyond the usual ones only when they, or all of them, are asked for."""
+    wanted, offered = args.only or args.first, [*usual, *beyond]
     if wanted is None:
-        return known
-    if (number := wanted.zfill(2)) not in known:
-        raise UserError(f"There is no notebook {wanted!r}: choose one of {', '.join(known)}.")
-    return [number] if args.only else known[known.index(number) :]
+        return offered if args.beyond else list(usual)
+    if (number := wanted.zfill(2)) not in offered:
+        raise UserError(f"There is no notebook {wanted!r}: choose one of {', '.join(offered)}.")
+    if args.only:
+        return [number]
+    return [one for one in offered if one >= number and (args.beyond or one in usual or number in beyond)]
 
 
 @contextlib.contextmanager
@@ -288,14 +292,16 @@ def run(
     *,
     notebooks: Path = NOTEBOOKS,
     upstream: Mapping[str, tuple[str, ...]] = UPSTREAM,
+    beyond: Mapping[str, tuple[str, ...]] = BEYOND,
     conclude: Callable[[Plan, bool], None] = conclude,
 ) -> int:
     """Run ``lhdlib run``; returns 1 when a notebook failed."""
     if args.explain:
         print("\n\n".join(provenance.explain(args.explain)))
         return 0
-    plan = _plan(args, notebooks, upstream)
-    chosen = _chosen(args, list(upstream))
+    chosen = _chosen(args, list(upstream), list(beyond))
+    asked = {number: earlier for number, earlier in beyond.items() if number in chosen}
+    plan = _plan(args, notebooks, {**upstream, **asked})
     if args.list:
         print(table(plan))
         return 0

@@ -1,10 +1,15 @@
-"""The contrastive loss against Eq. 5 and 6 written as loops, closed forms, and hand-made batches."""
+"""The losses against their equations written as loops, closed forms, and hand-made batches."""
+
+from typing import get_args
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from lhdlib import profile
+from lhdlib.model import losses
 from lhdlib.model.losses import contrastive_accuracy, contrastive_loss
+from lhdlib.profile import Pretrain
 
 A = np.array([[1, 2, 3, 4], [2, 3, 4, 5], [3, 4, 5, 6]], np.float32)
 B = np.array([[6, 5, 4, 3], [5, 4, 3, 2], [4, 3, 2, 1]], np.float32)
@@ -201,3 +206,214 @@ def test_accuracy_of_hand_made_batches():
     assert float(contrastive_accuracy(opposite)) == 0
     long_stranger = np.array([[1, 0], [1, 0], [0, 1], [5, 1]], np.float32)  # row 3 is the nearest to all, by length
     assert float(contrastive_accuracy(long_stranger)) == pytest.approx(0.25)
+
+
+# Objectives in the place of Eq. 5, each against loops in float64
+
+
+def cosines(x: np.ndarray) -> np.ndarray:
+    x = x.astype(np.float64)
+    return np.array([[a @ b / np.sqrt((a @ a) * (b @ b)) for b in x] for a in x])
+
+
+def loop_supcon(x, labels, temperature, groups=None) -> float:
+    """Eq. 2 of Khosla et al.: per anchor, the mean over its positives of -log of their share."""
+    near, total = cosines(x) / temperature, 0.0
+    for i in range(len(x)):
+        others = [k for k in range(len(x)) if k != i]
+        positives = [k for k in others if k == (i ^ 1) or (labels[i] >= 0 and labels[k] == labels[i])]
+        kept = [k for k in others if k in positives or groups is None or groups[k] != groups[i]]
+        whole = sum(np.exp(near[i, k]) for k in kept)
+        total -= sum(np.log(np.exp(near[i, p]) / whole) for p in positives) / len(positives)
+    return total / len(x)
+
+
+def loop_nt_xent(x, temperature, groups=None) -> float:
+    return loop_supcon(x, np.full(len(x), losses.UNKNOWN), temperature, groups)
+
+
+def loop_vicreg(x, weights) -> float:
+    """Algorithm 1 of Bardes et al., coordinate by coordinate."""
+    x = x.astype(np.float64)
+    halves, (n, d) = (x[0::2], x[1::2]), x[0::2].shape
+    total = weights[0] * sum((a - b) ** 2 for a, b in zip(halves[0].ravel(), halves[1].ravel(), strict=True)) / (n * d)
+    for half in halves:
+        for j in range(d):
+            total += weights[1] * max(0.0, 1 - np.sqrt(np.var(half[:, j], ddof=1) + 1e-4)) / d
+            for k in range(d):
+                if k != j:
+                    products = [(row[j] - half[:, j].mean()) * (row[k] - half[:, k].mean()) for row in half]
+                    total += weights[2] * (sum(products) / (n - 1)) ** 2 / d
+    return float(total)
+
+
+def loop_barlow_twins(x, weight) -> float:
+    """Eq. 1 and 2 of Zbontar et al., entry by entry; 1e-4 is added to each variance."""
+    x, total = x.astype(np.float64), 0.0
+    first, second = x[0::2], x[1::2]
+    for j in range(x.shape[1]):
+        for k in range(x.shape[1]):
+            a, b = first[:, j] - first[:, j].mean(), second[:, k] - second[:, k].mean()
+            c = np.mean(a * b) / np.sqrt((np.mean(a * a) + 1e-4) * (np.mean(b * b) + 1e-4))
+            total += (1 - c) ** 2 if j == k else weight * c**2
+    return float(total)
+
+
+def labelled(n: int, seed: int) -> np.ndarray:
+    """Labels of 2n rows: 0, 1 and unknown; both views of an image have its own."""
+    return np.repeat(np.random.default_rng([seed, 9]).permutation([0, 1, -1, *([0, 1, -1, 1, 0] * n)][:n]), 2)
+
+
+def patients(n: int, seed: int) -> np.ndarray:
+    return np.repeat(np.random.default_rng([seed, 8]).integers(0, 3, n), 2)
+
+
+#: name -> (the function, the loop), of features and a seed
+OBJECTIVES = {
+    "nt-xent": (lambda x, s: losses.nt_xent(x, temperature=0.3), lambda x, s: loop_nt_xent(x, 0.3)),
+    "nt-xent, patients": (
+        lambda x, s: losses.nt_xent(x, temperature=0.7, groups=patients(x.shape[0] // 2, s)),
+        lambda x, s: loop_nt_xent(x, 0.7, patients(x.shape[0] // 2, s)),
+    ),
+    "supcon": (
+        lambda x, s: losses.supcon(x, labelled(x.shape[0] // 2, s), temperature=0.2),
+        lambda x, s: loop_supcon(x, labelled(x.shape[0] // 2, s), 0.2),
+    ),
+    "supcon, patients": (
+        lambda x, s: losses.supcon(
+            x, labelled(x.shape[0] // 2, s), temperature=0.5, groups=tf.constant(patients(x.shape[0] // 2, s))
+        ),
+        lambda x, s: loop_supcon(x, labelled(x.shape[0] // 2, s), 0.5, patients(x.shape[0] // 2, s)),
+    ),
+    "vicreg": (
+        lambda x, s: losses.vicreg(x, weights=(25.0, 10.0, 2.0)),
+        lambda x, s: loop_vicreg(x, (25.0, 10.0, 2.0)),
+    ),
+    "barlow-twins": (lambda x, s: losses.barlow_twins(x, weight=0.05), lambda x, s: loop_barlow_twins(x, 0.05)),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("n, d, scale", [(3, 4, 1.0), (6, 3, 0.3), (4, 7, 3.0)])
+def test_an_objective_equals_its_loop_and_its_gradient_the_differences(name, n, d, scale):
+    function, loop = OBJECTIVES[name]
+    rng = np.random.default_rng([n, d])
+    first = rng.normal(0, scale, (n, d))
+    x = paired(first, first + rng.normal(0, scale / 2, (n, d))).astype(np.float32)
+    variable = tf.Variable(x)
+    with tf.GradientTape() as tape:
+        loss = function(variable, n)
+    gradient, expected = tape.gradient(loss, variable).numpy(), np.zeros_like(x, np.float64)
+    assert float(loss) == pytest.approx(loop(x, n), rel=1e-5)
+    for index in np.ndindex(*x.shape):
+        shift = np.zeros_like(expected)
+        shift[index] = 1e-5
+        expected[index] = (loop(x + shift, n) - loop(x - shift, n)) / 2e-5
+    np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("n", [2, 7])
+def test_cosines_of_equal_rows_leave_all_others_equally_likely(n):
+    """log(2n - 1), whatever the temperature, the length of the rows and the labels."""
+    x = np.tile([3.0, -1.0], (2 * n, 1)) * np.arange(1, 2 * n + 1)[:, None]
+    for loss in (losses.nt_xent(x, temperature=0.1), losses.supcon(x, labelled(n, 0), temperature=0.7)):
+        assert float(loss) == pytest.approx(np.log(2 * n - 1), rel=1e-6)
+
+
+@pytest.mark.parametrize("n, temperature", [(3, 0.5), (5, 1.0)])
+def test_orthogonal_pairs_by_cosines(n, temperature):
+    """-1/τ + log(exp(1/τ) + 2n - 2) per row."""
+    x = np.repeat(7 * np.eye(n), 2, axis=0)
+    expected = -1 / temperature + np.log(np.exp(1 / temperature) + 2 * n - 2)
+    assert float(losses.nt_xent(x, temperature=temperature)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_supcon_without_a_known_label_is_nt_xent():
+    x = np.random.default_rng(0).normal(size=(10, 4))
+    unknown = np.full(10, losses.UNKNOWN)
+    assert float(losses.supcon(x, unknown, temperature=0.3)) == pytest.approx(
+        float(losses.nt_xent(x, temperature=0.3)), rel=1e-6
+    )
+
+
+def test_supcon_wants_rows_of_a_label_alike():
+    """Two orthogonal clusters: named as they lie the loss is lower than named across."""
+    x = np.repeat(np.eye(2), 4, axis=0) + 0.01 * np.random.default_rng(0).normal(size=(8, 2))
+    along, across = np.repeat([0, 1], 4), np.repeat([0, 1, 0, 1], 2)
+    assert float(losses.supcon(x, along)) < float(losses.supcon(x, across)) - 1
+
+
+def test_supcon_needs_labels():
+    with pytest.raises(ValueError, match="needs the labels"):
+        losses.supcon(np.ones((4, 2)), None)
+
+
+def test_vicreg_of_identical_rows_is_the_variance_term_alone():
+    """No spread: both halves miss 1 - sqrt(1e-4) in every coordinate."""
+    assert float(losses.vicreg(np.ones((6, 3)), weights=(25.0, 10.0, 1.0))) == pytest.approx(20 * 0.99, rel=1e-6)
+
+
+def test_vicreg_is_content_with_spread_uncorrelated_coordinates():
+    spread = 2 * np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], float)
+    assert float(losses.vicreg(paired(spread, spread))) == pytest.approx(0, abs=1e-6)
+    apart = paired(spread, spread + 0.5)
+    assert float(losses.vicreg(apart, weights=(4.0, 1.0, 1.0))) == pytest.approx(4 * 0.25, rel=1e-5)
+
+
+def test_barlow_twins_closed_forms():
+    """Uncorrelated coordinates: 0 for equal views, 4d for opposite ones; all coordinates the same: λ d (d - 1)."""
+    spread = 50 * np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]], float)
+    assert float(losses.barlow_twins(paired(spread, spread))) == pytest.approx(0, abs=1e-5)
+    assert float(losses.barlow_twins(paired(spread, -spread))) == pytest.approx(8, rel=1e-5)
+    same = np.tile(spread[:, :1], (1, 4))
+    assert float(losses.barlow_twins(paired(same, same), weight=0.1)) == pytest.approx(1.2, rel=1e-4)
+
+
+def test_barlow_twins_of_a_dead_coordinate_is_finite():
+    x = tf.Variable(np.random.default_rng(0).normal(size=(8, 3)) * [1, 0, 1], dtype=tf.float32)
+    with tf.GradientTape() as tape:
+        loss = losses.barlow_twins(x)
+    assert np.isfinite(float(loss)) and np.isfinite(tape.gradient(loss, x).numpy()).all()
+
+
+@pytest.mark.parametrize("name", get_args(Pretrain.__annotations__["objective"]))
+def test_an_option_is_its_function_with_the_profiles_values(name):
+    """Summed over the rows, or not, as Eq. 6: the L2 term weighs the same beside each objective."""
+    x, labels = np.random.default_rng(1).normal(size=(8, 5)), labelled(4, 0)
+    groups = tf.constant(np.repeat([0, 1, 0, 2], 2))
+    values = {
+        "nt_xent_temperature": 0.3,
+        "supcon_temperature": 0.2,
+        "vicreg_weights": (5.0, 2.0, 1.0),
+        "barlow_twins_weight": 0.1,
+    }
+    chosen = profile.load("smoke").replace(pretrain={"objective": name, "temperature": 3.0}, objectives=values)
+    expected = {
+        "inner-product": lambda: loop_loss(x, 3.0, groups.numpy()) / 8,
+        "nt-xent": lambda: loop_nt_xent(x, 0.3, groups.numpy()),
+        "supcon": lambda: loop_supcon(x, labels, 0.2, groups.numpy()),
+        "vicreg": lambda: loop_vicreg(x, (5.0, 2.0, 1.0)),
+        "barlow-twins": lambda: loop_barlow_twins(x, 0.1),
+    }[name]()
+    for reduction, rows in (("sum", 8), ("mean", 1)):
+        one = chosen.replace(pretrain={"reduction": reduction})
+        for jit in (False, True):
+            compute = tf.function(losses.objective, jit_compile=jit)
+            found = compute(tf.constant(x, tf.float32), one, groups=groups, labels=tf.constant(labels))
+            assert float(found) == pytest.approx(rows * expected, rel=1e-5)
+
+
+def test_similarity_of_the_papers_objective_knows_lengths_and_the_others_do_not():
+    x = np.random.default_rng(2).normal(size=(6, 3)).astype(np.float32)
+    np.testing.assert_array_equal(losses.compared(x, "inner-product"), x)
+    for name in ("nt-xent", "supcon", "vicreg", "barlow-twins"):
+        np.testing.assert_allclose(losses.similarity(losses.compared(x, name))[0, 1:], cosines(x)[0, 1:], rtol=1e-5)
+
+
+def test_only_the_values_of_the_chosen_objective_count():
+    base = profile.load("smoke")
+    changed = base.replace(objectives={"vicreg_weights": (1.0, 1.0, 1.0)})
+    assert losses.hyperparameters(base) == losses.hyperparameters(changed) == {}
+    for name, same in (("nt-xent", True), ("vicreg", False)):
+        one, other = (p.replace(pretrain={"objective": name}) for p in (base, changed))
+        assert (losses.hyperparameters(one) == losses.hyperparameters(other)) is same

@@ -409,7 +409,8 @@ def test_pretrained_hands_over_the_datasets_parts(tmp_path, monkeypatch):
     )
     data = Dataset(smooth_images(4, 0), slices, pd.DataFrame(), {"pretrain_fingerprint": "f"})
 
-    def record(images, train, validation, patients, settings, seed, folder, data_key):
+    def record(images, train, validation, patients, settings, seed, folder, data_key, *, labels):
+        assert labels is None  # pre-training is unsupervised
         folder.mkdir()
         parts = train.tolist(), validation.tolist(), patients.tolist()
         (folder / "encoder.key").write_text(f"{parts} {seed} {data_key}")
@@ -421,6 +422,86 @@ def test_pretrained_hands_over_the_datasets_parts(tmp_path, monkeypatch):
     assert found[2] == "([0, 3], [1], [2, 0, 2, 1]) 5 f"
     pretrain.pretrained(data, SETTINGS.replace(pretrain={"w": 0.0, "drop_rate": 0.0}), 5, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def labelled_data() -> Dataset:
+    """Ten slices: of two training discs, a validation and a test disc, which share slices 2 and 7 with them."""
+    samples = pd.DataFrame(
+        {
+            "split_paper": ["train", "test", "train", "validation"],
+            "label": [1, 1, 0, 0],
+            "slice_1": [0, 2, 5, 7],
+            "slice_2": [1, 3, 6, 8],
+            "slice_3": [2, 4, 7, 9],
+        }
+    )
+    slices = pd.DataFrame({"patient": ["1"] * 5 + ["2"] * 5, "pretrain": ["train"] * 9 + ["validation"]})
+    return Dataset(smooth_images(10, 0), slices, samples, {"pretrain_fingerprint": "f"})
+
+
+def test_labels_of_held_out_discs_are_unknown():
+    found = pretrain.known_labels(labelled_data(), "paper")
+    assert found.tolist() == [1, 1, -1, -1, -1, 0, 0, -1, -1, -1]
+
+
+def test_only_supcon_is_given_labels(tmp_path, monkeypatch):
+    def record(*_, labels):
+        given.append(None if labels is None else labels.tolist())
+        (tmp_path / "w0.0001_dr0.25").mkdir(exist_ok=True)
+        (tmp_path / "w0.0001_dr0.25" / "encoder.key").write_text("")
+        return None, None
+
+    given: list = []
+    monkeypatch.setattr(pretrain, "pretrain", record)
+    data = labelled_data()
+    for name in ("supcon", "nt-xent"):
+        pretrain.pretrained(data, SETTINGS.replace(pretrain={"objective": name}), 0, tmp_path)
+    assert given == [pretrain.known_labels(data, "paper").tolist(), None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["nt-xent", "vicreg", "barlow-twins", "supcon"])
+def test_a_step_descends_the_gradient_of_another_objective(views, name):
+    """As for Eq. 6, with labels and patients handed on."""
+    chosen = SETTINGS.replace(pretrain={"objective": name, "w": 0.0, "same_patient_negatives": False})
+    labels = tf.constant(np.repeat([0, 1, -1, 0, 1, 1, -1, 0], 2))
+    groups = tf.constant(np.repeat([0, 0, 1, 1, 2, 2, 3, 3], 2))
+    model = build()
+    with tf.GradientTape() as tape:
+        features = model(views, training=True)
+        loss = losses.objective(features, chosen, groups=groups, labels=labels)
+    kernel = model.get_layer("fc4_dense").kernel
+    gradient = tape.gradient(loss, kernel.value).numpy()
+    model = build()
+    kernel = model.get_layer("fc4_dense").kernel
+    before = kernel.numpy()
+    report = pretrain.make_step(model, keras.optimizers.SGD(1e-4), chosen)(views, groups, labels)
+    moved = (kernel.numpy() - before) / -1e-4
+    np.testing.assert_allclose(moved, gradient, atol=2e-2 * np.abs(gradient).max())
+    above = np.log(15) if name in ("nt-xent", "supcon") else 0.0
+    assert float(report["loss"]) == pytest.approx(float(loss) / 16 - above, rel=1e-3, abs=1e-4)
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    assert float(report["accuracy"]) == pytest.approx(float(losses.contrastive_accuracy(unit)), abs=1 / 16)
+
+
+@pytest.mark.slow
+def test_a_pre_training_with_labels_is_not_one_with_others(tmp_path, monkeypatch):
+    chosen = SETTINGS.replace(pretrain={"objective": "supcon", "max_epochs": 1, "steps_per_epoch": 1})
+    images, rows, patients = smooth_images(50, 4), np.arange(40), np.arange(50) // 5
+    labels, trained = np.arange(50) % 3 - 1, []
+    real = pretrain.make_step
+    monkeypatch.setattr(pretrain, "make_step", lambda *a: trained.append(1) or real(*a))
+    values = chosen.replace(objectives={"supcon_temperature": 0.3})
+    others = chosen.replace(objectives={"vicreg_weights": (1.0, 1.0, 1.0)})
+    for settings, own, times in (
+        (chosen, labels, 1),
+        (chosen, labels, 1),
+        (others, labels, 1),  # values of an objective that is not trained
+        (chosen, 1 - labels, 2),
+        (values, labels, 3),
+    ):
+        pretrain.pretrain(images, rows, np.arange(40, 50), patients, settings, 0, tmp_path, "data", labels=own)
+        assert len(trained) == times
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from lhdlib.figures import claims, gallery
 from lhdlib.run import command, notebooks, stale, workspace
 
 UPSTREAM = {"01": (), "02": ("01",)}
+BEYOND = {"03": ("01",)}  # its notebook is there only in the test of it
 PARAMETERS = 'profile = "smoke"\ndata_dir = ""\nseed = 0\nresults_dir = ""\nfigures_dir = ""'
 FIRST = """
 import os, sys
@@ -79,6 +80,7 @@ def make_place(folder: Path) -> SimpleNamespace:
             notebooks.run,
             notebooks=place.notebooks,
             upstream=UPSTREAM,
+            beyond=BEYOND,
             conclude=lambda plan, ran: place.concluded.append(ran),
         )
         with mock.patch.dict(os.environ), mock.patch.object(notebooks, "run", run):
@@ -262,7 +264,7 @@ def test_a_full_disk_is_refused(place, capsys, no_kernel, monkeypatch):
     [
         (["--profile", "huge"], "There is no profile 'huge'"),
         (["--data", "/nowhere/at/all"], "There is no folder /nowhere/at/all"),
-        (["--only", "9"], "There is no notebook '9': choose one of 01, 02."),
+        (["--only", "9"], "There is no notebook '9': choose one of 01, 02, 03."),
         (["--from", "02"], "Notebook 02 reads the results of 01, which has not finished: run it first."),
     ],
 )
@@ -279,6 +281,27 @@ def test_force_runs_what_is_up_to_date(done, capsys, monkeypatch):
     assert done.start("--from", "02", "--force") == 0
     assert executed == ["02_second"]
     assert figure.exists() and all(line.endswith("up to date") for line in listed(done, capsys))
+
+
+def test_what_lies_beyond_runs_only_when_it_is_asked_for(place, capsys, monkeypatch):
+    """And a complete run is complete without it."""
+    executed = []
+    monkeypatch.setattr(notebooks, "_execute", lambda source, *_: executed.append(source.stem))
+    write_notebook(place.notebooks / "03_third.ipynb", SECOND)
+    assert place.start() == 0 and executed == ["01_first", "02_second"] and place.concluded == [True]
+    assert [line.split()[0] for line in listed(place, capsys)] == ["01_first", "02_second"]
+    assert place.start("--beyond") == 0 and executed[2:] == ["03_third"] and place.concluded == [True, True]
+    assert [line.split()[0] for line in listed(place, capsys, "--beyond")][-1] == "03_third"
+    assert all(line.endswith("up to date") for line in listed(place, capsys, "--beyond"))
+    executed.clear()
+    for arguments, ran in (
+        (["--only", "3"], ["03_third"]),
+        (["--from", "2"], ["02_second"]),
+        (["--from", "2", "--beyond"], ["02_second", "03_third"]),
+        (["--from", "3"], ["03_third"]),
+    ):
+        assert place.start(*arguments, "--force") == 0 and executed == ran
+        executed.clear()
 
 
 def test_a_complete_run_leaves_its_stamp_and_the_gallery(place, monkeypatch, capsys):

@@ -59,6 +59,21 @@ def test_durations_have_a_row_per_timed_profile_and_say_what_is_computed(figures
     assert "one GPU, computed" in text and readme.gpu_text() in readme.gpu(figures)
 
 
+def test_what_lies_beyond_has_a_row_of_its_own_and_lengthens_no_other(figures, monkeypatch, tmp_path):
+    usual = readme.commands(figures), readme.gpu_text()
+    kept = files.read_json(timing.SHIPPED)
+    seconds = {number: took for number, took in kept["demo"]["seconds"].items() if number != "09"}
+    monkeypatch.setattr(timing, "SHIPPED", tmp_path / "durations.json")
+    files.write_json(timing.SHIPPED, {"demo": kept["demo"] | {"seconds": seconds}})
+    before = readme.durations(figures).splitlines()
+    files.write_json(timing.SHIPPED, {"demo": kept["demo"] | {"seconds": seconds | {"09": 4200}}})
+    after = readme.durations(figures).splitlines()
+    assert [line for line in after if line not in before] == [
+        f"| `demo`, then `--beyond` | {kept['demo']['machine']} | 70 min more |  |"
+    ]
+    assert (readme.commands(figures), readme.gpu_text()) == usual
+
+
 def test_every_accepted_run_has_a_column(figures):
     kept = files.read_json(readme.expected.FOLDER / readme.DEMO)
     header, _, *rows = readme.accepted(figures).splitlines()
