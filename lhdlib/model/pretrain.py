@@ -38,8 +38,8 @@ def make_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, profile
     -------
     callable
         ``step(batch, groups, labels)`` -> dict of scalars: ``loss`` (per row; of a contrastive one above
-        log(2n - 1)), ``accuracy``, and mean and spread of the feature norms. The batch are views, or `augment.Drawn`:
-        then each device computes its own. Labels of the rows are for an objective that asks for them.
+        log(2n - 1)), ``accuracy``, and mean and spread of the feature norms. The batch are views, or `augment.Drawn`,
+        from which each device computes its own.
     """
     settings = profile.pretrain
     regularised, replicas = kernels(model), distribute.replicas(settings)
@@ -178,13 +178,13 @@ def pretrain(
     *,
     labels: np.ndarray | None = None,
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Pre-trained encoder: read when it was finished with the same inputs, else trained, from a checkpoint if possible.
+    """Pre-trained encoder: read when it was finished with the same inputs, else trained on from a checkpoint, if any.
 
     Parameters
     ----------
     images : shape (N, W, W)
     patients, labels : shape (N,)
-        Of each slice; labels (`known_labels`) for the objective "supcon" alone.
+        Labels (`known_labels`) are for "supcon" alone.
     folder
         Gets ``encoder.keras``, ``history.csv`` and, meanwhile, ``checkpoint.npz``.
     data_key
@@ -193,7 +193,7 @@ def pretrain(
     Returns
     -------
     encoder : keras.Model
-        With the weights of the best validation check.
+        Weights of the best validation check.
     history : pd.DataFrame
         A row per check.
 

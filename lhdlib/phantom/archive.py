@@ -65,13 +65,13 @@ class _Axial:
     masks: list[list[np.ndarray]]  # of the T2 images, by slab
 
 
-def write_patient(archive: Path, seed: int, number: int, left_open: str = "") -> Written:
+def write_patient(archive: Path, seed: int, number: int, left_open: str) -> Written:
     """Render one patient and write all series; the arguments decide every byte.
 
     Parameters
     ----------
     left_open
-        One of `LEFT_OPEN`: the note leaves a disc open, or no slab lies below the top one.
+        One of `LEFT_OPEN`, or nothing: the note leaves a disc open, or no slab lies below the top one.
     """
     rng = np.random.default_rng([seed, number])
     patient = random_patient(rng, number)
