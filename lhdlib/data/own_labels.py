@@ -37,7 +37,7 @@ def read_table(path: Path) -> pd.DataFrame:
     -------
     pd.DataFrame
         ``patient, level, label`` (True or False; None where undecided), ``flag`` (empty, or why it is undecided),
-        ``reader`` (all who judged the disc), and ``note``: all that the table says of the patient, as text.
+        ``reader`` (tuple of all who judged the disc), and ``note``: all that the table says of the patient, as text.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def read_table(path: Path) -> pd.DataFrame:
     for (patient, level), same in rows.groupby(["patient", "level"], sort=False):
         given = {label for label in same.label if label is not None}
         flag = NO_LABEL if not given else "" if len(given) == 1 else f"{DISAGREE}: {'; '.join(map(_said, _each(same)))}"
-        readers = ", ".join(dict.fromkeys(filter(None, same.reader)))
+        readers = tuple(dict.fromkeys(filter(None, same.reader)))
         discs.append((patient, level, None if flag else given.pop(), flag, readers))
     table = pd.DataFrame(discs, columns=["patient", "level", "label", "flag", "reader"]).astype(object)
     return table.assign(note=table.patient.map({patient: _text(own) for patient, own in rows.groupby("patient")}))
@@ -128,9 +128,14 @@ def _text(rows: pd.DataFrame) -> str:
     return "\n".join([NAME, *(f"{row.level}: {_said(row)}" for row in lines)])
 
 
+def is_text(note: str) -> bool:
+    """Whether what stands in the place of a note is rows of a table of one's own."""
+    return note.startswith(f"{NAME}\n")
+
+
 def origin(table: pd.DataFrame) -> str:
     """Whose labels these are, for the data's label in every figure: ``labels of labels.csv, by A. B.``."""
-    readers = list(dict.fromkeys(filter(None, table.reader)))
+    readers = list(dict.fromkeys(name for names in table.reader for name in names))
     named = ", ".join(readers) if len(readers) <= NAMED else f"{len(readers)} readers"
     whose = f", by {named}" if readers else ""
     return f"labels of {NAME}{whose}"

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
-import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
@@ -101,7 +100,9 @@ def made_up_gradings(studies: list[int], rng: np.random.Generator) -> pd.DataFra
 def collection(tmp_path_factory) -> SimpleNamespace:
     """Forty studies in the layout; ``truth`` has the level of each slice's disc, by path below the images' folder."""
     folder, rng = tmp_path_factory.mktemp("rsna"), np.random.default_rng(0)
-    studies = [int(number) for number in rng.choice(np.arange(4_003_253, 4_290_709_089, 97_911), STUDIES, replace=False)]
+    studies = [
+        int(number) for number in rng.choice(np.arange(4_003_253, 4_290_709_089, 97_911), STUDIES, replace=False)
+    ]
     truth: dict[str, str] = {}
     for study in studies:
         truth |= write_study(folder / rsna.IMAGES, study, rng)
