@@ -213,7 +213,7 @@ def data_files(modules: Iterable[Path]) -> set[Path]:
 
 def _archive(plan: Plan) -> dict[str, str]:
     """The real archive's files, and what may lie beside it: verdicts of a review, one's own labels."""
-    from lhdlib.data import dataset  # takes a second; only the first notebook needs it
+    from lhdlib.data import dataset, second_reading  # take a second; only the first notebook needs them
 
     found = {}
     if plan.archive:
@@ -223,6 +223,9 @@ def _archive(plan: Plan) -> dict[str, str]:
         beside = dataset.inputs(plan.space.data_dir)
         beside.pop("notes", None)  # of the archive listed above, or of a phantom, which its parameters decide
         found |= {f"the {name} in {shown(path)}": cache.content_key(path) for name, path in beside.items()}
+        folder = second_reading.folder_of(plan.space.data_dir)
+        if folder.is_dir():
+            found[f"the list of files in {shown(folder)}"] = cache.content_key(_listing(_walk(folder), folder))
     return found
 
 
