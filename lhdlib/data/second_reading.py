@@ -189,15 +189,17 @@ def agreement(archive: Path, readings: Mapping[str, Reading]) -> pd.DataFrame:
         `COLUMNS`, and for each of `MEASURES` an `evaluate.Estimate`, or None where it is not defined: agreement and
         Cohen's kappa of two judgements, the AUC of a grade.
     """
-    source = dataset.find_labels(archive)
-    notes = labels.read_source(source)
-    rows = [row for name, reading in readings.items() for row in _rows(name, reading.discs, notes)]
+    discs = [reading.discs.assign(reading=name) for name, reading in readings.items()]
+    if not discs:
+        return pd.DataFrame(columns=[*COLUMNS, *MEASURES])
+    together = pd.concat(discs, ignore_index=True)
+    noted = labels.note_labels(together[["patient", "level"]], labels.read_source(dataset.find_labels(archive)))
+    decided = together.assign(label=noted.label)[(noted.reason == "") & noted.label.notna()]
+    rows = [row for name in readings for row in _rows(name, decided[decided.reading == name])]
     return pd.DataFrame(rows, columns=[*COLUMNS, *MEASURES])
 
 
-def _rows(name: str, discs: pd.DataFrame, notes: pd.DataFrame) -> Iterator[tuple]:
-    noted = labels.note_labels(discs[["patient", "level"]], notes)
-    discs = discs.assign(label=noted.label)[(noted.reason == "") & noted.label.notna()]
+def _rows(name: str, discs: pd.DataFrame) -> Iterator[tuple]:
     graded = discs.value.map(type).eq(float).any()
     for group, levels in GROUPS.items():
         own = discs[discs.level.isin(levels)]

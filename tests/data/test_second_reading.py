@@ -102,10 +102,10 @@ def test_other_grades_are_one_sentence(text, words, tmp_path):
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    """Notes of 450 patients, boxes and grades, drawn by the one parameter that explains the archive's facts."""
+    """Notes of 300 patients, boxes and grades, drawn by the one parameter that explains the archive's facts."""
     folder, rng = tmp_path_factory.mktemp("second"), np.random.default_rng(3)
     bottoms = -ndtri([facts.ABNORMAL[level] for level in LEVELS])  # a level's share decides its threshold
-    severity = rng.normal(size=(450, 5)) - bottoms
+    severity = rng.normal(size=(300, 5)) - bottoms
     noted, second = (judge(rng, severity.ravel(), leniency=how).reshape(-1, 5) for how in (0, LENIENCY))
     rows, grades = [], "patient,level,grade\n"
     boxes(folder / "second_reading" / "boxes", "normal\nbulge\n")
@@ -115,8 +115,8 @@ def archive(tmp_path_factory):
         (folder / "second_reading" / "boxes" / f"{number:04d}.txt").write_text(column(*map(int, two)))
         for level, value in zip(LEVELS, how + rng.normal(size=5), strict=True):
             grades += f"{number},{level},{int(np.clip(np.round(value + 3), 1, 5))}\n"
-    rows.append((451, "No change since the previous examination."))  # left open
-    (folder / "second_reading" / "boxes" / "0451.txt").write_text(column(0, 0, 0, 1, 1))
+    rows.append((301, "No change since the previous examination."))  # left open
+    (folder / "second_reading" / "boxes" / "0301.txt").write_text(column(0, 0, 0, 1, 1))
     (folder / "second_reading" / "grades.csv").write_text(grades)
     write_notes(folder / dataset.NOTES_NAME, rows)
     return folder, noted, second
@@ -131,14 +131,14 @@ def test_agreement_is_that_of_the_drawn_readers_and_near_the_archives_facts(arch
     for group, levels in GROUPS.items():
         which = [LEVELS.index(level) for level in levels]
         one, two, row = noted[:, which].ravel(), second[:, which].ravel(), table.loc["bulge boxes", group]
-        assert (row.discs, row.patients) == (len(one), 450)
+        assert (row.discs, row.patients) == (len(one), 300)
         assert row["abnormal by the notes"] == pytest.approx(one.mean()) and row["by the reading"] == pytest.approx(
             two.mean()
         )
         assert row.agreement.value == pytest.approx((one == two).mean())
         assert row.kappa.value == pytest.approx(cohen_kappa_score(one, two))
         assert row.kappa.low < row.kappa.value < row.kappa.high
-    for group in ("three lowest", "all five"):  # with intervals of 450 patients
+    for group in ("three lowest", "all five"):  # with intervals of 300 patients
         row = table.loc["bulge boxes", group]
         assert row.agreement.value == pytest.approx(facts.AGREEMENT[group], abs=0.05)
         assert row.kappa.low - 0.03 < facts.KAPPA[group] < row.kappa.high + 0.03
