@@ -78,8 +78,7 @@ class Dataset:
         ``patient, level, part, label, note``, ``slice_1 .. slice_3`` (rows of the store, cranial to caudal), and
         ``split_paper``, ``split_patient``: "train", "validation", "test" (or "unused", see `assign_split`).
     info : dict
-        ``counts``, ``data_label``, ``fingerprint``, and ``pretrain_fingerprint`` of what pre-training sees; ``labels``,
-        where they come from a table of one's own (`own_labels`).
+        ``counts``, ``data_label``, ``fingerprint``, ``pretrain_fingerprint`` of what pre-training sees, ``labels``.
     """
 
     images: np.ndarray
@@ -111,7 +110,7 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
     Parameters
     ----------
     archive
-        Folder tree with the studies, the notes or a table of labels (`find_labels`), and the verdicts of a review.
+        Folder tree with the studies, notes or labels (`find_labels`), and verdicts of a review.
     folder
         Gets ``store.npy``, ``dataset.json``, and the tables ``slices``, ``discs``, ``samples``, ``rejected`` and
         ``set_aside`` as CSV.
@@ -121,8 +120,8 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
     Raises
     ------
     UserError
-        For a missing or empty folder, no axial T2 slices, missing notes, damaged labels or verdicts, too few samples,
-        or too little disk.
+        For a missing or empty folder, no axial T2 slices, missing or damaged labels or verdicts, too few samples, or
+        too little disk.
     """
     source, beside = find_labels(archive), inputs(archive)
     key = cache.content_key(profile.data, seed, listing(archive), *beside.values(), cache.code_key(__name__))

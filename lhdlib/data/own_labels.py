@@ -153,7 +153,7 @@ def describe(table: pd.DataFrame, without_study: list[str]) -> dict[str, Any]:
 
 
 def line(described: Mapping[str, Any]) -> str:
-    """What `describe` gives, in a sentence or two."""
+    """Say where labels come from, with the numbers of `describe`."""
     parts = [
         f"Labels come from {NAME}, not from notes: {described['discs']:,} discs of {described['patients']:,} patients"
     ]

@@ -80,8 +80,8 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 def convert(folder: Path, positive: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
     """Gradings of the collection as rows of ``labels.csv``.
 
-    A disc is abnormal where a finding that counts is moderate or severe, normal where all are normal or mild, and
-    undecided (an empty label) where none is moderate or severe and one is not stated.
+    A disc is abnormal where a finding that counts is moderate or severe, else undecided (an empty label) where one is
+    not stated, else normal.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def convert(folder: Path, positive: Sequence[str]) -> tuple[pd.DataFrame, list[s
     Raises
     ------
     UserError
-        When the gradings cannot be read, or hold something else.
+        For other gradings.
     """
     path = folder / GRADINGS
     starts = [start for name in positive for start in FINDINGS[name][1]]

@@ -229,7 +229,7 @@ def _estimate(estimate: Estimate | None) -> str:
 
 
 def caption(archive: Path, readings: Mapping[str, Reading]) -> str:
-    """What the table of `agreement` compares, for its caption."""
+    """Caption for the table of `agreement`."""
     whose = f"the rows of {own_labels.NAME}" if own_labels.is_own(dataset.find_labels(archive)) else "the notes' labels"
     return (
         f"How far {_listed(readings)} and {whose} agree, by level: share of equal judgements and Cohen's kappa, or the "
