@@ -315,19 +315,23 @@ def weighted_kappa(one: np.ndarray, other: np.ndarray, weights: np.ndarray) -> t
     agree, first, second = share @ (one == other), share @ one, share @ other
     by_chance = first * second + (1 - first) * (1 - second)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return agree, np.where(by_chance < 1, (agree - by_chance) / (1 - by_chance), np.nan)
+        return agree, np.where(by_chance < 1 - 1e-9, (agree - by_chance) / (1 - by_chance), np.nan)
 
 
 def agreement(one: np.ndarray, other: np.ndarray, patients: np.ndarray) -> tuple[Estimate, Estimate]:
-    """Agreement of two readers and Cohen's kappa, with intervals that resample patients."""
-    one, other = np.asarray(one, bool), np.asarray(other, bool)
-    values = weighted_kappa(one, other, np.ones((1, len(one))))
+    """Agreement of two readers and Cohen's kappa, with intervals that resample patients.
+
+    Where they always or never agree, every draw is alike: the agreement's far limit is then Wilson's for the number of
+    patients, and kappa has none (nan).
+    """
+    agree, kappa = (float(value) for (value,) in weighted_kappa(one, other, np.ones((1, len(one)))))
     draws = weighted_kappa(one, other, patient_weights(patients))
-    agree, kappa = (
-        Estimate(float(v[0]), *map(float, np.clip(normal_limits(float(v[0]), d), floor, 1)))
-        for v, d, floor in zip(values, draws, (0, -1), strict=True)
-    )
-    return agree, kappa
+    if np.ptp(np.equal(one, other)) == 0:
+        groups = len(np.unique(patients))
+        limits = proportion_confint(round(agree) * groups, groups, alpha=1 - LEVEL, method="wilson")
+        return Estimate(agree, *map(float, limits)), Estimate(kappa, np.nan, np.nan)
+    shares, kappas = np.clip(normal_limits(agree, draws[0]), 0, 1), np.clip(normal_limits(kappa, draws[1]), -1, 1)
+    return Estimate(agree, *shares), Estimate(kappa, *kappas)
 
 
 def balance(labels: np.ndarray, logits: np.ndarray, patients: np.ndarray) -> Estimate:

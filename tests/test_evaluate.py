@@ -530,6 +530,14 @@ def test_kappa_of_resampled_patients_is_that_of_the_copied_discs():
     assert (found[1].high - found[1].low) / 2 == pytest.approx(1.959964 * spread, rel=1e-6)
 
 
+def test_readers_who_always_agree_have_wilsons_limit_and_no_interval_of_kappa():
+    one, patients = np.array([True, False] * 6), np.repeat(np.arange(6), 2)
+    agree, kappa = evaluate.agreement(one, one, patients)
+    assert agree[:2] == (1, pytest.approx(6 / (6 + Z**2))) and kappa.value == 1 and np.isnan(kappa[1:]).all()
+    agree, kappa = evaluate.agreement(one | True, one | True, patients)
+    assert agree.value == 1 and np.isnan(kappa).all()
+
+
 def test_the_kappas_interval_covers_with_discs_of_one_patient_alike():
     """60 patients with three discs that share much of their severity: 95 % intervals hold the truth about as often."""
     rng, hits = np.random.default_rng(8), 0

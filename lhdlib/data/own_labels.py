@@ -124,13 +124,16 @@ def _said(row: Any) -> str:
 
 def _text(rows: pd.DataFrame) -> str:
     """All that the table says of a patient, a line per row."""
+    readers = set(rows.reader)
+    whose = f", by {readers.pop()}" if len(readers) == 1 and "" not in readers else ""
+    rows = rows.assign(reader="") if whose else rows  # said once
     lines = sorted(_each(rows), key=lambda row: LUMBAR_LEVELS.index(row.level))
-    return "\n".join([NAME, *(f"{row.level}: {_said(row)}" for row in lines)])
+    return "\n".join([NAME + whose, *(f"{row.level}: {_said(row)}" for row in lines)])
 
 
 def is_text(note: str) -> bool:
     """Whether what stands in the place of a note is rows of a table of one's own."""
-    return note.startswith(f"{NAME}\n")
+    return note.startswith(NAME)
 
 
 def origin(table: pd.DataFrame) -> str:

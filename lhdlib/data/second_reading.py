@@ -225,6 +225,8 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 def _estimate(estimate: Estimate | None) -> str:
     if estimate is None or not np.isfinite(estimate.value):
         return "–"
+    if not np.isfinite(estimate.low):
+        return f"{estimate.value:.2f}"
     return f"{estimate.value:.2f} [{estimate.low:.2f}, {estimate.high:.2f}]"
 
 

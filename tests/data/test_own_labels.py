@@ -196,5 +196,6 @@ def test_rows_are_marked_like_a_note(tmp_path):
     text = own_labels.read_table(written(tmp_path, TABLE)).note[0]
     pieces = note.runs(text, "L4-L5")
     assert "".join(piece for piece, *_ in pieces) == text
-    assert pieces[1:] == [("L4-L5: abnormal, bulge (A)\n", 2, False), ("L5-S1: normal (A)", 1, False)]
+    assert pieces[1:] == [("L4-L5: abnormal, bulge\n", 2, False), ("L5-S1: normal", 1, False)]
+    assert pieces[0] == ("labels.csv, by A\n", 0, False)
     assert not own_labels.is_text("Disc bulge at L4-L5.")
