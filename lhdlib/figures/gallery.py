@@ -54,6 +54,7 @@ TITLES = {
     "dataset_prevalence": "How often a level is abnormal",
     "dataset_acquisition": "How the slices were acquired",
     "dataset_sizes": "Sizes of the stored slices",
+    "label_agreement": "How sure the labels are: a second reading",
     "dataset_facts": "The dataset in a few lines",
     "first_look": "Six slices and a note",
     "samples": "Samples of six discs",
