@@ -303,6 +303,37 @@ def normal_limits(value: float, draws: np.ndarray) -> np.ndarray:
     return value + stats.norm.ppf(TAILS) * np.nanstd(draws, ddof=1)
 
 
+def weighted_kappa(one: np.ndarray, other: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Share of weighted discs on which two readers agree, and Cohen's kappa, for each row of weights.
+
+    Returns
+    -------
+    agreement, kappa : np.ndarray, shape (draws,)
+        Kappa is nan where chance alone would agree everywhere.
+    """
+    share = weights / weights.sum(1, keepdims=True)
+    agree, first, second = share @ (one == other), share @ one, share @ other
+    by_chance = first * second + (1 - first) * (1 - second)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return agree, np.where(by_chance < 1 - 1e-9, (agree - by_chance) / (1 - by_chance), np.nan)
+
+
+def agreement(one: np.ndarray, other: np.ndarray, patients: np.ndarray) -> tuple[Estimate, Estimate]:
+    """Agreement of two readers and Cohen's kappa, with intervals that resample patients.
+
+    Where they always or never agree, every draw is alike: the agreement's far limit is then Wilson's for the number of
+    patients, and kappa has none (nan).
+    """
+    agree, kappa = (float(value) for (value,) in weighted_kappa(one, other, np.ones((1, len(one)))))
+    draws = weighted_kappa(one, other, patient_weights(patients))
+    if np.ptp(np.equal(one, other)) == 0:
+        groups = len(np.unique(patients))
+        limits = proportion_confint(round(agree) * groups, groups, alpha=1 - LEVEL, method="wilson")
+        return Estimate(agree, *map(float, limits)), Estimate(kappa, np.nan, np.nan)
+    shares, kappas = np.clip(normal_limits(agree, draws[0]), 0, 1), np.clip(normal_limits(kappa, draws[1]), -1, 1)
+    return Estimate(agree, *shares), Estimate(kappa, *kappas)
+
+
 def balance(labels: np.ndarray, logits: np.ndarray, patients: np.ndarray) -> Estimate:
     """Sensitivity minus specificity, with an interval that resamples patients."""
     once, draws = (weighted_metrics(labels, logits, w) for w in (np.ones((1, len(labels))), patient_weights(patients)))

@@ -151,10 +151,14 @@ def literal_numbers(source: str) -> set[str]:
     """Numbers typed into the captions of a cell; what an f-string computes is not among them."""
     captions = []
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Assign | ast.AugAssign) and "caption" in ast.unparse(node).split("=")[0]:
+        if isinstance(node, ast.Assign | ast.AugAssign) and re.search(
+            "caption|details", ast.unparse(node).split("=")[0]
+        ):
             captions.append(node.value)
         elif isinstance(node, ast.Call) and re.fullmatch(r"ws\.(figure|table)", ast.unparse(node.func)):
-            captions += node.args[2:] + [keyword.value for keyword in node.keywords if keyword.arg == "caption"]
+            captions += node.args[2:] + [
+                keyword.value for keyword in node.keywords if keyword.arg in ("caption", "details")
+            ]
     text = CONSTANTS.sub("", "\n".join(text for caption in captions for text in typed(caption)))
     return set(re.findall(r"(?<!\w)\d+(?:\.\d+)?", text))
 

@@ -501,3 +501,51 @@ def test_what_the_level_alone_tells_is_gone_within_levels():
     assert found["within"].value == 0.5 and found["lowest"].value == pytest.approx(0.75)
     alone = evaluate.level_aucs(labels[:40] * 0, logits[:, :40], np.arange(40), levels[:40], lowest=["L3-L4"])
     assert all(np.isnan(alone["within"]))
+
+
+# Two readers
+
+
+def test_readers_who_agree_by_chance_have_no_kappa():
+    one, once = np.array([True, True, False, False] * 5), np.ones((1, 20))
+    for other, expected in ((one, (1, 1)), (~one, (0, -1)), (np.array([True, False] * 10), (0.5, 0))):
+        assert [value[0] for value in evaluate.weighted_kappa(one, other, once)] == pytest.approx(expected)
+    assert np.isnan(evaluate.weighted_kappa(one | True, one | True, once)[1][0])  # chance alone agrees everywhere
+
+
+def test_kappa_of_resampled_patients_is_that_of_the_copied_discs():
+    rng = np.random.default_rng(5)
+    patients = np.repeat(np.arange(40), 3)
+    one = rng.random(120) < 0.5
+    other = one ^ (rng.random(120) < 0.2)
+    weights = evaluate.patient_weights(patients, draws=30)
+    agree, kappa = evaluate.weighted_kappa(one, other, weights)
+    for row, a, k in zip(weights.astype(int), agree, kappa, strict=True):
+        copies = np.repeat(np.arange(120), row)
+        assert a == pytest.approx((one[copies] == other[copies]).mean())
+        assert k == pytest.approx(metrics.cohen_kappa_score(one[copies], other[copies]))
+    found = evaluate.agreement(one, other, patients)
+    assert found[1].value == pytest.approx(metrics.cohen_kappa_score(one, other))
+    spread = evaluate.weighted_kappa(one, other, evaluate.patient_weights(patients))[1].std(ddof=1)
+    assert (found[1].high - found[1].low) / 2 == pytest.approx(1.959964 * spread, rel=1e-6)
+
+
+def test_readers_who_always_agree_have_wilsons_limit_and_no_interval_of_kappa():
+    one, patients = np.array([True, False] * 6), np.repeat(np.arange(6), 2)
+    agree, kappa = evaluate.agreement(one, one, patients)
+    assert agree[:2] == (1, pytest.approx(6 / (6 + Z**2))) and kappa.value == 1 and np.isnan(kappa[1:]).all()
+    agree, kappa = evaluate.agreement(one | True, one | True, patients)
+    assert agree.value == 1 and np.isnan(kappa).all()
+
+
+def test_the_kappas_interval_covers_with_discs_of_one_patient_alike():
+    """60 patients with three discs that share much of their severity: 95 % intervals hold the truth about as often."""
+    rng, hits = np.random.default_rng(8), 0
+    severity = rng.normal(size=(200_000, 1)) * 0.8
+    truth = metrics.cohen_kappa_score(*((severity + rng.normal(size=severity.shape) * 0.6 > 0)[:, 0] for _ in range(2)))
+    for _ in range(100):
+        common = rng.normal(size=(60, 1)) * 0.8 + np.zeros((60, 3))
+        one, other = ((common + rng.normal(size=(60, 3)) * 0.6 > 0).ravel() for _ in range(2))
+        kappa = evaluate.agreement(one, other, np.repeat(np.arange(60), 3))[1]
+        hits += kappa.low <= truth <= kappa.high
+    assert hits >= 88

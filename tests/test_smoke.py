@@ -81,6 +81,13 @@ def test_a_figure_is_drawn_and_says_on_which_data(smoke, name):
     assert entry["stamp"] == stamp and entry["caption"]
 
 
+def test_a_caption_has_at_most_two_sentences(smoke):
+    captions = {path.stem: read_json(path)["caption"] for path in smoke.figures.glob("*.json")}
+    apart = {name: re.sub(r"\b(Fig|Figs|Eq|Table \d)\.", r"\1", caption) for name, caption in captions.items()}
+    counts = {name: len(re.findall(r"\.(?:\s|$)", caption)) for name, caption in apart.items()}
+    assert len(captions) > 30 and {name for name, count in counts.items() if not 1 <= count <= 2} == set()
+
+
 @pytest.mark.parametrize("name", tables.TABLES)
 def test_a_table_has_the_papers_values_and_this_runs(smoke, name):
     table = pd.read_csv(smoke.figures / f"{name}.csv")

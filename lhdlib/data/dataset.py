@@ -14,8 +14,8 @@ import pandas as pd
 
 from lhdlib import cache
 from lhdlib import profile as profiles
-from lhdlib.data import dicom, discs, overrides, reports
-from lhdlib.data.labels import label_samples, note_labels
+from lhdlib.data import dicom, discs, overrides, own_labels, rsna
+from lhdlib.data.labels import label_samples, note_labels, read_source, without_study
 from lhdlib.data.splits import SPLITS, assign_split, pretrain_split
 from lhdlib.data.store import check_space, fingerprint, write_store
 from lhdlib.errors import UserError
@@ -26,6 +26,9 @@ KINDS = {  #: why discs are set aside, in the words of an error
     "no note for this patient": "without a note",
     "several notes for this patient": "with several notes",
     "note undecided": "with an undecided note",
+    "no label for this patient": "without a label",
+    "no label for this disc": "without a label of their own",
+    "label undecided": "with an undecided label",
     "to be reviewed": "flagged",
 }
 NO_IMAGE = ("not DICOM", "empty file", "no regular file", "DICOMDIR", "folder cannot be read", "folder too deep")
@@ -75,13 +78,18 @@ class Dataset:
         ``patient, level, part, label, note``, ``slice_1 .. slice_3`` (rows of the store, cranial to caudal), and
         ``split_paper``, ``split_patient``: "train", "validation", "test" (or "unused", see `assign_split`).
     info : dict
-        ``counts``, ``data_label``, ``fingerprint``, and ``pretrain_fingerprint`` of what pre-training sees.
+        ``counts``, ``data_label``, ``fingerprint``, ``pretrain_fingerprint`` of what pre-training sees, ``labels``.
     """
 
     images: np.ndarray
     slices: pd.DataFrame
     samples: pd.DataFrame
     info: dict
+
+    @property
+    def told(self) -> str:
+        """Whose words a sample's ``note`` has: "a note", or rows of one's own labels."""
+        return f"a patient's rows of {own_labels.NAME}" if "labels" in self.info else "a note"
 
     def pretrain_rows(self, part: str) -> np.ndarray:
         """Rows of the store for pre-training: `part` is "train" or "validation"."""
@@ -102,7 +110,7 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
     Parameters
     ----------
     archive
-        Folder tree with the studies and, anywhere in it, the notes workbook and the verdicts of a review.
+        Folder tree with the studies, notes or labels (`find_labels`), and verdicts of a review.
     folder
         Gets ``store.npy``, ``dataset.json``, and the tables ``slices``, ``discs``, ``samples``, ``rejected`` and
         ``set_aside`` as CSV.
@@ -112,22 +120,20 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
     Raises
     ------
     UserError
-        For a missing or empty folder, no axial T2 slices, missing notes, damaged verdicts, too few samples, or too
-        little disk.
+        For a missing or empty folder, no axial T2 slices, missing or damaged labels or verdicts, too few samples, or
+        too little disk.
     """
-    notes_path = find_notes(archive)
-    verdicts_path = notes_path.with_name(overrides.NAME)
-    inputs = [notes_path] + [verdicts_path] * verdicts_path.is_file()
-    key = cache.content_key(profile.data, seed, listing(archive), *inputs, cache.code_key(__name__))
+    source, beside = find_labels(archive), inputs(archive)
+    key = cache.content_key(profile.data, seed, listing(archive), *beside.values(), cache.code_key(__name__))
     if _stored_key(folder) == key:
         return load_dataset(folder)
 
-    notes, verdicts = reports.read_notes(notes_path), overrides.read_overrides(verdicts_path)
+    notes, verdicts = read_source(source), overrides.read_overrides(source.with_name(overrides.NAME))
     slices, rejected = index_slices(archive, folder, profile.data)
     check_space(folder, len(slices) * profile.data.image_size**2 * 2)
     with replacing(folder / "store.npy") as store_path:  # whatever fails leaves the earlier dataset
         failed = write_store(archive, slices, store_path, profile.data)
-        judged, unmatched = overrides.apply_overrides(discs.group_discs(_without(slices, failed)), verdicts)
+        judged, unmatched = overrides.apply_overrides(discs.group_readable(slices, set(failed.path)), verdicts)
         rejected = pd.concat([rejected, failed], ignore_index=True)
         everyone = patients_of(slices, rejected)
         samples, aside = make_samples(judged, slices, notes, profile.data, everyone=everyone)
@@ -137,6 +143,10 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
             add_splits(slices, samples, failed, profile.data, seed)
         tables["samples"] = samples
         info = {"key": key, **describe(tables, store_path, profile.data), "verdicts": _verdicts(judged, unmatched)}
+        if own_labels.is_own(source):
+            info["data_label"] += f"; {own_labels.origin(notes)}"
+            info["labels"] = own_labels.describe(notes, without_study(notes, everyone))
+            print(own_labels.line(info["labels"]))
         write_tables(folder, tables)
     write_json(folder / "dataset.json", info)
     if len(verdicts):
@@ -202,10 +212,6 @@ def index_slices(archive: Path, folder: Path, settings: profiles.Data) -> tuple[
                 "name the folder that holds the patients' studies."
             )
     return slices.reset_index(drop=True), rejected
-
-
-def _without(slices: pd.DataFrame, failed: pd.DataFrame) -> pd.DataFrame:
-    return slices[~slices.path.isin(failed.path)]
 
 
 def patients_of(slices: pd.DataFrame, rejected: pd.DataFrame) -> set[str]:
@@ -354,8 +360,41 @@ def find_notes(archive: Path) -> Path:
             return place / NOTES_NAME
     raise UserError(
         f"The radiologists' notes, {NOTES_NAME!r}, are not in {archive}: put the workbook of "
-        "doi:10.17632/s6bgczr8s2 into that folder."
+        f"doi:10.17632/s6bgczr8s2, or your own {own_labels.NAME}, into that folder."
     )
+
+
+def inputs(archive: Path) -> dict[str, Path]:
+    """Files other than images that decide the dataset, wherever they lie: notes or labels, verdicts, series."""
+    source = find_labels(archive)
+    found = {"labels" if own_labels.is_own(source) else "notes": source, "verdicts": source.with_name(overrides.NAME)}
+    if tables := rsna.tables_folder(archive):
+        found["series"] = tables / rsna.SERIES
+    return {name: path for name, path in found.items() if path.is_file()}
+
+
+def find_labels(archive: Path) -> Path:
+    """The file that labels come from: ``labels.csv``, or else the workbook of notes (`find_notes`).
+
+    The former lies in the archive's folder, beside the workbook, or beside the tables of a collection (`rsna`).
+
+    Raises
+    ------
+    UserError
+        When neither is there, or ``labels.csv`` in two places.
+    """
+    places, missing = [archive, rsna.tables_folder(archive)], None
+    try:
+        places.append(find_notes(archive).parent)
+    except UserError as error:
+        missing = error
+    own = [folder / own_labels.NAME for folder in dict.fromkeys(filter(None, places))]
+    own = [path for path in own if path.is_file()]
+    if len(own) > 1:
+        raise UserError(f"Labels lie in two places, {own[0]} and {own[1]}: move one of them away.")
+    if missing and not own:
+        raise missing
+    return own[0] if own else find_notes(archive)
 
 
 def listing(archive: Path) -> list[tuple[str, int, int]]:

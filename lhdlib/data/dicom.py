@@ -15,8 +15,9 @@ from typing import Any
 import pandas as pd
 
 from lhdlib.data.dicom_file.pixels import pixel_hash, read_pixels
-from lhdlib.data.dicom_file.rules import COLUMNS, SHARED_UID, patient_of, read_header, read_plane
+from lhdlib.data.dicom_file.rules import COLUMNS, SHARED_UID, patient_of, read_described, read_plane
 from lhdlib.data.parallel import SPAWN, in_order
+from lhdlib.data.rsna import series_descriptions
 from lhdlib.data.studies import name_studies, with_patients
 from lhdlib.errors import UserError
 from lhdlib.progress import progress_bar
@@ -63,7 +64,8 @@ def index_tree(
     paths, unread = _walk(folder)
     if not paths + unread:
         raise UserError(f"{folder} holds no file: name the folder that holds the patients' studies.")
-    slices, rejected = _tables(_map(partial(read_header, str(folder)), paths, workers, "reading headers", progress))
+    tasks = _described(folder, paths)
+    slices, rejected = _tables(_map(partial(read_described, str(folder)), tasks, workers, "reading headers", progress))
     twins = find_duplicates(
         slices if duplicates == "removed" else slices[:0], folder, workers=workers, progress=progress
     )
@@ -75,6 +77,15 @@ def index_tree(
     rejected = with_patients(pd.concat([rejected, unopened, twins], ignore_index=True), slices)
     rejected = rejected.sort_values("path", ignore_index=True)
     return slices, rejected
+
+
+def _described(folder: Path, paths: list[str]) -> list[tuple[str, str]]:
+    """Paths with the description of their series, where a table beside the images has one."""
+    known = series_descriptions(folder)
+    if not known:
+        return [(path, "") for path in paths]
+    root = folder.resolve().as_posix()
+    return [(path, known.get("/".join(f"{root}/{path}".split("/")[-3:-1]), "")) for path in paths]
 
 
 def find_duplicates(

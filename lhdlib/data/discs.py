@@ -5,6 +5,7 @@ straight, only by a gap. Levels are named from the lowest slab upwards; what doe
 doubt about one slab is a doubt about the levels of all above it, and about none below.
 """
 
+from collections.abc import Collection
 from statistics import median_low
 from typing import Any
 
@@ -28,6 +29,7 @@ DISC_MM = 26.0  # between the centres of neighbouring discs, the least that was 
 NEAR_MM = 15.0  # slabs with nearer centres show one disc, and so do, a little farther apart, two of few slices:
 PIECES, PIECES_MM = 5, 20.0  # what is left of a slab without one of its inner slices
 FAR, FAR_MM = 1.6, (50.0, 60.0)  # a disc is missing beyond so many of the study's usual steps, within these bounds
+TORN = "a slice cannot be read"
 REPEATED, BLOCK, GAP = "repeated slab or missing slice", "contiguous block over several discs", "gap between slabs"
 PLACE = ["x", "y", "z", "normal_x", "normal_y", "normal_z"]
 COLUMNS = ["patient", "study", "weighting", "level", "paths", "slices", "spacing", *PLACE, "flag"]
@@ -58,6 +60,22 @@ def group_discs(slices: pd.DataFrame) -> pd.DataFrame:
                 flag = "; ".join(dict.fromkeys(slab["faults"] + slab["doubts"]))
                 rows.append(slab | {"patient": patient, "study": study, "weighting": weighting, "flag": flag})
     return _flag_second_studies(pd.DataFrame(rows, columns=COLUMNS))
+
+
+def group_readable(slices: pd.DataFrame, unreadable: Collection[str]) -> pd.DataFrame:
+    """Discs of the slices whose pixels can be read; one that has lost a slice carries a flag.
+
+    Parameters
+    ----------
+    unreadable
+        Paths of the other slices of the table.
+    """
+    found, lost = group_discs(slices[~slices.path.isin(unreadable)]), set(unreadable)
+    if lost:
+        torn = {path for paths in group_discs(slices).paths if lost & set(paths) for path in paths}
+        less = found.paths.map(lambda paths: bool(torn & set(paths))).astype(bool)
+        found.loc[less, "flag"] = [f"{flag}; {TORN}".removeprefix("; ") for flag in found.flag[less]]
+    return found
 
 
 def _slabs(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -1,14 +1,23 @@
-"""The label of each sample: a reviewer's, else what the patient's note says of its level."""
+"""The label of each sample: a reviewer's, else what the patient's note, or a table of one's own, says of its level."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import pandas as pd
 
-from lhdlib.data import reports
+from lhdlib.data import own_labels, reports
 from lhdlib.data.dicom_file.rules import NO_FOLDER
 from lhdlib.data.grammar.levels import LUMBAR_LEVELS
+
+
+def read_source(path: Path) -> pd.DataFrame:
+    """The table that labels come from: of the workbook (`reports.read_notes`) or of one's own labels.
+
+    See `own_labels.read_table` for the columns of the latter. Both have ``patient`` and ``note``.
+    """
+    return own_labels.read_table(path) if own_labels.is_own(path) else reports.read_notes(path)
 
 
 def note_labels(places: pd.DataFrame, notes: pd.DataFrame, *, everyone: Iterable[str] = ()) -> pd.DataFrame:
@@ -19,7 +28,7 @@ def note_labels(places: pd.DataFrame, notes: pd.DataFrame, *, everyone: Iterable
     places : pd.DataFrame
         ``patient, level``.
     notes : pd.DataFrame
-        The table of `reports.read_notes`.
+        The table of `read_source`.
     everyone : iterable of str, optional
         All patients' folders: a note may be meant for one that has no disc here.
 
@@ -29,25 +38,35 @@ def note_labels(places: pd.DataFrame, notes: pd.DataFrame, *, everyone: Iterable
         ``label`` (True or False; NaN where unknown), ``note``, and ``reason``: empty, or why the label of a lumbar disc
         is not known for certain.
     """
-    notes = notes[notes.note != ""].drop_duplicates()
-    owner, unclear = match_notes({*places.patient, *everyone}, notes.patient)
+    given = notes if "label" in notes else None
+    what = "note" if given is None else "label"
+    notes = _said(notes)
+    owner, unclear = match_notes({*places.patient, *everyone}, notes.patient, what=what)
     several = notes.patient[notes.patient.duplicated()]  # which of them is about these images, no one can tell
     notes = notes[~notes.patient.isin(several)]
-    labels = reports.label_table(notes)
+    labels = reports.label_table(notes) if given is None else given[["patient", "level", "label", "flag"]]
     noted = pd.DataFrame({"patient": places.patient.map(owner).astype(object), "level": places.level})
     merged = noted.merge(labels, on=["patient", "level"], how="left")
     merged = merged.merge(notes, on="patient", how="left").set_index(places.index)
     reason = pd.Series("", merged.index)
-    reason[merged.label.isna()] = "no note for this patient"
-    reason[merged.patient.isin(several)] = "several notes for this patient"
+    reason[merged.label.isna() & merged.patient.notna()] = f"no {what} for this disc"
+    reason[merged.patient.isna()] = f"no {what} for this patient"
+    reason[merged.patient.isin(several)] = f"several {what}s for this patient"
     reason = places.patient.map(unclear).astype(object).fillna(reason)
     undecided = merged.flag.fillna("") != ""
-    reason[undecided] = "note undecided: " + merged.flag[undecided].astype(str)
+    reason[undecided] = f"{what} undecided: " + merged.flag[undecided].astype(str)
     reason = reason.where(merged.level.isin(LUMBAR_LEVELS), "")
     return merged[["label"]].assign(note=merged.note.fillna(""), reason=reason)
 
 
-def match_notes(folders: Iterable[str], numbers: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+def _said(notes: pd.DataFrame) -> pd.DataFrame:
+    """Each different note once."""
+    return notes.loc[notes.note != "", ["patient", "note"]].drop_duplicates()
+
+
+def match_notes(
+    folders: Iterable[str], numbers: Iterable[str], *, what: str = "note"
+) -> tuple[dict[str, str], dict[str, str]]:
     """Match each patient's folder with the note of the same name or number, where it can be no other.
 
     "37", "0037" and "P0037" may all be patient 37, "P37" and "Q37" never are one. Where two folders or notes could be
@@ -71,10 +90,10 @@ def match_notes(folders: Iterable[str], numbers: Iterable[str]) -> tuple[dict[st
     owner, unclear = {}, {}
     for folder, names in meant.items():
         if len(names) > 1:
-            unclear[folder] = "several notes could be meant: " + ", ".join(names)
+            unclear[folder] = f"several {what}s could be meant: " + ", ".join(names)
         elif names and claims[names[0]] > 1:
             rivals = ", ".join(other for other in folders if names[0] in meant[other])
-            unclear[folder] = f"several folders could be meant by note {names[0]}: {rivals}"
+            unclear[folder] = f"several folders could be meant by {what} {names[0]}: {rivals}"
         elif names:
             owner[folder] = names[0]
     return owner, unclear
@@ -94,10 +113,16 @@ _SAYS_PATIENT = {"patient", "pat", "pt", "no", "nr", "id", "case", "subject", "s
 
 def notes_by_patient(everyone: Iterable[str], notes: pd.DataFrame) -> pd.Series:
     """All that the notes say of each patient's folder, joined; a folder whose note is unclear or absent is left out."""
-    notes = notes[notes.note != ""].drop_duplicates()
+    notes = _said(notes)
     owner, _ = match_notes(everyone, notes.patient)
     texts = notes.groupby("patient").note.agg("\n".join)
     return pd.Series({folder: texts[name] for folder, name in owner.items()}, dtype=object)
+
+
+def without_study(notes: pd.DataFrame, everyone: Iterable[str]) -> list[str]:
+    """Patients whose notes or labels belong to no folder."""
+    owner, _ = match_notes(everyone, notes.patient)
+    return sorted(set(notes.patient) - set(owner.values()))
 
 
 def label_samples(
@@ -114,7 +139,7 @@ def label_samples(
     samples : pd.DataFrame
         The table of `discs.disc_samples`.
     notes : pd.DataFrame
-        The table of `reports.read_notes`.
+        The table of `read_source`.
     judged : mapping, optional
         Label of each slice whose disc a reviewer has judged (`overrides.judged_labels`).
     everyone : iterable of str, optional

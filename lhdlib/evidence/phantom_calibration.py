@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from lhdlib.data import reports
-from lhdlib.evaluate import delong
+from lhdlib.evaluate import delong, weighted_kappa
 from lhdlib.phantom import facts
 from lhdlib.phantom.anatomy import sample_patient
 from lhdlib.phantom.disease import grade
@@ -64,7 +64,8 @@ def _rows(read: Read) -> Iterator[tuple[str, str, float, float, float]]:
     for kind, share in facts.KINDS.items():
         yield "kind at abnormal levels", kind, share, kinds[kind] / kinds["any"], TOLERANCE["kinds"]
     for name, part in (("three lowest", lowest), ("all five", discs)):
-        agreement, kappa = agreement_of(part.noted, part.second)
+        once = np.ones((1, len(part)))
+        agreement, kappa = (float(v) for (v,) in weighted_kappa(part.noted.to_numpy(), part.second.to_numpy(), once))
         yield "two readers agree", name, facts.AGREEMENT[name], agreement, TOLERANCE["agreement"]
         yield "kappa of two readers", name, facts.KAPPA[name], kappa, TOLERANCE["kappa"]
     second = lowest.groupby("noted").second.mean()
@@ -79,10 +80,3 @@ def _rows(read: Read) -> Iterator[tuple[str, str, float, float, float]]:
     for one, other in combinations(facts.LOWEST, 2):
         real = facts.CORRELATION[(one, other) == ("L4-L5", "L3-L4")]
         yield "correlation of labels", f"{one}, {other}", real, wide[one].corr(wide[other]), np.nan
-
-
-def agreement_of(one: pd.Series, other: pd.Series) -> tuple[float, float]:
-    """Share of discs on which two readers agree, and Cohen's kappa."""
-    agree = float((one == other).mean())
-    by_chance = one.mean() * other.mean() + (1 - one.mean()) * (1 - other.mean())
-    return agree, float((agree - by_chance) / (1 - by_chance))

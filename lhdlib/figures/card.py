@@ -134,7 +134,14 @@ def _median(values: np.ndarray) -> str:
 
 
 @styled
-def first_look(slices: np.ndarray, titles: Sequence[str], note: Sequence[tuple[str, int, bool]], level: str) -> Figure:
+def first_look(
+    slices: np.ndarray,
+    titles: Sequence[str],
+    note: Sequence[tuple[str, int, bool]],
+    level: str,
+    *,
+    told: str = "a note",
+) -> Figure:
     """A few slices, and a note with the words from which a label comes.
 
     Parameters
@@ -143,6 +150,8 @@ def first_look(slices: np.ndarray, titles: Sequence[str], note: Sequence[tuple[s
     note : sequence of (text, place in `MARKS`, denied)
     level : str
         Of the disc that the note decides here.
+    told : str
+        Whose words these are (`Dataset.told`).
     """
     side, line = PAGE / len(slices), 4.4  # mm
     rows = _rows(note, int((PAGE - 4) / LETTER))
@@ -150,7 +159,14 @@ def first_look(slices: np.ndarray, titles: Sequence[str], note: Sequence[tuple[s
     for number, (image, name) in enumerate(zip(slices, titles, strict=True)):
         page.picture(image, number * side + 0.4, 5, side - 0.8)
         page.text((number + 0.5) * side, 2.5, name, ha="center", fontsize=SMALL)
-    page.text(0.4, side + 8, f"A note; marked for its disc {level}:", ha="left", weight="bold", fontsize=SMALL)
+    page.text(
+        0.4,
+        side + 8,
+        f"{told[0].upper()}{told[1:]}; marked for its disc {level}:",
+        ha="left",
+        weight="bold",
+        fontsize=SMALL,
+    )
     for number, row in enumerate(rows):
         _write(page, row, 2, side + 12 + line * (number + 0.5))
     here, elsewhere = (listed([text for text, mark, _ in note if mark == one]) for one in (2, 1))
@@ -158,7 +174,7 @@ def first_look(slices: np.ndarray, titles: Sequence[str], note: Sequence[tuple[s
     _write(page, key, 2, side + 12 + line * (len(rows) + 0.7))
     return described(
         page.fig,
-        f"{len(slices)} middle slices of discs: {'; '.join(titles)}. Below them a note with marked words: for {level} "
+        f"{len(slices)} middle slices of discs: {'; '.join(titles)}. Below them {told} with marked words: for {level} "
         f"{here or 'none'}, for other levels {elsewhere or 'none'}; denied ones are struck through.",
     )
 

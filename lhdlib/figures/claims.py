@@ -286,11 +286,11 @@ def save_claims(results_dir: Path, figures_dir: Path) -> Path:
     caption = (
         f"The paper's claims, judged on this run ({claimed}), and readings that are not the paper's ({read}). A claim "
         "holds when the whole 95 % interval of each of its quantities lies where the claim says, does not hold when "
-        "one interval lies wholly outside, and cannot be decided otherwise. Each setting was pre-trained once: the "
-        "intervals do not know what another pre-training would have given."
+        "one interval lies wholly outside, and cannot be decided otherwise."
     )
+    details = "Each setting was pre-trained once: the intervals do not know what another pre-training would have given."
     whole = {key: value for key, value in stamp.items() if key != "parts"}
-    return publish.save_table(table, "claims", figures_dir, whole, caption)
+    return publish.save_table(table, "claims", figures_dir, whole, caption, details=details)
 
 
 def columns(table: pd.DataFrame) -> pd.DataFrame:

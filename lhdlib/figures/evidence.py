@@ -23,7 +23,16 @@ from lhdlib.figures.style import (
     span,
     styled,
 )
-from lhdlib.figures.words import METRICS, Interval, Summary, difference_text, interval_text, listed, summary_text
+from lhdlib.figures.words import (
+    METRICS,
+    Interval,
+    Note,
+    Summary,
+    difference_text,
+    interval_text,
+    listed,
+    summary_text,
+)
 
 POINT_STYLES = {"TPR": ("o", ORANGE), "TNR": ("s", GREEN), "balanced": ("^", VERMILION)}
 #: Columns of the AUCs that leave out what the level tells (`evaluate.level_aucs`).
@@ -287,8 +296,9 @@ def ceiling_table(splits: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def ceiling_note(splits: Mapping[str, Mapping[str, Any]]) -> str:
-    """Words for how far the classifier's AUC is below that of the true severity (`reach.measure` of each split)."""
+def ceiling_note(splits: Mapping[str, Mapping[str, Any]]) -> Note:
+    """Say how far the classifier's AUC is below that of the true severity (`reach.measure` of each split)."""
+    gaps = [f"{interval_text(found['missing'])} split by {split}" for split, found in splits.items()]
     parts = []
     for split, found in splits.items():
         ours, best = (found["notes"][name]["metrics"]["AUC"]["mean"] for name in ("this run", "true severity"))
@@ -297,7 +307,7 @@ def ceiling_note(splits: Mapping[str, Mapping[str, Any]]) -> str:
             f"Split by {split}: against the notes the true severity itself has an AUC of {best:.3f} and the classifier "
             f"{ours:.3f}, less by {gap}; against the truth the classifier has {truth:.3f}."
         )
-    return " ".join(parts)
+    return Note(f"Against the notes the AUC is below the true severity's by {listed(gaps)}.", " ".join(parts))
 
 
 def comparison_table(metrics: Mapping[str, Mapping[str, Summary]], comparisons: Mapping[str, Mapping]) -> pd.DataFrame:

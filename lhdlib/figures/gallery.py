@@ -54,6 +54,7 @@ TITLES = {
     "dataset_prevalence": "How often a level is abnormal",
     "dataset_acquisition": "How the slices were acquired",
     "dataset_sizes": "Sizes of the stored slices",
+    "label_agreement": "How sure the labels are: a second reading",
     "dataset_facts": "The dataset in a few lines",
     "first_look": "Six slices and a note",
     "samples": "Samples of six discs",
@@ -143,11 +144,7 @@ def _claims(entries: Mapping[str, Any], folder: Path) -> list[str]:
         return []
     whole = (folder / f"{claims.NAME}.md").read_text(encoding="utf-8").rstrip()
     short = publish.markdown(claims.columns(files.read_table(folder / f"{claims.NAME}.csv"))).rstrip()
-    return ["## What holds on this data", short, _folded("The numbers behind it", whole)]
-
-
-def _folded(summary: str, text: str) -> str:
-    return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
+    return ["## What holds on this data", short, publish.folded("The numbers behind it", whole)]
 
 
 def _thumbnails(entries: Mapping[str, Any], folder: Path) -> list[str]:
@@ -178,13 +175,13 @@ def _entry(entry: Mapping[str, Any], folder: Path, stamp: Mapping[str, Any]) -> 
     if other:
         parts.append(f"> **Drawn by another run** ({other}): its numbers need not agree with the others on this page.")
     if entry["kind"] == "figure":
-        parts += [publish.picture(folder / f"{name}.png"), f"{entry['caption']} ([PDF]({name}.pdf))"]
+        parts += [publish.picture(folder / f"{name}.png"), publish.captioned(entry, link=f"([PDF]({name}.pdf))")]
         return "\n\n".join(parts)
-    text = (folder / f"{name}.md").read_text(encoding="utf-8").removeprefix(entry["caption"])
+    text = (folder / f"{name}.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\|.*\|$", text, re.M)
     table = "\n".join(rows)
-    parts.append(f"{entry['caption']} ([CSV]({name}.csv))")
-    parts.append(_folded(f"{len(rows) - 2} rows", table) if len(rows) - 2 > LONG else table)
+    parts.append(publish.captioned(entry, link=f"([CSV]({name}.csv))"))
+    parts.append(publish.folded(f"{len(rows) - 2} rows", table) if len(rows) - 2 > LONG else table)
     return "\n\n".join(parts)
 
 

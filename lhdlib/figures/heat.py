@@ -26,7 +26,7 @@ from lhdlib.figures.style import (
     span,
     styled,
 )
-from lhdlib.figures.words import Interval, difference_text, interval_text, number, place_of, signed
+from lhdlib.figures.words import Interval, Note, difference_text, interval_text, number, place_of, signed
 
 SCORES = ("pointing", "side")  #: by which the findings compare the maps
 #: Readable name and line of each kind of heatmap, in the order of the table.
@@ -200,9 +200,11 @@ def findings_table(
     return pd.DataFrame(rows, columns=["map", "weights", "likeness to another patient's map", *SCORES])
 
 
-def findings_note(shared: Mapping[str, Any], located: Mapping[str, Any] | None) -> str:
-    """Sentences on what weights of one sign and the softmax do to the maps, as far as this run shows it."""
+def findings_note(shared: Mapping[str, Any], located: Mapping[str, Any] | None) -> Note:
+    """Say what weights of one sign and the softmax do to the maps, as far as this run shows it."""
     words = {"more": "larger", "less": "smaller", "no": "not clearly different"}
+    alike = {"more": "more alike than", "less": "less alike than", "no": "not clearly more or less alike than"}
+    sides = [f"{alike[_direction(gap)]} those of {KINDS[kind][0]}" for kind, gap in shared["difference"].items()]
     likeness = "Likeness to another patient's map, the paper's minus {}: {} ({})."
     sentences = [
         likeness.format(KINDS[kind][0], difference_text(gap), words[_direction(gap)])
@@ -213,7 +215,7 @@ def findings_note(shared: Mapping[str, Any], located: Mapping[str, Any] | None) 
         gaps = {kind: differences[name][kind] for kind in shared["difference"]}
         said = [f"{KINDS[kind][0]} {difference_text(gap)} ({_WORDS[_direction(gap)]})" for kind, gap in gaps.items()]
         sentences.append(f"{name.capitalize()}, the paper's minus {' and '.join(said)}.")
-    return " ".join(sentences)
+    return Note(f"The paper's maps of two patients are {' and '.join(sides)}.", " ".join(sentences))
 
 
 def places_table(places: pd.DataFrame) -> pd.DataFrame:
@@ -232,17 +234,18 @@ def places_table(places: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"cell": places.cell} | written)
 
 
-def places_note(places: pd.DataFrame) -> str:
-    """Sentence on `fields.cell_places`: how far apart drawing and looking are."""
+def places_note(places: pd.DataFrame) -> Note:
+    """Say how far apart drawing and looking are in `fields.cell_places`."""
     gap = [signed(value, form=".1f") for value in places["drawn - centre"]]
     cut = [signed(value, form=".1f") for value in places["drawn - centroid"]]
     middle = len(places) // 2
     width = places.centre.diff().mean()
-    return (
-        f"Cells of {width:.1f} mm; a cell is drawn {gap[0]} mm from the centre of its receptive field at the upper "
-        f"left (plus: further right and down), {gap[middle - 1]} to {gap[middle]} mm in the middle, {gap[-1]} mm at "
-        "the lower right. A field that reaches beyond the slice sees zeros there: from the centroid of its part on the "
-        f"slice the cell is {cut[0]}, {cut[middle - 1]} to {cut[middle]} and {cut[-1]} mm away."
+    return Note(
+        f"A cell, {width:.1f} mm wide, is drawn {gap[0]} mm from the centre of its receptive field at the upper left "
+        f"(plus: further right and down), {gap[middle - 1]} to {gap[middle]} mm in the middle, {gap[-1]} mm at the "
+        "lower right.",
+        "A field that reaches beyond the slice sees zeros there: from the centroid of its part on the slice the cell "
+        f"is {cut[0]}, {cut[middle - 1]} to {cut[middle]} and {cut[-1]} mm away.",
     )
 
 
@@ -298,8 +301,8 @@ def _rank_correlations(ax: Axes, sanity: Mapping[str, Any]) -> None:
 # Words that are computed
 
 
-def pointing_note(located: Mapping[str, Any]) -> str:
-    """Sentences on pointing (against random maps, classic Grad-CAM, fixed pictures, the resolution) and the side."""
+def pointing_note(located: Mapping[str, Any]) -> Note:
+    """Say how the maps point, against random maps, classic Grad-CAM, fixed pictures, the resolution, and the side."""
     pointing, against = located["pointing"], located["differences"]["pointing"]
     margin, random = located["margin"], against["random"]
     gained = (
@@ -313,7 +316,7 @@ def pointing_note(located: Mapping[str, Any]) -> str:
     }[_direction(fixed)]
     drawn = other_placement(located["cells"])
     ceiling = pointing["ceiling"]["value"] - pointing["random"]["value"]
-    sentences = (
+    first, *others = (
         f"On {located['discs']} {located['of']} of {located['patients']} patients the paper's hottest point lies "
         f"within {located['tolerance_mm']:g} mm of the lesion in {interval_text(pointing['paper'])} of the slices that "
         f"show it, a random map's in {interval_text(pointing['random'])}: the difference, {difference_text(random)}, "
@@ -331,7 +334,7 @@ def pointing_note(located: Mapping[str, Any]) -> str:
         f"The cells of the map allow about {interval_text(pointing['ceiling'])}: the resolution "
         f"{'allows' if ceiling >= margin else 'does not allow'} a difference of {margin:g} from random.",
     )
-    return " ".join(sentences)
+    return Note(first, " ".join(others))
 
 
 _WORDS = {"more": "better", "less": "worse", "no": "undecided"}
@@ -341,40 +344,46 @@ def _direction(difference: Interval) -> str:
     return "more" if difference["low"] > 0 else "less" if difference["high"] < 0 else "no"
 
 
-def curves_note(curves: Mapping[str, Any]) -> str:
-    """Sentences on deletion and insertion: a faithful map deletes fast (small area) and inserts fast (large area)."""
-    sentences = []
+def faithfulness_note(curves: Mapping[str, Any], sanity: Mapping[str, Any]) -> Note:
+    """Say how the maps do in deletion and insertion, and which sanity checks they pass.
+
+    A faithful map deletes fast (small area), inserts fast (large area), and changes with what it should depend on.
+    """
+    failed = [check for check, found in sanity["paper"].items() if found.get("verdict") == "fails"]
+    changes = (
+        f"hardly changes with {' and '.join(failed)}: no faithful picture of what the classifier learned"
+        if failed
+        else "changes in every check"
+    )
+    return Note(
+        f"The paper's map is {_better(curves, 'paper')}, and {changes}.", f"{_curves(curves)} {_checks(sanity)}"
+    )
+
+
+def _better(curves: Mapping[str, Any], kind: str) -> str:
+    """In how many of deletion and insertion a kind of map is better than a random one, in words."""
+    deletion, insertion = (curves[name]["difference"][kind] for name in ("deletion", "insertion"))
+    good = (_direction(deletion) == "less") + (_direction(insertion) == "more")
+    return f"better than a random one in {('neither', 'one', 'both')[good]} of deletion and insertion"
+
+
+def _curves(curves: Mapping[str, Any]) -> str:
+    sentences = [f"The {curves['discs']} discs with the highest probability."]
     for kind in curves["deletion"]["difference"]:
         deletion, insertion = (curves[name]["difference"][kind] for name in ("deletion", "insertion"))
-        good = [_direction(deletion) == "less", _direction(insertion) == "more"]
-        verdict = {2: "in both it is better than random", 1: "in one of the two it is better than random"}.get(
-            sum(good), "in neither is it clearly better than random"
-        )
         sentences.append(
             f"{KINDS[kind][0]}: area minus a random map's {difference_text(deletion)} for deletion (less is better), "
-            f"{difference_text(insertion)} for insertion (more is better); {verdict}."
+            f"{difference_text(insertion)} for insertion (more is better): {_better(curves, kind)}."
         )
-    return f"The {curves['discs']} discs with the highest probability. " + " ".join(sentences)
+    return " ".join(sentences)
 
 
-def sanity_note(sanity: Mapping[str, Any]) -> str:
-    """Sentences on the sanity checks that each map passes, and on the maps of two different patients."""
-    sentences = []
+def _checks(sanity: Mapping[str, Any]) -> str:
+    sentences = [
+        f"Rank correlation of the maps before and after (a check fails when it stays at {CHANGED:g} or above)."
+    ]
     for kind, found in sanity.items():
-        checks = {check: e for check, e in found.items() if "verdict" in e}
-        listed = "; ".join(f"{check} {interval_text(e)}, {e['verdict']}" for check, e in checks.items())
-        failed = [check for check, e in checks.items() if e["verdict"] == "fails"]
-        meaning = (
-            f" The map hardly changes with {' and '.join(failed)}: it is no faithful picture of what the classifier "
-            "learned."
-            if failed
-            else ""
-        )
-        sentences.append(
-            f"{KINDS[kind][0]}: {listed}.{meaning} For comparison, the maps of two different patients' discs: "
-            f"{interval_text(found['another disc'])}."
-        )
-    return (
-        f"Rank correlation of the maps before and after (a check fails when it stays at {CHANGED:g} or above). "
-        + " ".join(sentences)
-    )
+        checks = "; ".join(f"{name} {interval_text(e)}, {e['verdict']}" for name, e in found.items() if "verdict" in e)
+        other = interval_text(found["another disc"])
+        sentences.append(f"{KINDS[kind][0]}: {checks}; for comparison, maps of two different patients' discs {other}.")
+    return " ".join(sentences)

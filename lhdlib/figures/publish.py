@@ -36,18 +36,24 @@ CONTENT = ("data", "fingerprint", "profile", "seed")  #: of a stamp; the rest sa
 STAMPED = re.compile(rb"^## How it was obtained.*|<footer.*?</footer>", re.M | re.S)
 
 
-def save_figure(fig: Figure, name: str, folder: Path, stamp: Mapping[str, Any], caption: str) -> Path:
-    """Write ``name.png``, ``name.pdf`` and ``name.json`` (caption, alternative text, stamp).
+def save_figure(
+    fig: Figure, name: str, folder: Path, stamp: Mapping[str, Any], caption: str, *, details: str = ""
+) -> Path:
+    """Write ``name.png``, ``name.pdf`` and ``name.json`` (caption, details, alternative text, stamp).
 
-    The data's label is drawn below the figure, so that no copy of it loses on which data it was obtained. A figure that
-    differs from the one there by nothing but its stamp is left as it is.
+    The data's label is drawn below the figure, so that no copy of it loses it. A figure that differs from the one there
+    by nothing but its stamp is left as it is.
 
     Parameters
     ----------
     fig
-        With its alternative text (`style.described`), and `style.COLUMN`, ``MIDDLE`` or ``PAGE`` wide.
+        `style.described`; `style.COLUMN`, ``MIDDLE`` or ``PAGE`` wide.
     stamp
         `workspace.Workspace.stamp`; needs ``data``.
+    caption
+        What it shows, and what follows.
+    details
+        Folded below it.
 
     Returns
     -------
@@ -68,12 +74,13 @@ def save_figure(fig: Figure, name: str, folder: Path, stamp: Mapping[str, Any], 
     path, kept, again = folder / f"{name}.png", _kept(name, folder, stamp), io.BytesIO()
     if kept:
         _draw(fig, again, "png", name, kept["stamp"], alt)
-    same = kept and (kept["caption"], kept["alt"]) == (caption, alt) and path.read_bytes() == again.getvalue()
+    said = {"caption": caption, "details": details, "alt": alt}
+    same = kept and said.items() <= kept.items() and path.read_bytes() == again.getvalue()
     if not same:
         for kind in ("png", "pdf"):
             with replacing(folder / f"{name}.{kind}") as temporary:
                 _draw(fig, temporary, kind, name, stamp, alt)
-        _describe("figure", name, folder, stamp, caption, [f"{name}.png", f"{name}.pdf"], alt=alt)
+        _describe("figure", name, folder, stamp, [f"{name}.png", f"{name}.pdf"], **said)
     _touch(folder, name)
     return path
 
@@ -150,10 +157,22 @@ class Shown:
         if self.path.suffix == ".md":
             return (Markdown(filename=self.path),)
         entry = read_json(self.path.with_suffix(".json"))
-        return Image(self.path, alt=entry["alt"], width=_pixels(self.path)), Markdown(entry["caption"])
+        return Image(self.path, alt=entry["alt"], width=_pixels(self.path)), Markdown(captioned(entry))
 
     def _ipython_display_(self) -> None:
         display(*self.parts())
+
+
+def captioned(entry: Mapping[str, Any], *, link: str = "") -> str:
+    """Caption of a figure or table, with a link, and its details folded below, as Markdown."""
+    caption = f"{entry['caption']} {link}".rstrip()
+    details = entry.get("details")  # those drawn before there were details have none
+    return f"{caption}\n\n{folded('In detail', details)}" if details else caption
+
+
+def folded(summary: str, text: str) -> str:
+    """Markdown that shows only its summary until a reader opens it."""
+    return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"
 
 
 def source(*functions: Callable) -> Markdown:
@@ -186,23 +205,26 @@ def _pixels(path: Path) -> int:
         return round(image.width * SCREEN_DPI / DPI)
 
 
-def save_table(table: pd.DataFrame, name: str, folder: Path, stamp: Mapping[str, Any], caption: str) -> Path:
-    """Write ``name.md`` (with caption and the data's label), ``name.csv`` and ``name.json``; see `save_figure`.
+def save_table(
+    table: pd.DataFrame, name: str, folder: Path, stamp: Mapping[str, Any], caption: str, *, details: str = ""
+) -> Path:
+    """Write ``name.md`` (caption, table, details, the data's label), ``name.csv``, ``name.json``; see `save_figure`.
 
     Returns
     -------
     Path
         The Markdown file.
     """
+    data = f"Data: {stamp['data']}\n"
     texts = {
-        f"{name}.md": f"{caption}\n\n{markdown(table)}\nData: {stamp['data']}\n",
+        f"{name}.md": "\n".join([f"{caption}\n", markdown(table), *([f"{details}\n"] if details else []), data]),
         f"{name}.csv": table.to_csv(index=False, lineterminator="\n"),
     }
     kept = _kept(name, folder, stamp)
     if not kept or any((folder / file).read_bytes() != text.encode() for file, text in texts.items()):
         for file, text in texts.items():
             write_text(folder / file, text)
-        _describe("table", name, folder, stamp, caption, list(texts))
+        _describe("table", name, folder, stamp, list(texts), caption=caption, details=details)
     _touch(folder, name)
     return folder / f"{name}.md"
 
@@ -214,8 +236,8 @@ def markdown(table: pd.DataFrame) -> str:
     return "".join(f"| {' | '.join(row)} |\n" for row in escaped)
 
 
-def _describe(kind: str, name: str, folder: Path, stamp: Mapping, caption: str, files: list[str], **more: str) -> None:
-    entry = {"kind": kind, "name": name, "caption": caption, **more, "stamp": dict(stamp), "files": files}
+def _describe(kind: str, name: str, folder: Path, stamp: Mapping, files: list[str], **said: str) -> None:
+    entry = {"kind": kind, "name": name, **said, "stamp": dict(stamp), "files": files}
     write_json(folder / f"{name}.json", entry)
 
 
@@ -242,7 +264,7 @@ def save_card(sections: Mapping[str, Sequence[str]], folder: Path, stamp: Mappin
             if entry["kind"] == "table":
                 parts.append((folder / f"{name}.md").read_text(encoding="utf-8").rstrip())
             else:
-                parts += [picture(folder / f"{name}.png"), entry["caption"]]
+                parts += [picture(folder / f"{name}.png"), captioned(entry)]
     page = folder / "dataset_card.md"
     write_text(page, "\n\n".join([*parts, closing]) + "\n")
     return page

@@ -32,7 +32,7 @@ from lhdlib.figures.style import (
     span,
     styled,
 )
-from lhdlib.figures.words import METRICS, Summary, interval_text, listed, place_of, setting_text, signed
+from lhdlib.figures.words import METRICS, Note, Summary, interval_text, listed, place_of, setting_text, signed
 
 #: Colour and line of the curves in Fig. 8.
 CURVES = ((BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (ORANGE, ":"))
@@ -250,8 +250,25 @@ def pretraining_curves(history: pd.DataFrame, *, views: Sequence[int], kept: flo
 # Sentences of the captions
 
 
+def orders_note(published: Mapping[str, Mapping[Any, float]], ours: Mapping[str, Mapping[Any, Summary]]) -> Note:
+    """Say in which metrics an ordering of the paper appears in this run: metric -> setting -> value."""
+    told = [f"{'' if _agreeing(published[name], ours[name]) else 'not '}in {name}" for name in published]
+    details = " ".join(ordering_note(published[name], ours[name], name) for name in published)
+    return Note(f"The paper's order appears {listed(told)} (means of this run).", details)
+
+
+def _pairs(paper_values: Mapping[Any, float]) -> list[tuple[Any, Any]]:
+    """Settings that the paper ranks, the better one first; those that tie are left out."""
+    ranked = [sorted(p, key=lambda name: paper_values[name], reverse=True) for p in combinations(paper_values, 2)]
+    return [(a, b) for a, b in ranked if paper_values[a] != paper_values[b]]
+
+
+def _agreeing(paper_values: Mapping[Any, float], our_values: Mapping[Any, Summary]) -> bool:
+    return all(our_values[a]["mean"] > our_values[b]["mean"] for a, b in _pairs(paper_values))
+
+
 def ordering_note(paper_values: Mapping[Any, float], our_values: Mapping[Any, Summary], name: str) -> str:
-    """Say in a caption whether an ordering of the paper appears in this run.
+    """Say whether an ordering of the paper appears in this run.
 
     Every pair that the paper ranks is compared; a pair counts as clear when its two intervals do not overlap.
 
@@ -269,8 +286,7 @@ def ordering_note(paper_values: Mapping[Any, float], our_values: Mapping[Any, Su
     """
     if set(paper_values) != set(our_values):
         raise ValueError("paper_values and our_values must have the same settings.")
-    ranked = [sorted(p, key=lambda name: paper_values[name], reverse=True) for p in combinations(paper_values, 2)]
-    pairs = [(a, b) for a, b in ranked if paper_values[a] != paper_values[b]]
+    pairs = _pairs(paper_values)
     if not pairs:
         return f"The paper does not rank these {name}."
     agree = [(a, b) for a, b in pairs if our_values[a]["mean"] > our_values[b]["mean"]]
@@ -290,9 +306,9 @@ def ordering_note(paper_values: Mapping[Any, float], our_values: Mapping[Any, Su
     return verdict
 
 
-def labels_note(results: pd.DataFrame) -> str:
-    """Say in Fig. 9's caption whether more labels are better, and whether a third of them matches ``supv``."""
-    notes = []
+def labels_note(results: pd.DataFrame) -> Note:
+    """Say of Fig. 9 whether a third of the labels matches ``supv``, and whether more labels are better."""
+    notes, compared = [], []
     for metric in ("ACC", "AUC"):
         table = results[results.metric == metric]
         semi = table[table.model == "semi"].sort_values("labels")
@@ -302,10 +318,11 @@ def labels_note(results: pd.DataFrame) -> str:
         rank[more] = rank[fewer]
         notes.append(ordering_note(dict(zip(values, rank.values(), strict=True)), values, metric))
         few, supv = semi.iloc[0], table[table.model == "supv"].iloc[0]
-        compared = "reaches" if few["mean"] >= supv["mean"] else "stays below"
+        side = "reaches" if few["mean"] >= supv["mean"] else "stays below"
         apart = few.high < supv.low or few.low > supv.high
-        notes.append(
-            f"With {few.labels} labels the classifier {compared} the supervised baseline in {metric} "
-            f"({few['mean']:.3f} against {supv['mean']:.3f}; intervals {'apart' if apart else 'overlap'})."
+        compared.append(
+            f"{side} it in {metric} ({few['mean']:.3f} against {supv['mean']:.3f}; intervals "
+            f"{'apart' if apart else 'overlap'})"
         )
-    return " ".join(notes)
+    follows = f"Beside the supervised baseline the classifier with {few.labels} labels {listed(compared)}."
+    return Note(follows, " ".join(notes))

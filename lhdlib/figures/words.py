@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,13 @@ METRICS = {"ACC": "Accuracy", "TPR": "Sensitivity", "TNR": "Specificity", "AUC":
 
 Interval = Mapping[str, Any]  # value, low, high: `evaluate.Estimate` as a mapping; p where there is a test
 Summary = Mapping[str, float]  # mean, low, high (patients resampled), sd of several seeds: `evaluate.over_seeds`
+
+
+class Note(NamedTuple):
+    """Words on a figure or table, computed from its numbers."""
+
+    follows: str  #: a sentence of the caption
+    details: str  #: folded below it
 
 
 # Numbers
@@ -95,7 +102,7 @@ def cells_text(profile: Profile) -> str:
     """How heatmaps lie on slices, where that is not as published; empty where it is."""
     sentences = []
     if profile.heatmaps.cells == "aligned":
-        sentences.append("Each cell of a map is drawn where it looks.")
+        sentences.append("Each cell of a map is drawn at the centre of its receptive field.")
     if profile.finetune.test_crop == "central":
         sentences.append("The network sees the framed square alone; outside it there is no heat.")
     return " ".join(sentences)

@@ -135,12 +135,13 @@ def objective(
 def hyperparameters(profile: Profile) -> dict[str, Any]:
     """Arguments that the profile gives to the function of its objective; none to the paper's, which has [pretrain]."""
     values = profile.objectives
-    return {  # type: ignore[return-value]  # floats and tuples have no type in common but object
+    found: dict[str, dict[str, Any]] = {
         "nt-xent": {"temperature": values.nt_xent_temperature},
         "supcon": {"temperature": values.supcon_temperature},
         "vicreg": {"weights": values.vicreg_weights},
         "barlow-twins": {"weight": values.barlow_twins_weight},
-    }.get(profile.pretrain.objective, {})
+    }
+    return found.get(profile.pretrain.objective, {})
 
 
 def compared(features: tf.Tensor, name: str) -> tf.Tensor:

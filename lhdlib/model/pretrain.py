@@ -30,16 +30,16 @@ def kernels(model: keras.Model) -> list[tf.Variable]:
 
 
 def make_step(model: keras.Model, optimizer: keras.optimizers.Optimizer, profile: Profile) -> Any:
-    """One optimisation step: all 2n views in one pass, `losses.objective` plus ``w`` times the squared kernels.
+    """One optimisation step: all 2n views in one forward pass, `losses.objective` plus ``w`` times the squared kernels.
 
-    On several devices each passes its share of the views; the loss is still that of all rows.
+    On several devices each passes its share of the views, and the loss is still that of all 2n rows.
 
     Returns
     -------
     callable
-        ``step(batch, groups, labels)`` -> dict of scalars: ``loss`` (per row; a contrastive one above log(2n - 1)),
-        ``accuracy``, and mean and spread of the feature norms. The batch are views, or `augment.Drawn`, of which each
-        device computes its own.
+        ``step(batch, groups, labels)`` -> dict of scalars: ``loss`` (per row; of a contrastive one above
+        log(2n - 1)), ``accuracy``, and mean and spread of the feature norms. The batch are views, or `augment.Drawn`,
+        from which each device computes its own.
     """
     settings = profile.pretrain
     regularised, replicas = kernels(model), distribute.replicas(settings)
@@ -178,13 +178,13 @@ def pretrain(
     *,
     labels: np.ndarray | None = None,
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Pre-trained encoder: read when finished with the same inputs, else trained, from a checkpoint if any.
+    """Pre-trained encoder: read when it was finished with the same inputs, else trained on from a checkpoint, if any.
 
     Parameters
     ----------
     images : shape (N, W, W)
     patients, labels : shape (N,)
-        Of each slice; labels for "supcon" alone.
+        Labels (`known_labels`) are for "supcon" alone.
     folder
         Gets ``encoder.keras``, ``history.csv`` and, meanwhile, ``checkpoint.npz``.
     data_key
@@ -193,14 +193,14 @@ def pretrain(
     Returns
     -------
     encoder : keras.Model
-        With the best check's weights.
+        Weights of the best validation check.
     history : pd.DataFrame
         A row per check.
 
     Raises
     ------
     UserError
-        For too few slices, an indivisible batch, a non-finite loss, another checkpoint, a lost worker.
+        For too few slices, an indivisible batch, a non-finite loss, another's checkpoint, a lost worker.
     """
     settings, size = profile.pretrain, images.shape[1]
     distribute.strategy()  # must be chosen before anything is computed

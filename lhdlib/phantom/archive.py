@@ -11,7 +11,7 @@ import os
 import shutil
 import uuid
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -39,6 +39,8 @@ from lhdlib.progress import progress_bar
 
 MOST_PATIENTS = 9000  # with the empty rows of the notes, four digits are enough
 BYTES_A_PATIENT, BYTES_BESIDE = 20e6, 50e6  # on the disk, generously
+#: Patients of whom a person has to decide something, in a phantom of many: a hedged note, a slab above a gap.
+LEFT_OPEN, MANY = ("note", "note", "slab"), 40
 SCREEN = ("DERIVED", "SECONDARY", "POSDISP", "M", "ND")  # image type of a screen
 
 
@@ -63,10 +65,18 @@ class _Axial:
     masks: list[list[np.ndarray]]  # of the T2 images, by slab
 
 
-def write_patient(archive: Path, seed: int, number: int) -> Written:
-    """Render one patient and write all series; the seed and the number decide every byte."""
+def write_patient(archive: Path, seed: int, number: int, left_open: str) -> Written:
+    """Render one patient and write all series; the arguments decide every byte.
+
+    Parameters
+    ----------
+    left_open
+        One of `LEFT_OPEN`, or nothing: the note leaves a disc open, or no slab lies below the top one.
+    """
     rng = np.random.default_rng([seed, number])
     patient = random_patient(rng, number)
+    if left_open == "slab":
+        patient = replace(patient, slabs=patient.slabs[:1] + patient.slabs[2:])
     texture = Texture(rng, (patient.rows, patient.columns))
     study, time = _random_study(rng)
     first = int(rng.choice([4, 5, 6], p=[0.75, 0.2, 0.05]))  # number of the first axial series
@@ -93,7 +103,8 @@ def write_patient(archive: Path, seed: int, number: int) -> Written:
         place = archive / "01_MRI_Data" / f"{number:04d}" / study / one.folder
         stem = f"{one.folder[:11]}_{number:04d}"
         files[one] = write_series(place, series_header(seed, number, one, time), stem, images, rng, repeat=again)
-    reading, masks = read_patient(seed, patient), [mask for slab in axial.masks for mask in slab]
+    reading = read_patient(seed, patient, hedged=left_open == "note")
+    masks = [mask for slab in axial.masks for mask in slab]
     return Written(
         note=reading.note,
         discs=truth_rows(patient, reading, axial.masks),
@@ -134,6 +145,14 @@ def number_patients(patients: int, seed: int) -> tuple[list[int], list[int]]:
     total = patients + max(1, patients // 12)
     empty = np.sort(rng.choice(np.arange(2, total + 1), total - patients, replace=False))
     return [n for n in range(1, total + 1) if n not in empty], [int(n) for n in empty]
+
+
+def open_questions(numbers: list[int], seed: int) -> dict[int, str]:
+    """Number of a patient -> what is left open of it (`LEFT_OPEN`); empty where there are not `MANY` patients."""
+    if len(numbers) < MANY:
+        return {}
+    chosen = np.random.default_rng([seed, 0, 1]).choice(numbers, len(LEFT_OPEN), replace=False)
+    return dict(zip(chosen.tolist(), LEFT_OPEN, strict=True))
 
 
 def write_phantom(
@@ -205,9 +224,11 @@ def _write_all(folder: Path, patients: int, seed: int, workers: int, progress: b
     archive.mkdir(parents=True)
     numbers, empty = number_patients(patients, seed)
     bar = {"total": patients, "desc": "phantom", "unit": "patient", "disable": not progress}
+    questions = open_questions(numbers, seed)
+    asked = [questions.get(number, "") for number in numbers]
     workers = min(workers, patients)
     with ProcessPoolExecutor(workers, get_context("spawn")) if workers > 1 else contextlib.nullcontext() as pool:
-        written = (pool.map if pool else map)(write_patient, repeat(archive), repeat(seed), numbers)
+        written = (pool.map if pool else map)(write_patient, repeat(archive), repeat(seed), numbers, asked)
         results = list(progress_bar(written, **bar))
     notes = dict(zip(numbers, (result.note for result in results), strict=True))
     write_workbook(archive / "Radiologists Report.xlsx", {**notes, **dict.fromkeys(empty, "")})

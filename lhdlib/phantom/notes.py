@@ -17,13 +17,17 @@ from lhdlib.phantom.disease import LEVELS
 SLIPS = {"noted": "notted", "compressing": "compresing", "thecal": "thecl", "Feature": "Faeture"}
 
 
-def compose_note(rng: np.random.Generator, discs: Sequence[Disc], abnormal: Sequence[bool]) -> str:
+def compose_note(
+    rng: np.random.Generator, discs: Sequence[Disc], abnormal: Sequence[bool], *, hedged: bool = False
+) -> str:
     """A radiologist's note on some discs from the top, in the style of the archive's notes.
 
     Every disc that the reader calls abnormal, and no other, is said to have a bulge, protrusion, extrusion or
-    sequestration, and perhaps a tear beside it.
+    sequestration, and perhaps a tear beside it. A hedged note leaves the lowest of the other discs open.
     """
-    return _Writer(rng).note(discs, abnormal)
+    note = _Writer(rng).note(discs, abnormal)
+    others = [disc for disc, found in zip(discs, abnormal, strict=True) if not found]
+    return f"{note}\nDisc bulge at {others[-1].level} cannot be excluded." if hedged and others else note
 
 
 class _Writer:

@@ -20,8 +20,14 @@ class Reading(NamedTuple):
     note: str
 
 
-def read_patient(seed: int, patient: Patient) -> Reading:
-    """Judge the lumbar discs and all that are imaged; seed and number decide, and the images know nothing of it."""
+def read_patient(seed: int, patient: Patient, *, hedged: bool = False) -> Reading:
+    """Judge the lumbar discs and all that are imaged; seed and number decide, and the images know nothing of it.
+
+    Parameters
+    ----------
+    hedged
+        The note leaves a disc open (`compose_note`).
+    """
     discs = tuple(reversed(patient.discs[: max(LUMBAR, len(patient.slabs))]))
     severity = np.array([disc.severity for disc in discs])
     writer, second = (np.random.default_rng([seed, patient.number, reader]) for reader in (1, 2))
@@ -30,5 +36,5 @@ def read_patient(seed: int, patient: Patient) -> Reading:
         discs=discs,
         noted=noted,
         second=tuple(judge(second, severity, leniency=LENIENCY).tolist()),
-        note=compose_note(writer, list(discs), noted),
+        note=compose_note(writer, list(discs), noted, hedged=hedged),
     )

@@ -10,7 +10,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, MRImageStorage, generate_ui
 
 from lhdlib.phantom.imaging import Image, Plane
 
-VERSION = 2  #: of the phantom; goes up whenever the same seed gives other bytes
+VERSION = 3  #: of the phantom; goes up whenever the same seed gives other bytes
 PREFIX = "1.2.826.0.1.3680043.8.498."  # of pydicom's UIDs
 
 

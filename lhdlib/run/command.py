@@ -27,6 +27,7 @@ COMMANDS = {
     "expect": ("lhdlib.run.expected", "Compare a run's numbers with those of the accepted runs."),
     "time": ("lhdlib.run.timing", "Time twenty steps of pre-training here, and state how long the whole run takes."),
     "readme": ("lhdlib.run.readme", "Write the numbers of figures/ and of the accepted runs into README.md and docs."),
+    "labels": ("lhdlib.data.rsna", "Write labels.csv from another collection's gradings."),
     "compare": ("lhdlib.data.card", "Tell whether two sites built the same dataset."),
     "explain": ("lhdlib.run.provenance", "Say where figures or tables came from."),
 }

@@ -213,16 +213,20 @@ def data_files(modules: Iterable[Path]) -> set[Path]:
 
 
 def _archive(plan: Plan) -> dict[str, str]:
-    """The real archive's files, and the verdicts of a review, which lie beside the notes, thus not always in it."""
-    from lhdlib.data import dataset, overrides  # takes a second; only the first notebook needs it
+    """The real archive's files, and what may lie beside it: verdicts of a review, one's own labels."""
+    from lhdlib.data import dataset, second_reading  # take a second; only the first notebook needs them
 
     found = {}
     if plan.archive:
         archive = Path(plan.archive)
         found[f"the list of files in {shown(archive)}"] = cache.content_key(_listing(_walk(archive), archive))
     with contextlib.suppress(UserError, OSError):
-        path = dataset.find_notes(plan.space.data_dir).with_name(overrides.NAME)
-        found[f"the verdicts in {shown(path)}"] = cache.content_key(path)
+        beside = dataset.inputs(plan.space.data_dir)
+        beside.pop("notes", None)  # of the archive listed above, or of a phantom, which its parameters decide
+        found |= {f"the {name} in {shown(path)}": cache.content_key(path) for name, path in beside.items()}
+        folder = second_reading.folder_of(plan.space.data_dir)
+        if folder.is_dir():
+            found[f"the list of files in {shown(folder)}"] = cache.content_key(_listing(_walk(folder), folder))
     return found
 
 

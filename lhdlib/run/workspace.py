@@ -57,18 +57,18 @@ class Workspace:
             **versions(),
         }
 
-    def figure(self, name: str, fig: Figure, caption: str) -> Shown:
+    def figure(self, name: str, fig: Figure, caption: str, *, details: str = "") -> Shown:
         """Save a figure with the run's stamp (`publish.save_figure`); as the last line of a cell it is shown."""
         from lhdlib.figures import publish  # Matplotlib takes a second, which only drawing needs
 
-        self.published.append(publish.save_figure(fig, name, self.figures, self.stamp(), caption))
+        self.published.append(publish.save_figure(fig, name, self.figures, self.stamp(), caption, details=details))
         return publish.Shown(self.published[-1])
 
-    def table(self, name: str, table: pd.DataFrame, caption: str) -> Shown:
+    def table(self, name: str, table: pd.DataFrame, caption: str, *, details: str = "") -> Shown:
         """Save a table with the run's stamp (`publish.save_table`); as the last line of a cell it is shown."""
         from lhdlib.figures import publish
 
-        self.published.append(publish.save_table(table, name, self.figures, self.stamp(), caption))
+        self.published.append(publish.save_table(table, name, self.figures, self.stamp(), caption, details=details))
         return publish.Shown(self.published[-1])
 
     def close(self, *others: str | Path) -> None:
@@ -102,11 +102,16 @@ def open_workspace(
     settings = profiles.load(profile)
     if not data_dir and not settings.data.phantom_patients:
         raise UserError(f"Profile {profile!r} needs the real archive: name its folder with --data DIR.")
+    given = None
+    if data_dir:
+        from lhdlib.data import rsna  # pandas takes a second, which a run on the phantom has no need of here
+
+        given = rsna.image_folder(Path(data_dir).expanduser().resolve())
     phantoms = Path(os.environ.get(PHANTOMS) or ROOT / "data").resolve()
     default_data = phantoms / f"phantom-{settings.data.phantom_patients}-seed{seed}" / "archive"
     return Workspace(
         profile=settings,
-        data_dir=Path(data_dir).expanduser().resolve() if data_dir else default_data,
+        data_dir=given or default_data,
         seed=int(seed),
         results=Path(results).resolve() if results else results_dir(profile),
         figures=Path(figures).resolve() if figures else figures_dir(profile),

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from threadpoolctl import ThreadpoolController
 
 from lhdlib import files
-from lhdlib.data import dataset, dicom, discs, labels, reports, resampling
+from lhdlib.data import dataset, dicom, discs, labels, resampling
 from lhdlib.data.marks import Marks, sides
 from lhdlib.data.splits import SPLITS
 from lhdlib.errors import UserError
@@ -80,7 +80,7 @@ class Catalogue:
         self.remark = ""
         try:
             everyone = dataset.patients_of(self.slices, self.rejected)
-            self.notes = labels.notes_by_patient(everyone, reports.read_notes(dataset.find_notes(self.archive)))
+            self.notes = labels.notes_by_patient(everyone, labels.read_source(dataset.find_labels(self.archive)))
         except UserError as error:
             self.notes, self.remark = pd.Series(dtype=str), str(error)
         self._threads = ThreadpoolController()  # small products: threads would wait for each other on a busy machine

@@ -1,4 +1,4 @@
-"""A radiologist's note with its findings marked."""
+"""A radiologist's note with its findings marked, or the rows that a patient has in a table of one's own labels."""
 
 import html
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from itertools import groupby
 
 import numpy as np
 
-from lhdlib.data import reports
+from lhdlib.data import own_labels, reports
 
 MARKS = ("", "background:#dde3ea;color:#222", "background:#ffd45e;color:#222")  # no finding, another disc's, this one's
 
@@ -14,8 +14,13 @@ MARKS = ("", "background:#dde3ea;color:#222", "background:#ffd45e;color:#222")  
 def runs(note: str, level: str) -> list[tuple[str, int, bool]]:
     """Pieces of a note: text, how strongly it is marked (place in `MARKS`), and whether it is denied.
 
-    Findings at `level`, or at no level, are marked more strongly than those of other discs.
+    Findings at `level`, or at no level, are marked more strongly than those of other discs; so are rows of one's own
+    labels.
     """
+    if own_labels.is_text(note):
+        marks = {True: 2, False: 1}
+        lines = note.splitlines(keepends=True)
+        return [(lines[0], 0, False), *((line, marks[line.startswith(f"{level}:")], False) for line in lines[1:])]
     strength, denied = np.zeros(len(note), int), np.zeros(len(note), bool)
     for finding in reports.parse_report(note):
         words = slice(finding.start, finding.end)

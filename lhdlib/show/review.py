@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from lhdlib.data import dicom, discs, labels, overrides, reports, resampling, sagittal
+from lhdlib.data import dicom, discs, labels, overrides, resampling, sagittal
 from lhdlib.data.marks import Marks, sides
 from lhdlib.errors import UserError
 from lhdlib.run.workspace import Workspace, open_workspace
@@ -40,7 +40,7 @@ class Review(JudgedDiscs):
     Attributes
     ----------
     notes : pd.DataFrame
-        Notes as `reports.read_notes` gives them.
+        Notes, or one's own labels, as `labels.read_source` gives them.
     doubts : pd.Series of str
         Why a person should look at a disc; empty when nothing is open.
     remarks : pd.Series of str
@@ -54,7 +54,7 @@ class Review(JudgedDiscs):
 
     def __init__(self, folder: Path, archive: Path):
         super().__init__(folder, archive)
-        self.notes = reports.read_notes(self.notes_path)
+        self.notes = labels.read_source(self.labels_path)
         self._texts = labels.notes_by_patient(self.everyone, self.notes)
         self.doubts = pd.Series("", self.built.index)
         self.remarks = discs.block_remarks(self.built, self.slices)
@@ -135,7 +135,7 @@ def open_questions(judged: pd.DataFrame, notes: pd.DataFrame, *, everyone: Itera
     judged : pd.DataFrame
         Discs under the verdicts (`overrides.apply_overrides`).
     notes : pd.DataFrame
-        Notes as `reports.read_notes` gives them.
+        As `labels.read_source` gives them.
     everyone : iterable of str, optional
         All patients' folders, as in `labels.note_labels`.
     """

@@ -51,8 +51,8 @@ class JudgedDiscs:
 
     def __init__(self, folder: Path, archive: Path):
         self.archive = Path(archive)
-        self.notes_path = dataset.find_notes(self.archive)
-        self.overrides_path = self.notes_path.with_name(overrides.NAME)
+        self.labels_path = dataset.find_labels(self.archive)
+        self.overrides_path = self.labels_path.with_name(overrides.NAME)
         self.built = dataset.load_discs(Path(folder))
         text = {"path": str, "patient": str, "plane": str}
         self.slices = files.read_table(Path(folder) / "slices.csv", dtype=text)

@@ -57,10 +57,3 @@ def test_figures_are_those_of_the_table_of_discs(read, table):
     assert got["abnormal by the notes", "L4-L5"] == np.mean(discs.noted[discs.level == "L4-L5"])
     assert read.kinds["any"] == discs.noted.sum()  # each abnormal disc is noted with a kind
     assert sum(read.kinds[kind] for kind in facts.KINDS if kind != "annular tear") == read.kinds["any"]
-
-
-def test_readers_who_agree_by_chance_have_no_kappa():
-    one = pd.Series([True, True, False, False] * 5)
-    assert phantom_calibration.agreement_of(one, one) == (1, 1)
-    assert phantom_calibration.agreement_of(one, ~one) == (0, -1)
-    assert phantom_calibration.agreement_of(one, pd.Series([True, False] * 10)) == (0.5, 0)

@@ -8,7 +8,7 @@ import pytest
 from lhdlib import profile
 from lhdlib.evidence import fields, localise
 from lhdlib.figures import heat as drawn
-from lhdlib.figures.heat import KINDS, class_dependence_table, curves_note, localisation, pointing_note, sanity_note
+from lhdlib.figures.heat import KINDS, class_dependence_table, faithfulness_note, localisation, pointing_note
 from tests.evidence.made_up import compared, draw, located
 
 
@@ -71,14 +71,13 @@ def test_the_note_on_pointing_keeps_to_the_interval(random, said):
     found, _ = scores(8)
     found["differences"]["pointing"] |= {"random": estimate(random), "classic": estimate(-0.3)}
     note = pointing_note(found)
-    assert said in note and "(worse)" in note and f"{localise.MARGIN:g}." in note
+    assert said in note.follows and "(worse)" in note.details and note.follows.endswith(f"{localise.MARGIN:g}.")
 
 
 def test_notes_on_curves_and_checks():
-    note = curves_note(CURVES)
-    assert "in both it is better" in note and "in neither is it clearly better" in note
-    note = sanity_note(SANITY)
-    assert note.count("fails;") + note.count("fails.") == 1 and "hardly changes with random labels:" in note
+    note = faithfulness_note(CURVES, SANITY)
+    assert "than a random one in both of" in note.details and "than a random one in neither of" in note.details
+    assert note.details.count("fails;") == 1 and "hardly changes with random labels:" in note.follows
     assert len(drawn.faithfulness(curves=CURVES, sanity=SANITY).axes) == 3
 
 
@@ -109,10 +108,14 @@ def test_the_findings_show_what_the_run_supports_and_no_more():
     assert rows.weights.iloc[0] == "positive, 7.0 [6.0, 8.0] of 15 channels" and rows.notna().all(axis=None)
     assert rows.side.iloc[1].startswith(f"{found['side']['classic']['value']:.3f}")
     note = drawn.findings_note(shared, found)
+    assert "are more alike than those of classic Grad-CAM and not clearly more or less" in note.follows
+    note = note.details
     assert "minus classic Grad-CAM: +0.600 [+0.550, +0.650] (larger)" in note and "(not clearly different)" in note
     assert "Pointing, the paper's minus" in note and "Side, the paper's minus" in note
     without = drawn.findings_table(made_of, shared, None)
-    assert (without[["pointing", "side"]] == "–").all(axis=None) and "Pointing" not in drawn.findings_note(shared, None)
+    assert (without[["pointing", "side"]] == "–").all(axis=None) and "Pointing" not in drawn.findings_note(
+        shared, None
+    ).details
 
 
 def test_the_table_and_the_sentence_on_places(monkeypatch):
@@ -121,4 +124,5 @@ def test_the_table_and_the_sentence_on_places(monkeypatch):
     table = drawn.places_table(places)
     assert table.iloc[0].tolist() == [1, "11.0", "0.4", "+10.6", "0.4", "+10.6"]
     note = drawn.places_note(places)
-    assert "Cells of 23.5 mm" in note and "+10.6 mm" in note and "+4.8 to +3.3" in note and "−2.6 mm" in note
+    assert "23.5 mm wide" in note.follows and "+10.6 mm" in note.follows and "−2.6 mm" in note.follows
+    assert "+4.8 to +3.3" in note.follows

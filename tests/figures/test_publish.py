@@ -118,6 +118,16 @@ def test_saved_tables_carry_caption_data_and_escaped_cells(tmp_path):
     assert json.loads((tmp_path / "t.json").read_text())["kind"] == "table"
 
 
+def test_details_are_folded_below_the_caption_and_stand_below_a_table(tmp_path):
+    table, more = pd.DataFrame({"n": [1]}), {"details": "All the numbers."}
+    shown = publish.Shown(publish.save_figure(draw("fig04_structure"), "f", tmp_path, STAMP, "A caption.", **more))
+    text = publish.save_table(table, "t", tmp_path, STAMP, "A caption.", **more).read_text(encoding="utf-8")
+    folded = "<details><summary>In detail</summary>\n\nAll the numbers.\n\n</details>"
+    assert shown.parts()[1].data == f"A caption.\n\n{folded}"
+    assert publish.captioned(files.read_json(tmp_path / "f.json"), link="(PDF)") == f"A caption. (PDF)\n\n{folded}"
+    assert text.index("A caption.") < text.index("| 1 |") < text.index("All the numbers.") < text.index("Data: ")
+
+
 @pytest.mark.slow
 def test_drawing_needs_no_deep_learning_library():
     modules = "lhdlib.figures.method, lhdlib.figures.results, lhdlib.figures.gallery"
@@ -181,9 +191,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def save_both(folder: Path, stamp: dict, caption: str = "A caption.", value: int = 8) -> None:
-    publish.save_figure(draw("fig04_structure"), "fig", folder, stamp, caption)
-    publish.save_table(tables.counts_table({"patients": value}), "table", folder, stamp, caption)
+def save_both(folder: Path, stamp: dict, caption: str = "A caption.", details: str = "", value: int = 8) -> None:
+    publish.save_figure(draw("fig04_structure"), "fig", folder, stamp, caption, details=details)
+    publish.save_table(tables.counts_table({"patients": value}), "table", folder, stamp, caption, details=details)
 
 
 def test_a_new_stamp_alone_changes_no_byte_and_renews_the_time(tmp_path):
@@ -198,7 +208,13 @@ def test_a_new_stamp_alone_changes_no_byte_and_renews_the_time(tmp_path):
 
 @pytest.mark.parametrize(
     ("stamp", "more"),
-    [({"seed": 9}, {}), ({"fingerprint": "e" * 64}, {}), ({}, {"caption": "Another."}), ({}, {"value": 9})],
+    [
+        ({"seed": 9}, {}),
+        ({"fingerprint": "e" * 64}, {}),
+        ({}, {"caption": "Another."}),
+        ({}, {"details": "More."}),
+        ({}, {"value": 9}),
+    ],
 )
 def test_other_data_words_or_numbers_are_written_with_the_new_stamp(stamp, more, tmp_path):
     save_both(tmp_path, STAMP)

@@ -5,7 +5,7 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from lhdlib import paper
-from lhdlib.figures.results import fig08_roc, labels_note, ordering_note
+from lhdlib.figures.results import fig08_roc, labels_note, ordering_note, orders_note
 from lhdlib.figures.words import setting_text
 from tests.figures.drawing import draw, label_results, summary, texts
 
@@ -91,6 +91,14 @@ def test_equal_values_do_not_confirm_an_order_and_ties_are_not_compared():
     assert tied == "The paper does not rank these AUC."
 
 
+def test_the_sentence_on_orders_names_the_metrics():
+    published = {"ACC": {"a": 2, "b": 1}, "AUC": {"a": 2, "b": 1}}
+    high, low = summary(0.7, 0.6, 0.8), summary(0.6, 0.5, 0.7)
+    note = orders_note(published, {"ACC": {"a": low, "b": high}, "AUC": {"a": high, "b": low}})
+    assert note.follows == "The paper's order appears not in ACC and in AUC (means of this run)."
+    assert "order of ACC does not appear" in note.details and "order of AUC appears" in note.details
+
+
 def test_settings_must_be_the_same():
     with pytest.raises(ValueError, match="same settings"):
         ordering_note({"a": 1}, {}, "AUC")
@@ -99,8 +107,9 @@ def test_settings_must_be_the_same():
 def test_the_sentence_on_labels_compares_the_fewest_with_the_baseline():
     table = label_results()
     note = labels_note(table)
-    assert note.count("9 pairs") == 2 and "appears in the means of this run" in note  # the paper excepts one of ten
-    few = "With 20 labels the classifier stays below the supervised baseline in AUC"
-    assert f"{few} (0.700 against 0.800; intervals overlap)." in note
+    assert note.details.count("9 pairs") == 2  # the paper excepts one of ten
+    assert "appears in the means of this run" in note.details
+    assert note.follows.startswith("Beside the supervised baseline the classifier with 20 labels stays below it in ACC")
+    assert note.follows.endswith("stays below it in AUC (0.700 against 0.800; intervals overlap).")
     table.loc[table.model == "supv", ["mean", "low", "high"]] = 0.55, 0.5, 0.59
-    assert "reaches the supervised baseline in ACC (0.700 against 0.550; intervals apart)" in labels_note(table)
+    assert "reaches it in ACC (0.700 against 0.550; intervals apart)" in labels_note(table).follows

@@ -91,8 +91,8 @@ def test_how_cells_are_drawn_is_said_where_it_is_not_as_published():
     assert words.cells_text(plain) == ""
     aligned = words.cells_text(plain.replace(heatmaps={"cells": "aligned"}))
     cropped = words.cells_text(plain.replace(finetune={"test_crop": "central"}))
-    assert "where it looks" in aligned and "frame" not in aligned
-    assert "frame" in cropped and "where it looks" not in cropped
+    assert "receptive field" in aligned and "frame" not in aligned
+    assert "frame" in cropped and "receptive field" not in cropped
     both = words.cells_text(plain.replace(heatmaps={"cells": "aligned"}, finetune={"test_crop": "central"}))
     assert both == f"{aligned} {cropped}"
 

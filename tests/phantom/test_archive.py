@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lhdlib.data import dicom, discs
 from lhdlib.errors import UserError
 from lhdlib.phantom import archive
 from tests.phantom.studies import PATIENTS, SEED
@@ -60,6 +61,23 @@ def test_every_number_has_a_study_or_an_empty_row(patients, seed):
     assert len(numbers) == patients and empty
     assert sorted(numbers + empty) == list(range(1, len(numbers) + len(empty) + 1))
     assert numbers[0] == 1 and (numbers, empty) == archive.number_patients(patients, seed)
+
+
+def test_a_phantom_of_many_leaves_three_questions_and_a_small_one_none():
+    asked = archive.open_questions(list(range(1, 161)), 0)
+    assert sorted(asked.values()) == sorted(archive.LEFT_OPEN)
+    assert asked == archive.open_questions(list(range(1, 161)), 0) != archive.open_questions(list(range(1, 161)), 1)
+    assert archive.open_questions(list(range(1, archive.MANY)), 0) == {}
+
+
+@pytest.mark.slow
+def test_what_is_left_open_waits_for_a_person(tmp_path):
+    for number, question in enumerate(["slab", "note"], start=1):
+        archive.write_patient(tmp_path, SEED, number, question)
+    slices, _ = dicom.index_tree(tmp_path)
+    slabs = discs.group_discs(slices).query("weighting == 'T2'").set_index("patient")
+    assert slabs.flag["0001"].tolist()[:-1] == [""] * (len(slabs.loc["0001"]) - 1)
+    assert "gap between slabs" in slabs.flag["0001"].iloc[-1] and not slabs.flag["0002"].any()
 
 
 def test_too_small_a_disk_is_an_error(tmp_path, monkeypatch):

@@ -4,9 +4,10 @@ import re
 
 import numpy as np
 import openpyxl
+import pandas as pd
 import pytest
 
-from lhdlib.data.reports import disc_labels, note_flags, parse_report
+from lhdlib.data.reports import disc_labels, label_table, note_flags, parse_report
 from lhdlib.phantom import disease, facts, truth
 from lhdlib.phantom.notes import compose_note
 from tests.phantom.studies import PATIENTS
@@ -39,6 +40,19 @@ def test_notes_tell_what_the_reader_decided(anatomies):
     text = "\n".join(notes)
     for style in ("Normal study", "dehydration", "L4/L5", "L4-5", "L3-L5", "tear", "caudal migration", "Lt "):
         assert style in text
+
+
+def test_a_hedged_note_leaves_one_disc_open_and_decides_the_others(anatomies):
+    for number, patient in enumerate(anatomies[:100]):
+        discs, abnormal = patient.discs[4::-1], [False, False, number % 2 == 0, True, number % 3 == 0]
+        plain, hedged = (compose_note(np.random.default_rng(number), discs, abnormal, hedged=h) for h in (False, True))
+        open_ = "L5-S1" if number % 3 else "L3-L4" if number % 2 else "L2-L3"  # the lowest that is not called abnormal
+        notes = pd.DataFrame({"patient": ["plain", "hedged"], "note": [plain, hedged]})
+        labels = label_table(notes).set_index(["patient", "level"])
+        flagged = labels.index[labels.flag.fillna("") != ""].tolist()
+        assert flagged == [("hedged", open_)], hedged
+        decided = [disc.level for disc in discs if disc.level != open_]
+        assert labels.label["hedged"][decided].equals(labels.label["plain"][decided])
 
 
 def test_a_note_names_the_kind_and_a_tear_only_beside_it(anatomies):

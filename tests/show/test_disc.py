@@ -289,7 +289,7 @@ def test_a_run_is_read_as_notebook_07_left_it(smoke, tmp_path):
         assert np.array_equal(found.maps, gradcam.normalise(stored["raw"]))
         assert found.where == gradcam.cells(space.profile, stored["raw"].shape[-1])
         rows = stored["rows"]
-    assert found.where.low > 0 and "framed" in found.drawn and "where it looks" in found.drawn
+    assert found.where.low > 0 and "framed" in found.drawn and "receptive field" in found.drawn
     data = dataset.load_dataset(space.results / "01")
     masks = localise.truth_masks(space.data_dir)
     covers = localise.lesion_cover(masks, data.slices, rows, space.profile.data)

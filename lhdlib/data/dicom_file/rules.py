@@ -89,13 +89,21 @@ def patient_of(path: str) -> str:
     return folders_of(path)[0]
 
 
-def read_header(folder: str, path: str) -> dict[str, Any]:
+def read_described(folder: str, task: tuple[str, str]) -> dict[str, Any]:
+    """`read_header` of a path, with the description that a table gives its series."""
+    path, described = task
+    return read_header(folder, path, described=described)
+
+
+def read_header(folder: str, path: str, *, described: str = "") -> dict[str, Any]:
     """Record of a file in the index.
 
     Parameters
     ----------
     path : str
         Relative to `folder`.
+    described : str
+        Description of the series in a table beside the images; empty where there is none.
 
     Returns
     -------
@@ -106,7 +114,7 @@ def read_header(folder: str, path: str) -> dict[str, Any]:
     record: dict[str, Any] = {"path": path, "patient": patient_of(path), "plane": ""}
     try:
         with opened(f"{folder}/{path}") as (header, file):
-            texts = texts_of(header, path)
+            texts = texts_of(header, path, described=described)
             kinds = header.codes("ImageType")
             _check_kind(header, texts, kinds)
             remarks = [region_remark(texts, folder_tells=path.count("/") > 1)]

@@ -20,11 +20,17 @@ class Texts:
     only_folder: str  #: of a series' folder that lies in one other: whether the patient's or the study's, nothing says
 
 
-def texts_of(header: Header, path: str) -> Texts:
-    """Texts of an image; folders above the study's say nothing of it (a clinic, a person)."""
+def texts_of(header: Header, path: str, *, described: str = "") -> Texts:
+    """Texts of an image; folders above the study's say nothing of it (a clinic, a person).
+
+    Parameters
+    ----------
+    described : str
+        Description of the series in a table beside the images.
+    """
     folders = path.split("/")[:-1]
     return Texts(
-        series=plain(header.text("SeriesDescription") or header.text("ProtocolName")),
+        series=plain(f"{header.text('SeriesDescription') or header.text('ProtocolName')} {described}"),
         series_folder=plain(folders[-1]) if folders else "",
         study=plain(header.text("StudyDescription")),
         study_folder=plain(folders[-2]) if len(folders) > 2 else "",
