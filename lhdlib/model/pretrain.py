@@ -178,7 +178,7 @@ def pretrain(
     *,
     labels: np.ndarray | None = None,
 ) -> tuple[keras.Model, pd.DataFrame]:
-    """Pre-trained encoder: read when it was finished with the same inputs, else trained on from a checkpoint, if any.
+    """Pre-trained encoder: read when finished with the same inputs, else trained, from a checkpoint if any.
 
     Parameters
     ----------
