@@ -326,7 +326,7 @@ def agreement(one: np.ndarray, other: np.ndarray, patients: np.ndarray) -> tuple
     """
     agree, kappa = (float(value) for (value,) in weighted_kappa(one, other, np.ones((1, len(one)))))
     draws = weighted_kappa(one, other, patient_weights(patients))
-    if np.ptp(np.equal(one, other)) == 0:
+    if len(np.unique(np.equal(one, other))) == 1:
         groups = len(np.unique(patients))
         limits = proportion_confint(round(agree) * groups, groups, alpha=1 - LEVEL, method="wilson")
         return Estimate(agree, *map(float, limits)), Estimate(kappa, np.nan, np.nan)
