@@ -80,6 +80,13 @@ def train_head(repeated: Sequence[dict[str, np.ndarray]], kinds: np.ndarray, set
     return Head(weights.reshape(-1, kinds.shape[1], *weights.shape[1:]), bias.reshape(-1, kinds.shape[1]))
 
 
+def test_logits(head: Head, repeated: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
+    """What each network's classifiers say of the test discs, shape (m, n, kinds)."""
+    weights, bias = (np.split(values, len(repeated)) for values in (head.weights, head.bias))
+    each = zip(weights, bias, repeated, strict=True)
+    return np.concatenate([Head(w, b).logits(features["test"]) for w, b, features in each])
+
+
 # Kept with a run
 
 

@@ -36,8 +36,8 @@ HEAT = 150  # side of a slice's heat as the page draws it, pixels
 SAGITTAL, SAGITTAL_QUALITY = 300, 60  # longest side of a sagittal view, pixels, and its WebP quality
 LOOK = Look(always=True)
 KINDS_TOLD = (
-    "for each kind the answer of a linear classifier, from 0 to 1, to whether a note on this disc would name it; a disc "
-    "may have several, and a rare kind is rarely given more than its share."
+    "for each kind the answer of a linear classifier, from 0 to 1, to whether a note on this disc would name it; a "
+    "disc may have several, and a rare kind is rarely given more than its share."
 )
 NOT_CLINICAL = "Research software, not for clinical use: it must not be used to diagnose, treat or triage anyone."
 

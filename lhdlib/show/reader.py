@@ -77,8 +77,8 @@ class Study:
 
     found: FoundStudy
     reading: Reading  #: cranial to caudal, without labels; a disc of four slices has two
-    #: a row per T2 disc (`COLUMNS`, and `KINDS` where the run has their head), cranial to caudal; the probability is its readings' mean, and a disc that was not
-    #: read has a ``flag`` and none
+    #: a row per T2 disc (`COLUMNS`, and `KINDS` where the run has their head), cranial to caudal; probabilities are its
+    #: readings' mean, and a disc that was not read has a ``flag`` and none
     table: pd.DataFrame
     rejected: pd.Series  #: files set aside for each reason
     trained_on: str  #: the data that trained the model
