@@ -82,6 +82,8 @@ TITLES = {
     "heatmap_findings": "What all heatmaps share",
     "cell_places": "Where the paper's network looks",
     "tissue_heat": "Heat in each tissue",
+    "kinds": "Which lesion?",
+    "kinds_values": "Which lesion, in numbers",
 }
 
 

@@ -106,6 +106,7 @@ EDITS = {
     "not finite": lambda about, members: members.update({BIAS: array(np.full(3, np.nan, np.float32))}),
     "no classifier": lambda about, members: members.pop(BIAS),
     "an array less": lambda about, members: members.pop(CONV),
+    "a kind of another size": lambda about, members: members.update({"kinds/bulge/weights.npy": members[BIAS]}),
     "an array more": lambda about, members: members.update({"encoder/more/kernel.npy": members[CONV]}),
     "no array": lambda about, members: members.update({CONV: b"none"}),
     "no card": lambda about, members: members.pop(model_file.CARD),
