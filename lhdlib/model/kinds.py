@@ -14,6 +14,7 @@ import pandas as pd
 
 from lhdlib import cache, files
 from lhdlib.data import reports
+from lhdlib.data.grammar.findings import COMPRESSION_KINDS
 from lhdlib.errors import UserError
 from lhdlib.model import finetune
 from lhdlib.profile import Finetune
@@ -24,7 +25,7 @@ KINDS = {
     "protrusion": ("protrusion",),
     "extrusion or sequestration": ("extrusion", "sequestration"),
     "annular tear": ("annular tear",),
-    "nerve root or sac compression": ("nerve root compression", "thecal sac compression"),
+    "nerve root or sac compression": COMPRESSION_KINDS,  # a narrowed foramen presses on the root
 }
 FILE = "09/kinds.npz"  #: of a run that has a head
 CLASSIFIER = "04/classifier.npz"  #: of the same network: another one there, and the head is of another run

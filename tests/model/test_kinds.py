@@ -26,6 +26,7 @@ def made_up(seed: int = 0) -> list[dict[str, np.ndarray]]:
         ("Left paracentral disc protrusion with annular tear at L5-S1.", "L5-S1", [0, 1, 0, 1, 0]),
         ("Central disc extrusion at L5-S1 compressing nerve roots.", "L5-S1", [0, 0, 1, 0, 1]),
         ("Disc sequestration at L4-L5.", "L4-L5", [0, 0, 1, 0, 0]),
+        ("Disc bulge at L4-L5 narrowing both exit foramina.", "L4-L5", [1, 0, 0, 0, 1]),
         ("No disc bulge at L4-L5.", "L4-L5", [0, 0, 0, 0, 0]),
         ("Disc bulge at L4-L5 cannot be excluded.", "L4-L5", [0, 0, 0, 0, 0]),
         ("Disc herniation at L4-L5.", "L4-L5", [0, 0, 0, 0, 0]),
