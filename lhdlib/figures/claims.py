@@ -14,8 +14,8 @@ The limits that the paper does not give are the constants below. An interval is 
 fine-tuning; each setting was pre-trained once, so that another pre-training could still turn a narrow verdict.
 
 Result files, all JSON: ``05/comparisons.json`` and ``06/comparisons.json`` (`evaluate.compare`, `evaluate.contrast`),
-``08/evidence.json`` (``balance``, ``controls``), ``08/localisation.json`` (`localise.measure`; no file where lesions
-have no truth masks).
+``08/evidence.json`` (``balance``, ``controls``, ``added_to_level``), ``08/localisation.json`` (`localise.measure`; no
+file where lesions have no truth masks).
 """
 
 from collections.abc import Mapping, Sequence
@@ -211,6 +211,15 @@ CLAIMS = (
         "rank correlation minus that of fixed weights (mean of normal discs'), patients resampled; must lie above 0",
         ("08/localisation", "differences", "slice_rank", "fixed"),
         "slice rank",
+        ours=True,
+    ),
+    Claim(
+        "The features add to the level: classifier of both above the level alone",
+        'section "Model evaluation methods"',
+        "–",
+        f"{PAIRED}; level and features standardised; must lie above 0",
+        ("08/evidence", "added_to_level", "AUC"),
+        "AUC",
         ours=True,
     ),
     *(

@@ -86,6 +86,8 @@ TITLES = {
     "methods": "Methods of pre-training",
     "label_map": "When pre-training pays",
     "label_map_values": "When pre-training pays, in numbers",
+    "kinds": "Which lesion?",
+    "kinds_values": "Which lesion, in numbers",
 }
 
 

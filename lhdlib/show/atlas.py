@@ -35,6 +35,10 @@ QUALITY, COARSE = 85, 40  # WebP quality of the largest pictures, and of smaller
 HEAT = 150  # side of a slice's heat as the page draws it, pixels
 SAGITTAL, SAGITTAL_QUALITY = 300, 60  # longest side of a sagittal view, pixels, and its WebP quality
 LOOK = Look(always=True)
+KINDS_TOLD = (
+    "for each kind the answer of a linear classifier, from 0 to 1, to whether a note on this disc would name it; a "
+    "disc may have several, and a rare kind is rarely given more than its share."
+)
 NOT_CLINICAL = "Research software, not for clinical use: it must not be used to diagnose, treat or triage anyone."
 
 
@@ -265,11 +269,13 @@ def _rgb(color: Sequence[float] | np.ndarray) -> str:
 
 
 def _about(reading: Reading) -> dict[str, str]:
-    """Five lines for a reader who knows nothing of it, by what they explain."""
+    """Some lines for a reader who knows nothing of it, by what they explain."""
+    kinds = {"Kind of lesion": KINDS_TOLD} if reading.kinds is not None else {}
     return {
         "Probability": "the classifier's answer, from 0 to 1, to whether the disc is abnormal; from "
         f"{reading.threshold:g} on it is called abnormal.",
         "Slice weight": "how much each of the disc's three slices counts in the heatmap; the three add up to 100 %.",
+        **kinds,
         "Heatmap": "what the network's features respond to, each slice divided by its own maximum: every map has a "
         "hottest place, whether or not there is a lesion.",
         "How good it is": _quality(reading),

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image, ImageDraw
 from scipy import ndimage
+from scipy.special import expit
 from threadpoolctl import ThreadpoolController
 
 from lhdlib import gradcam
@@ -27,6 +28,7 @@ from lhdlib.errors import UserError
 from lhdlib.evidence import localise
 from lhdlib.figures.style import opacity
 from lhdlib.figures.words import cells_text
+from lhdlib.model.kinds import KINDS, load_head
 from lhdlib.run.workspace import Workspace
 from lhdlib.show.note import marked_note
 from lhdlib.show.pictures import mark
@@ -62,6 +64,7 @@ class Reading:
     marks: Sequence[Marks] | None = None  #: of every slice of the store; None: nothing is written on them
     where: gradcam.Cells | None = None  #: of the maps on a slice; None: they divide it evenly, as published
     drawn: str = ""  #: how maps lie on slices, in words (`words.cells_text`)
+    kinds: pd.DataFrame | None = None  #: probability of each of `KINDS` for each disc; None: the run has no head
     stamp: Mapping[str, Any] = field(default_factory=dict)  #: `workspace.Workspace.stamp`, for every saved view
 
     def outcomes(self) -> np.ndarray:
@@ -112,8 +115,17 @@ def from_workspace(space: Workspace) -> Reading:
         where=gradcam.cells(space.profile, arrays["raw"].shape[-1]),
         marks=slice_marks(data.slices, dataset.load_discs(space.results / "01"), space.profile.data),
         drawn=cells_text(space.profile),
+        kinds=_kinds(space, arrays["rows"]),
         stamp=space.stamp(),
     )
+
+
+def _kinds(space: Workspace, rows: np.ndarray) -> pd.DataFrame | None:
+    """What the head of notebook 09 says of the test discs, where this run has one."""
+    kept = load_head(space.results)
+    if kept is None or not np.array_equal(kept[1], rows):
+        return None
+    return pd.DataFrame(expit(kept[2][0]), columns=list(KINDS))
 
 
 def _lesions(space: Workspace, data: dataset.Dataset, discs: pd.DataFrame) -> Callable[[int], np.ndarray] | None:
@@ -278,7 +290,7 @@ def facts(reading: Reading, row: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``patient, level, study, part, read, probability, threshold, called, label, outcome, slice_weight, note,
+        ``patient, level, study, part, read, probability, threshold, called, label, outcome, slice_weight, kinds, note,
         flag, whose, data``; None where something is not known.
     """
     disc = reading.discs.iloc[row]
@@ -297,6 +309,7 @@ def facts(reading: Reading, row: int) -> dict[str, Any]:
         "label": None if label is None else ("abnormal" if label else "normal"),
         "outcome": str(judged[0]),
         "slice_weight": [float(share) for share in reading.slice_weight[row]],
+        "kinds": None if reading.kinds is None else {k: float(p) for k, p in reading.kinds.iloc[row].items()},
         "note": known("note"),
         "flag": known("flag"),
         "whose": reading.whose or None,
@@ -311,6 +324,11 @@ def caption(said: Mapping[str, Any]) -> str:
         f"<span>{name}</span>{_bar(share, f'{share:.0%}')}"
         for name, share in zip(POSITIONS, said["slice_weight"], strict=True)
     )
+    kinds = "".join(
+        f"<span>{html.escape(kind)}</span>{_bar(share, f'{share:.2f}')}"
+        for kind, share in (said["kinds"] or {}).items()
+    )
+    which = f"<span>kind of lesion</span><span></span>{kinds}" if kinds else ""
     read = f"<p>{html.escape(said['read'])}</p>" if said["read"] else ""
     remark = "" if said["called"] == "abnormal" else "<p>The paper draws no heat for discs called normal.</p>"
     flag = f"<p>To be looked at: {html.escape(said['flag'])}</p>" if said["flag"] else ""
@@ -321,7 +339,7 @@ def caption(said: Mapping[str, Any]) -> str:
         f"called {said['called']}, {label}</p>"
         f"<div style='display:grid;grid-template-columns:6.5em 1fr;gap:2px 8px;max-width:40em'>"
         f"<span>probability</span>{_bar(said['probability'], _probability(said), said['threshold'])}"
-        f"<span>slice weight</span><span></span>{weights}</div>"
+        f"<span>slice weight</span><span></span>{weights}{which}</div>"
         f"{read}{remark}{flag}{note}{whose}<p><i>Data: {html.escape(said['data'])}</i></p></div>"
     )
 

@@ -57,11 +57,14 @@ def run(args: argparse.Namespace) -> int:
     if args.file.is_dir():
         raise UserError(f"{args.file} is a folder: name the file to write, such as {args.file / 'model.zip'}.")
     with open(os.devnull, "wb") as nowhere, native_errors_to(nowhere.fileno()):
-        from lhdlib.show import reader  # TensorFlow takes seconds: not before the run is known to be right
+        from lhdlib.model.kinds import load_head  # TensorFlow takes seconds: not before the run is known to be right
+        from lhdlib.show import reader
 
     network, weights, bias = reader.stored_model(finished)
     arrays = {f"encoder/{weight.path}": weight.numpy() for weight in network.weights}
     arrays |= dict(zip(model_file.HEADS, (weights, bias), strict=True))
+    kept = load_head(finished.folder)
+    arrays |= reader.kind_arrays(kept[0]) if kept else {}
     stamp = {name: finished.stamp[name] for name in model_file.STAMP if name in finished.stamp}
     try:
         model_file.write_model(args.file, model_file.ModelFile(finished.profile, stamp, arrays), card(finished))

@@ -25,13 +25,14 @@ FORMAT = "lhdlib model 1"
 ABOUT, CARD = "model.json", "card.md"
 #: Bounds on hostile files: bytes packed and unpacked (the paper's network has 100 MB), of the texts, and members
 MAX_BYTES, MAX_TEXT, MAX_MEMBERS = 2**28, 2**20, 4096
-MEMBER = re.compile(r"(?:encoder|classifier)(?:/[a-z0-9_]{1,60}){1,3}\.npy")
+MEMBER = re.compile(r"(?:encoder|classifier|kinds)(?:/[a-z0-9_]{1,60}){1,3}\.npy")
 #: Bounds on what a network may ask for: pixels, base width, feature dimension, blocks in all
 MAX_IMAGE, MAX_WIDTH, MAX_DIM, MAX_DEPTH = 1024, 1024, 8192, 256
 MAX_VIEW_MM = 1000.0
 #: What of a run's stamp travels
 STAMP = ("project", "commit", "profile", "seed", "data", "fingerprint", "tensorflow", "keras", "numpy")
 HEADS = "classifier/weights", "classifier/bias"  # (seeds, 3, d) and (seeds,)
+KINDS = "kinds/"  # before the arrays of a head for each kind of lesion, where the run has them
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,12 @@ class ModelFile:
 
 class _Wrong(Exception):
     """Why a file is no model."""
+
+
+def kind_names(kind: str) -> tuple[str, str]:
+    """Names of a kind's weights (3, d) and bias (1,)."""
+    name = f"{KINDS}{kind.replace(' ', '_')}"
+    return f"{name}/weights", f"{name}/bias"
 
 
 def write_model(path: Path, model: ModelFile, card: str) -> None:
@@ -182,7 +189,11 @@ def _check_sizes(profile: profiles.Profile, arrays: Mapping[str, np.ndarray]) ->
     weights, bias = (arrays.get(name, np.zeros(0)) for name in HEADS)
     if weights.shape[1:] != (3, profile.encoder.dim) or not len(weights) or bias.shape != weights.shape[:1]:
         raise _Wrong("its classifier does not fit its network")
-    if sum(values.size for name, values in arrays.items() if name not in HEADS) != numbers_of(profile.encoder):
+    for name, values in arrays.items():
+        wanted = (3, profile.encoder.dim) if name.endswith("/weights") else (1,)
+        if name.startswith(KINDS) and values.shape != wanted:
+            raise _Wrong("its kinds of lesion do not fit its network")
+    if sum(a.size for name, a in arrays.items() if name.startswith("encoder/")) != numbers_of(profile.encoder):
         raise _Wrong("its arrays do not fit its network")
 
 

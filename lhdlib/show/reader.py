@@ -23,7 +23,8 @@ from lhdlib.data.dataset import SLICES
 from lhdlib.data.marks import slice_marks
 from lhdlib.errors import UserError
 from lhdlib.figures.words import cells_text
-from lhdlib.model import encoder
+from lhdlib.model import encoder, finetune
+from lhdlib.model.kinds import KINDS, Head, load_head
 from lhdlib.show import atlas, model_file
 from lhdlib.show.disc import Reading
 from lhdlib.show.slabs import UsedSlices, find_used
@@ -58,6 +59,8 @@ class Model:
         The linear classifier of the first seed, as in notebook 07.
     training : frozenset
         ``sop_key`` of the slices that trained the classifier.
+    kinds : Head, optional
+        Where the run has one.
     """
 
     run: FinishedRun
@@ -65,6 +68,7 @@ class Model:
     weights: np.ndarray
     bias: float
     training: frozenset[str]
+    kinds: Head | None = None
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,8 @@ class Study:
 
     found: FoundStudy
     reading: Reading  #: cranial to caudal, without labels; a disc of four slices has two
-    #: a row per T2 disc (`COLUMNS`), cranial to caudal; the probability is its readings' mean, and a disc that was not
-    #: read has a ``flag`` and none
+    #: a row per T2 disc (`COLUMNS`, and `KINDS` where the run has their head), cranial to caudal; probabilities are its
+    #: readings' mean, and a disc that was not read has a ``flag`` and none
     table: pd.DataFrame
     rejected: pd.Series  #: files set aside for each reason
     trained_on: str  #: the data that trained the model
@@ -91,11 +95,14 @@ def load_model(run: FinishedRun) -> Model:
     """
     if run.arrays is not None:
         network, weights, bias = _rebuilt(run.folder, run.profile, run.arrays)
-        return Model(run, encoder.extractor(network), weights[0], float(bias[0]), frozenset())
+        kinds = _head(run.folder, run.arrays)
+        return Model(run, encoder.extractor(network), weights[0], float(bias[0]), frozenset(), kinds)
     data = dataset.load_dataset(run.folder / "01")
     network, weights, bias = stored_model(run)
     used = data.slices.sop_key[np.unique(data.part("train", run.profile.data.split).rows)]
-    return Model(run, encoder.extractor(network), weights[0], float(bias[0]), frozenset(used) - {""})
+    kept = load_head(run.folder)
+    kinds = kept[0] if kept else None
+    return Model(run, encoder.extractor(network), weights[0], float(bias[0]), frozenset(used) - {""}, kinds)
 
 
 def stored_model(run: FinishedRun) -> tuple[keras.Model, np.ndarray, np.ndarray]:
@@ -125,13 +132,32 @@ def _rebuilt(
     """`stored_model` from a model's file: our own network with the file's numbers."""
     with encoder.computed_in(profile.pretrain.precision):
         network = encoder.build_encoder(profile.data.image_size, profile.encoder, 0.0, 0)
-    given = {name: values.shape for name, values in arrays.items() if name not in model_file.HEADS}
+    given = {name: values.shape for name, values in arrays.items() if name.startswith("encoder/")}
     if given != {f"encoder/{weight.path}": tuple(weight.shape) for weight in network.weights}:
         raise UserError(f"{path} is no model of this project (its arrays have other names): have it exported again.")
     for weight in network.weights:
         weight.assign(arrays[f"encoder/{weight.path}"])
     weights, bias = (arrays[name] for name in model_file.HEADS)
     return network, weights, bias
+
+
+def kind_arrays(head: Head) -> dict[str, np.ndarray]:
+    """The first network's head as arrays of a model's file."""
+    names = [model_file.kind_names(kind) for kind in KINDS]
+    weights = {name: values for (name, _), values in zip(names, head.weights[0], strict=True)}
+    return weights | {name: values[None] for (_, name), values in zip(names, head.bias[0], strict=True)}
+
+
+def _head(path: Path, arrays: Mapping[str, np.ndarray]) -> Head | None:
+    """`kind_arrays` read again; None where a model's file has none."""
+    given = {name for name in arrays if name.startswith(model_file.KINDS)}
+    names = [model_file.kind_names(kind) for kind in KINDS]
+    if not given:
+        return None
+    if given != {name for pair in names for name in pair}:
+        raise UserError(f"{path} is no model of this project (its kinds of lesion are others): have it exported again.")
+    weights = np.stack([arrays[name] for name, _ in names])
+    return Head(weights[None], np.concatenate([arrays[name] for _, name in names])[None])
 
 
 def read_study(found: FoundStudy, model: Model) -> Study:
@@ -158,6 +184,9 @@ def read_study(found: FoundStudy, model: Model) -> Study:
         note="",
     )
     readings[SLICES] = rows
+    kinds = _kinds(model, images, rows)
+    if kinds is not None:
+        readings[list(KINDS)] = kinds
     table = _table(slabs, readings)
     label = dataset.data_label(slices) if PHANTOM in dataset.data_label(slices) else "one DICOM study"
     reasons = pd.concat([found.rejected.reason, failed.reason]).str.split(":").str[0]
@@ -176,6 +205,7 @@ def read_study(found: FoundStudy, model: Model) -> Study:
             where=gradcam.cells(model.run.profile, explained.raw.shape[-1]),
             marks=slice_marks(slices, slabs, settings),
             drawn=cells_text(model.run.profile),
+            kinds=None if kinds is None else readings[list(KINDS)],
             stamp=found.identity | stamp,
         ),
         table=table,
@@ -225,6 +255,7 @@ def _readings(slabs: pd.DataFrame, four_slices: str) -> pd.DataFrame:
 def _table(slabs: pd.DataFrame, readings: pd.DataFrame) -> pd.DataFrame:
     """`Study.table`: a row for each disc, whether it was read or not."""
     rows: list[dict[str, Any]] = []
+    named = [kind for kind in KINDS if kind in readings]
     for disc, slab in slabs.iterrows():
         own = readings[readings.disc == disc]
         row = {"level": slab.level, "slices": slab.slices, "called": NOT_READ, "remark": slab.remark}
@@ -238,12 +269,13 @@ def _table(slabs: pd.DataFrame, readings: pd.DataFrame) -> pd.DataFrame:
             row["remark"] = (
                 f"{slab.slices} slices have no middle one: read as {' and as '.join(own.read)}, the mean counts"
             )
+        row |= {kind: own[kind].mean() for kind in named if len(own)}
         for reading, one in zip(READINGS, own.itertuples(), strict=False):
             row |= {f"read_{reading}": one.read, f"probability_{reading}": one.probability}
             row[f"weights_{reading}"] = " ".join(f"{weight:.0%}" for weight in one.weights)
         rows.append(row)
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    numbers = ["probability", *(f"probability_{reading}" for reading in READINGS)]
+    table = pd.DataFrame(rows, columns=COLUMNS + named)
+    numbers = [*named, "probability", *(f"probability_{reading}" for reading in READINGS)]
     words = [column for column in COLUMNS if column not in numbers]
     types = dict.fromkeys(numbers, float) | dict.fromkeys(words, object)  # a column without a word would be of numbers
     return table.astype(types).fillna(dict.fromkeys(words, ""))
@@ -267,6 +299,16 @@ def _explain(model: Model, images: np.ndarray, rows: np.ndarray) -> gradcam.Expl
         return gradcam.Explained(*(np.zeros(shape) for shape in ((0, 3, 1, 1), (0, 3, 1, 1), (0, 3, 1), 0)))
     seen = augment.seen(images, model.run.profile.finetune.test_crop)
     return gradcam.explain(model.extractor, seen, rows, model.weights, model.bias)
+
+
+def _kinds(model: Model, images: np.ndarray, rows: np.ndarray) -> np.ndarray | None:
+    """Probability of each of `KINDS` for each reading, shape (n, kinds); None where the run has no head."""
+    if model.kinds is None:
+        return None
+    if not len(rows):
+        return np.zeros((0, len(KINDS)))
+    seen = augment.seen(images, model.run.profile.finetune.test_crop)
+    return expit(model.kinds.logits(finetune.extract(model.extractor, seen, rows))[0])
 
 
 def _sagittal(found: FoundStudy, slabs: pd.DataFrame, used: Sequence[Sequence[str]]) -> Callable[[int], UsedSlices]:
@@ -297,7 +339,8 @@ def shown_table(study: Study) -> pd.DataFrame:
             read = read + ": " + table[f"probability_{reading}"].map(_number)
         shown[f"reading {reading}" if both else "read"] = read.where(table[f"read_{reading}"] != "", "")
         shown[f"weights {reading}" if both else "slice weights"] = table[f"weights_{reading}"]
-    return pd.DataFrame(shown | {"called": table.called, "remark": table.remark, "flag": table.flag})
+    kinds = {kind: table[kind].map(_number) for kind in KINDS if kind in table}
+    return pd.DataFrame(shown | {"called": table.called} | kinds | {"remark": table.remark, "flag": table.flag})
 
 
 def _number(probability: float) -> str:
@@ -348,7 +391,7 @@ def save_study(study: Study, folder: str | Path) -> tuple[Path, Path]:
             details=details(study),
         )
         table = study.table.assign(**whose, trained_on=study.trained_on)
-        files.write_table(path, table[[*whose, *COLUMNS, "trained_on"]])
+        files.write_table(path, table[[*whose, *study.table.columns, "trained_on"]])
     except OSError as error:
         raise UserError(f"{folder} cannot be written to: name another folder with --out DIR.") from error
     return page, path

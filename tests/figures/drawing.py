@@ -12,8 +12,9 @@ from lhdlib import evaluate, paper
 from lhdlib.data.marks import Marks
 from lhdlib.evidence import localise, operating
 from lhdlib.evidence.operating import POINTS
-from lhdlib.figures import beyond, card, evidence, gallery, heat, method, results
+from lhdlib.figures import beyond, card, evidence, gallery, heat, kinds, method, results
 from lhdlib.figures.heat import KINDS
+from lhdlib.model import kinds as lesions
 from lhdlib.model.label_map import NONE
 
 #: Beyond the paper's.
@@ -30,6 +31,7 @@ FURTHER = (
     "label_map",
     "heatmaps_and_lesions",
     "faithfulness",
+    "kinds_figure",
 )
 
 
@@ -233,6 +235,13 @@ def draw(name: str):
                 "cells": "aligned",
             },
         },
+        "kinds_figure": lambda: {
+            "judged": {
+                judge: {kind: {"discs": 9, "all": interval(0.8), "abnormal": interval(0.7)} for kind in lesions.KINDS}
+                for judge in ("truth", "notes")
+            },
+            "confusion": np.array([[9, 3, 0], [2, 14, 1], [0, 0, 0]]),
+        },
         "faithfulness": lambda: {
             "curves": {"shares": [0, 0.5, 1]}
             | {
@@ -248,7 +257,8 @@ def draw(name: str):
             },
         },
     }
-    module = next(m for m in (method, results, card, evidence, heat, beyond) if hasattr(m, name))
+    modules = (method, results, card, evidence, heat, beyond, kinds)
+    module = next(m for m in modules if hasattr(m, name))
     return getattr(module, name)(**inputs[name]())
 
 

@@ -16,6 +16,7 @@ from lhdlib.data.marks import Marks
 from lhdlib.errors import UserError
 from lhdlib.evidence import localise
 from lhdlib.figures.style import opacity
+from lhdlib.model.kinds import KINDS
 from lhdlib.run import workspace
 from lhdlib.show.disc import (
     BETWEEN,
@@ -333,3 +334,12 @@ def test_without_the_archive_the_sagittal_view_is_one_sentence(smoke, tmp_path):
     assert found.lesion is None
     with pytest.raises(UserError):
         found.sagittal(0)
+
+
+def test_the_kinds_stand_in_facts_and_caption_where_the_run_has_a_head_and_nothing_where_not(found):
+    assert facts(found, 0)["kinds"] is None and "kind of lesion" not in caption(facts(found, 0))
+    said = pd.DataFrame(np.random.default_rng(0).random((DISCS, len(KINDS))), columns=list(KINDS))
+    with_head = facts(replace(found, kinds=said), 3)
+    assert json.loads(json.dumps(with_head))["kinds"] == said.loc[3].to_dict()
+    text = caption(with_head)
+    assert all(f"{kind}</span>" in text and f"{share:.2f}" in text for kind, share in said.loc[3].items())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lhdlib.errors import UserError
-from lhdlib.model import encoder
+from lhdlib.model import encoder, kinds
 from lhdlib.show import export, model_file, reader, study
 from tests.data.trees import is_sentence
 from tests.show.test_study import PHANTOM, PROFILE, finished, study_folder, tree  # noqa: F401  (a fixture)
@@ -49,6 +49,37 @@ def test_a_study_has_the_same_probabilities_by_the_file_on_a_machine_without_dat
     assert read.table.probability.nunique() > 1 and read.trained_on == PHANTOM
     assert reader.TRAVELLED in read.warning and reader.TRAVELLED not in expected.warning
     assert study.default_parent(path) == path.with_name("model_studies")
+
+
+def test_the_kinds_travel_with_the_model_and_a_file_without_them_says_nothing_of_kinds(run, tree, tmp_path):  # noqa: F811
+    command(run, tmp_path / "plain.zip")
+    (run / "04").mkdir()
+    (run / kinds.CLASSIFIER).write_bytes(b"classifier")
+    rng, shape = np.random.default_rng(4), (2, len(kinds.KINDS))
+    head = kinds.Head(rng.normal(size=(*shape, 3, PROFILE.encoder.dim)).astype(np.float32), np.ones(shape, np.float32))
+    kinds.save_head(run, head, np.zeros((0, 3), int), np.zeros((2, 0, shape[1])))
+    command(run, tmp_path / "model.zip")
+    found, read = study.find_study(study_folder(tree)), {}
+    for name in ("plain", "model"):
+        travelled = reader.load_model(study.finished_run(tmp_path / f"{name}.zip"))
+        read[name] = reader.read_study(found, travelled)
+    np.testing.assert_allclose(travelled.kinds.weights[0], head.weights[0])
+    assert read["plain"].reading.kinds is None and not set(kinds.KINDS) & set(read["plain"].table)
+    said = read["model"].reading.kinds
+    assert list(said.columns) == list(kinds.KINDS) and len(said) == len(read["model"].reading.discs)
+    assert ((said > 0) & (said < 1)).all(axis=None) and said.bulge.nunique() > 1
+    plain = read["model"].table.drop(columns=list(kinds.KINDS))
+    np.testing.assert_allclose(plain.probability, read["plain"].table.probability, atol=1e-6)
+    page, path = reader.save_study(read["model"], tmp_path / "out")
+    assert "annular tear" in page.read_text() and "annular tear" in path.read_text().splitlines()[0]
+    page, path = reader.save_study(read["plain"], tmp_path / "out")
+    assert "annular tear" not in page.read_text() + path.read_text()
+    model = model_file.read_model(tmp_path / "model.zip")
+    gone = {name: values for name, values in model.arrays.items() if not name.startswith("kinds/bulge")}
+    model_file.write_model(tmp_path / "b.zip", model_file.ModelFile(model.profile, model.stamp, gone), "")
+    with pytest.raises(UserError, match="kinds of lesion are others") as error:
+        reader.load_model(study.finished_run(tmp_path / "b.zip"))
+    assert is_sentence(error)
 
 
 def test_arrays_of_other_names_are_one_sentence(run, tmp_path):

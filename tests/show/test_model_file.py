@@ -12,6 +12,7 @@ import pytest
 from lhdlib import profile as profiles
 from lhdlib.errors import UserError
 from lhdlib.model import encoder
+from lhdlib.model.kinds import KINDS
 from lhdlib.show import model_file
 from lhdlib.show.model_file import ModelFile, numbers_of, read_model, write_model
 from tests.data.trees import is_sentence
@@ -22,12 +23,15 @@ STAMP = {"profile": "smoke", "data": "phantom", "seed": "0"}
 
 @pytest.fixture(scope="module")
 def model() -> ModelFile:
-    """A network of random numbers with three classifiers."""
+    """A network of random numbers with three classifiers and a head for one kind of lesion."""
     network = encoder.build_encoder(PROFILE.data.image_size, PROFILE.encoder, 0.0, 0)
     rng = np.random.default_rng(0)
     arrays = {f"encoder/{w.path}": rng.normal(size=w.shape).astype(np.float32) for w in network.weights}
     arrays["classifier/weights"] = rng.normal(size=(3, 3, PROFILE.encoder.dim)).astype(np.float32)
     arrays["classifier/bias"] = np.zeros(3, np.float32)
+    shapes = (3, PROFILE.encoder.dim), (1,)
+    kind = zip(model_file.kind_names("bulge"), shapes, strict=True)
+    arrays |= {name: rng.normal(size=shape).astype(np.float32) for name, shape in kind}
     return ModelFile(PROFILE, STAMP, arrays)
 
 
@@ -56,6 +60,19 @@ def test_equal_models_are_equal_files_and_plain_arrays(sound, model, tmp_path):
 def test_the_numbers_of_a_network_are_counted_without_building_it(name):
     settings = profiles.load(name).encoder
     assert numbers_of(settings) == encoder.build_encoder(32, settings, 0.0, 0).count_params()
+
+
+def test_the_demos_model_is_under_five_megabytes():
+    demo = profiles.load("demo")
+    heads = (demo.finetune.encoders * demo.finetune.seeds + len(KINDS)) * (3 * demo.encoder.dim + 1)
+    texts = 50_000  # description, card, and what the archive writes of each of some hundred members
+    assert 4 * (numbers_of(demo.encoder) + heads) + texts < 5e6
+
+
+def test_a_file_without_kinds_is_read(model, tmp_path):
+    plain = {name: values for name, values in model.arrays.items() if not name.startswith(model_file.KINDS)}
+    write_model(tmp_path / "model.zip", ModelFile(model.profile, model.stamp, plain), "")
+    assert read_model(tmp_path / "model.zip").arrays.keys() == plain.keys()
 
 
 # Wrong files
@@ -106,6 +123,7 @@ EDITS = {
     "not finite": lambda about, members: members.update({BIAS: array(np.full(3, np.nan, np.float32))}),
     "no classifier": lambda about, members: members.pop(BIAS),
     "an array less": lambda about, members: members.pop(CONV),
+    "a kind of another size": lambda about, members: members.update({"kinds/bulge/weights.npy": members[BIAS]}),
     "an array more": lambda about, members: members.update({"encoder/more/kernel.npy": members[CONV]}),
     "no array": lambda about, members: members.update({CONV: b"none"}),
     "no card": lambda about, members: members.pop(model_file.CARD),
