@@ -54,7 +54,7 @@ def measure(kinds: np.ndarray, logits: np.ndarray, patients: np.ndarray) -> dict
     """
     kinds = np.asarray(kinds, float)
     any_kind = (kinds == 1).any(axis=1)
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for number, name in enumerate(KINDS):
         own = kinds[:, number]
         if np.isnan(own).any():
