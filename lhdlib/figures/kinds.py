@@ -53,7 +53,7 @@ def kinds_figure(judged: Mapping[str, Judged], *, confusion: np.ndarray) -> Figu
         `evidence.kinds.confusion`.
     """
     fig = Figure(figsize=(PAGE * MM, 68 * MM), layout="constrained")
-    left, right = fig.subplots(1, 2, width_ratios=(1.4, 1))
+    left, right = fig.subplots(1, 2, width_ratios=(1, 1))
     names = list(next(iter(judged.values())))
     places, seen = np.arange(len(names))[::-1], []
     looks = (("o", BLUE, 0.13), ("s", ORANGE, -0.13))
@@ -71,7 +71,7 @@ def kinds_figure(judged: Mapping[str, Judged], *, confusion: np.ndarray) -> Figu
     left.grid(axis="x", lw=0.4, color="0.9")
     total = confusion.sum(axis=1, keepdims=True)
     share = np.divide(confusion, total, out=np.zeros(confusion.shape), where=total > 0)
-    right.imshow(share, vmin=0, vmax=1, cmap=FEATURES)
+    right.imshow(share, vmin=0, vmax=1, cmap=FEATURES, aspect="auto")  # so that names fit
     for (row, column), count in np.ndenumerate(confusion):
         color = "k" if share[row, column] > 0.5 else "w"
         right.text(column, row, str(count), ha="center", va="center", color=color)
