@@ -249,7 +249,7 @@ def test_a_run_from_the_gradings_to_the_headline(collection, tmp_path, capsys):
     capsys.readouterr()
     results, figures = tmp_path / "results", tmp_path / "figures"
     call = [sys.executable, "-m", "lhdlib.run", "--profile", "smoke", "--data", str(collection.folder)]
-    for number in ("01", "02", "03", "04"):
+    for number in ("01", "03", "04"):  # 02 only draws views
         places = ["--results", str(results), "--figures", str(figures)]
         done = subprocess.run([*call, *places, "--only", number], cwd=ROOT, capture_output=True, text=True, timeout=900)
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
