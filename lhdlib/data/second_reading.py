@@ -189,13 +189,13 @@ def agreement(archive: Path, readings: Mapping[str, Reading]) -> pd.DataFrame:
         `COLUMNS`, and for each of `MEASURES` an `evaluate.Estimate`, or None where it is not defined: agreement and
         Cohen's kappa of two judgements, the AUC of a grade.
     """
-    discs = [reading.discs.assign(reading=name) for name, reading in readings.items()]
-    if not discs:
+    if not readings:
         return pd.DataFrame(columns=[*COLUMNS, *MEASURES])
-    together = pd.concat(discs, ignore_index=True)
-    noted = labels.note_labels(together[["patient", "level"]], labels.read_source(dataset.find_labels(archive)))
-    decided = together.assign(label=noted.label)[(noted.reason == "") & noted.label.notna()]
-    rows = [row for name in readings for row in _rows(name, decided[decided.reading == name])]
+    source = labels.read_source(dataset.find_labels(archive))
+    rows: list[tuple] = []
+    for name, reading in readings.items():  # each by itself, since one may write 0037 and another 37
+        noted = labels.note_labels(reading.discs[["patient", "level"]], source)
+        rows += _rows(name, reading.discs.assign(label=noted.label)[(noted.reason == "") & noted.label.notna()])
     return pd.DataFrame(rows, columns=[*COLUMNS, *MEASURES])
 
 
