@@ -19,7 +19,7 @@ def true_kinds(known: pd.DataFrame) -> np.ndarray:
     Parameters
     ----------
     known : pd.DataFrame
-        Of `reach.truth_of`.
+        From `reach.truth_of`.
 
     Returns
     -------

@@ -52,7 +52,7 @@ def with_level(features: Mapping[str, np.ndarray], levels: Mapping[str, np.ndarr
     Parameters
     ----------
     features
-        Of `finetune.dataset_features`; the training features may be a map of a file.
+        From `finetune.dataset_features`; the training features may be a map of a file.
     levels : mapping of part -> shape (n,)
         Levels of the discs of "train", "validation" and "test"; one that no training disc has is none.
 

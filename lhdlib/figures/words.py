@@ -102,7 +102,7 @@ def cells_text(profile: Profile) -> str:
     """How heatmaps lie on slices, where that is not as published; empty where it is."""
     sentences = []
     if profile.heatmaps.cells == "aligned":
-        sentences.append("Each cell of a map is drawn at the centre of its receptive field.")
+        sentences.append("Each cell lies at its receptive field's centre.")
     if profile.finetune.test_crop == "central":
         sentences.append("The network sees the framed square alone; outside it there is no heat.")
     return " ".join(sentences)

@@ -70,7 +70,7 @@ def train_head(repeated: Sequence[dict[str, np.ndarray]], kinds: np.ndarray, set
     Parameters
     ----------
     repeated
-        Of `finetune.repeated_features`.
+        From `finetune.repeated_features`.
     kinds : shape (n, kinds)
         Of the training discs.
     """
@@ -82,7 +82,7 @@ def train_head(repeated: Sequence[dict[str, np.ndarray]], kinds: np.ndarray, set
 
 
 def test_logits(head: Head, repeated: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
-    """What each network's classifiers say of the test discs, shape (m, n, kinds)."""
+    """Logits of the test discs by each network's classifiers, shape (m, n, kinds)."""
     weights, bias = (np.split(values, len(repeated)) for values in (head.weights, head.bias))
     each = zip(weights, bias, repeated, strict=True)
     return np.concatenate([Head(w, b).logits(features["test"]) for w, b, features in each])

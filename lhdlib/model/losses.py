@@ -117,17 +117,16 @@ def objective(
         Of the rows: see `contrastive_loss` and `supcon`; the other objectives ignore them.
     """
     settings, values = profile.pretrain, hyperparameters(profile)
-    match settings.objective:
-        case "nt-xent":
-            loss = nt_xent(features, groups=groups, **values)
-        case "supcon":
-            loss = supcon(features, labels, groups=groups, **values)
-        case "vicreg":
-            loss = vicreg(features, **values)
-        case "barlow-twins":
-            loss = barlow_twins(features, **values)
-        case _:
-            return contrastive_loss(features, settings.temperature, settings.reduction, groups)
+    if settings.objective == "nt-xent":
+        loss = nt_xent(features, groups=groups, **values)
+    elif settings.objective == "supcon":
+        loss = supcon(features, labels, groups=groups, **values)
+    elif settings.objective == "vicreg":
+        loss = vicreg(features, **values)
+    elif settings.objective == "barlow-twins":
+        loss = barlow_twins(features, **values)
+    else:
+        return contrastive_loss(features, settings.temperature, settings.reduction, groups)
     rows = tf.cast(tf.shape(features)[0], tf.float32)
     return rows * loss if settings.reduction == "sum" else loss  # the L2 term weighs the same beside each
 

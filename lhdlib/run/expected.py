@@ -37,6 +37,7 @@ ESTIMATES = (
     "04/headline",
     "05/comparisons",
     "06/comparisons",
+    "08/evidence/added_to_level",
     "08/evidence/balance",
     "08/evidence/calibration",
     "08/evidence/controls",

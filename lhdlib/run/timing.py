@@ -84,8 +84,22 @@ def place(plan: Plan, numbers: Iterable[str], number: str) -> str:
 # The command
 
 
-def step_seconds(images: np.ndarray, rows: np.ndarray, patients: np.ndarray, profile: Profile, seed: int) -> float:
-    """Median seconds of `STEPS` steps of pre-training, after the first, which builds the graph."""
+def step_seconds(
+    images: np.ndarray,
+    rows: np.ndarray,
+    patients: np.ndarray,
+    profile: Profile,
+    seed: int,
+    *,
+    labels: np.ndarray | None = None,
+) -> float:
+    """Median seconds of `STEPS` steps of pre-training, after the first, which builds the graph.
+
+    Parameters
+    ----------
+    labels : shape (N,)
+        Of each slice, for an objective that asks for them (`pretrain.known_labels`).
+    """
     import keras
     import tensorflow as tf
 
@@ -98,7 +112,8 @@ def step_seconds(images: np.ndarray, rows: np.ndarray, patients: np.ndarray, pro
     step, ends = pretrain.make_step(model, optimizer, profile), [time.perf_counter()]
     epochs = itertools.chain.from_iterable(batches.epoch(number) for number in itertools.count())
     for views, chosen in itertools.islice(epochs, STEPS + 1):
-        float(step(views, tf.constant(np.repeat(patients[chosen], 2)))["loss"])
+        told = None if labels is None else tf.constant(np.repeat(labels[chosen], 2))
+        float(step(views, tf.constant(np.repeat(patients[chosen], 2)), told)["loss"])
         ends.append(time.perf_counter())
     return float(np.median(np.diff(ends)[1:]))
 

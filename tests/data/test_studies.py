@@ -158,7 +158,7 @@ def by_digits(name: str) -> tuple[str, str]:
     return "", "".join(filter(str.isdigit, name)).lstrip("0") or name.casefold()
 
 
-def by_first_fit(folders: Iterable[str], numbers: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+def by_first_fit(folders: Iterable[str], numbers: Iterable[str], **_: str) -> tuple[dict[str, str], dict[str, str]]:
     fits = {labels._key(name)[1]: name for name in sorted(numbers, reverse=True)}
     return {folder: fits[labels._key(folder)[1]] for folder in folders if labels._key(folder)[1] in fits}, {}
 
