@@ -254,13 +254,6 @@ def test_beyond_is_quiet_and_shown_where_all_is_shown(beyond):
     assert ALL[-1] not in beyond.start("--list").stdout
 
 
-def test_drawing_the_map_again_trains_nothing(beyond):
-    kept = {p: p.stat().st_mtime_ns for p in (beyond.results / "09").rglob("*.npz")}
-    assert len(kept) > 20
-    assert beyond.start("--only", "09", "--force").returncode == 0
-    assert {p: p.stat().st_mtime_ns for p in (beyond.results / "09").rglob("*.npz")} == kept
-
-
 # Mistakes
 
 

@@ -31,7 +31,7 @@ COLUMNS = [
     for start in starts
     for level in LEVELS
 ]
-STUDIES, SIDE, PIXEL = 40, 48, 3.3
+STUDIES, FEWER, SIDE, PIXEL = 40, 15, 48, 3.3
 
 
 def minimal_slice(pixels: np.ndarray, study: int, series: int) -> FileDataset:
@@ -98,11 +98,13 @@ def made_up_gradings(studies: list[int], rng: np.random.Generator) -> pd.DataFra
 
 @pytest.fixture(scope="module")
 def collection(tmp_path_factory) -> SimpleNamespace:
-    """Forty studies in the layout; ``truth`` has the level of each slice's disc, by path below the images' folder."""
-    folder, rng = tmp_path_factory.mktemp("rsna"), np.random.default_rng(0)
-    studies = [
-        int(number) for number in rng.choice(np.arange(4_003_253, 4_290_709_089, 97_911), STUDIES, replace=False)
-    ]
+    return write_collection(tmp_path_factory.mktemp("rsna"), STUDIES)
+
+
+def write_collection(folder: Path, count: int) -> SimpleNamespace:
+    """Studies in the layout; ``truth`` has the level of each slice's disc, by path below the images' folder."""
+    rng = np.random.default_rng(0)
+    studies = [int(number) for number in rng.choice(np.arange(4_003_253, 4_290_709_089, 97_911), count, replace=False)]
     truth: dict[str, str] = {}
     for study in studies:
         truth |= write_study(folder / rsna.IMAGES, study, rng)
@@ -244,7 +246,8 @@ def test_without_the_table_nothing_tells_the_weighting(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.runs
-def test_a_run_from_the_gradings_to_the_headline(collection, tmp_path, capsys):
+def test_a_run_from_the_gradings_to_the_headline(tmp_path, capsys):
+    collection = write_collection(tmp_path / "collection", FEWER)
     assert labels(collection.folder) == 0
     capsys.readouterr()
     results, figures = tmp_path / "results", tmp_path / "figures"
@@ -258,7 +261,7 @@ def test_a_run_from_the_gradings_to_the_headline(collection, tmp_path, capsys):
     info = json.loads((results / "01" / "dataset.json").read_text())
     undecided = str(collection.studies[4])
     assert info["labels"] == {
-        "discs": 5 * STUDIES, "patients": STUDIES, "undecided": [f"{undecided} L4-L5"], "patients without a study": [],
+        "discs": 5 * FEWER, "patients": FEWER, "undecided": [f"{undecided} L4-L5"], "patients without a study": [],
     }  # fmt: skip
     samples = pd.read_csv(results / "01" / "samples.csv", dtype=str)
     columns = ("spinal_canal_stenosis", "left_subarticular_stenosis", "right_subarticular_stenosis")
