@@ -13,6 +13,7 @@ from benchmarks import kill_and_resume
 from lhdlib.run.workspace import ROOT
 
 
+@pytest.mark.long
 def test_killed_while_it_starts_trains_or_draws_and_resumed(smoke, tmp_path):
     """Events and not times, so that fast and slow machines are killed at the same places."""
     wanted = kill_and_resume.content(smoke.results.parent)

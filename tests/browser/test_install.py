@@ -32,7 +32,7 @@ def test_the_usual_installation_has_no_browser_driver_and_keeps_its_versions():
     assert all(pins(MAIN)[name] == version for name, version in pins(LOCK).items() if name in pins(MAIN))
 
 
-HALVES = ["run_tests.sh -m not runs -q", "run_tests.sh -m runs -q"]  # side by side
+HALVES = ["run_tests.sh -m not runs and not long -q", "run_tests.sh -m runs and not long -q"]  # side by side
 
 
 @pytest.fixture

@@ -245,6 +245,7 @@ def test_without_the_table_nothing_tells_the_weighting(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.runs
 def test_a_run_from_the_gradings_to_the_headline(tmp_path, capsys):
     collection = write_collection(tmp_path / "collection", FEWER)

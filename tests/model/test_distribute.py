@@ -203,6 +203,7 @@ def history(folder: Path) -> pd.DataFrame:
 # Tests
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["mirrored", "workers"])
 def test_trajectories_are_those_of_one_device(runs, kind):
     one, found = history(runs["one"]), history(runs[kind])
@@ -214,6 +215,7 @@ def test_trajectories_are_those_of_one_device(runs, kind):
     np.testing.assert_allclose(found.norm, one.norm, rtol=1e-3)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", MAKE)
 @pytest.mark.parametrize("kind", ["mirrored", "workers"])
 def test_gradients_are_those_of_the_whole_batch(runs, by_hand, kind, make):
@@ -230,6 +232,7 @@ def test_one_device_does_the_same(by_hand, make):
         close(name, found, by_hand[name])
 
 
+@pytest.mark.long
 def test_the_encoder_does_not_tell_what_trained_it(runs):
     import keras
 
@@ -249,11 +252,13 @@ def check_survivor(seconds: float, code: int, said: str) -> None:
     assert seconds < 60
 
 
+@pytest.mark.long
 def test_a_lost_chief_ends_the_others_in_one_sentence(broken):
     _, seconds, end = broken
     check_survivor(seconds, *end)
 
 
+@pytest.mark.long
 def test_a_lost_worker_ends_the_chief_in_one_sentence(tmp_path):
     """Its checkpoint stays whole, and nobody takes the training for finished."""
     seconds, end = survived(tmp_path / "run", 1)
@@ -275,6 +280,7 @@ def test_who_waits_for_a_worker_that_never_starts_says_so(tmp_path):
         alone.communicate()
 
 
+@pytest.mark.long
 def test_restarted_processes_end_as_if_nothing_had_happened(runs, broken):
     """Two replicas sum as two processes do, so that the undisturbed run of the ones is that of the others."""
     assert 3 <= checkpointed(broken[0]) < STEPS
@@ -282,6 +288,7 @@ def test_restarted_processes_end_as_if_nothing_had_happened(runs, broken):
     np.testing.assert_allclose(restarted, undisturbed, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.long
 def test_a_checkpoint_of_two_processes_goes_on_on_one_device(runs, broken, tmp_path):
     folder = shutil.copytree(broken[0], tmp_path / "run")
     done = checkpointed(folder)

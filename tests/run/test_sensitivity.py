@@ -42,6 +42,7 @@ def test_the_difference_is_paired_where_the_discs_are_the_same():
     assert sensitivity.difference(one, one)["value"] == 0
 
 
+@pytest.mark.long
 def test_a_table_of_the_smoke_run(smoke, tmp_path, capsys):
     """One alternative that only builds another dataset, one that only trains again, and the run itself unchanged."""
     for part in ("01", "03"):
