@@ -75,7 +75,9 @@ def measure(profile: str, times: int) -> dict[str, np.ndarray]:
             for outcome in ("true positive", "false negative"):  # an abnormal disc, which has an outline
                 outcomes = shown.locator(".lhd-outcome select")
                 offered = outcomes.locator("option").all_inner_texts()  # with their numbers
-                outcomes.select_option(label=next(name for name in offered if name.startswith(outcome)))
+                outcomes.select_option(
+                    label=next(name for name in offered if name.replace("\xa0", " ").startswith(outcome))
+                )
                 time.sleep(REST_S)
                 if picture.locator("img").count():
                     break
