@@ -5,6 +5,8 @@
 Durations of accepted runs are kept in ``durations.json``: a profile's machine, and seconds by notebook.
 """
 
+from __future__ import annotations
+
 import argparse
 import itertools
 import os
@@ -12,7 +14,7 @@ import platform
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +22,9 @@ from lhdlib import files, paper
 from lhdlib.profile import Profile
 from lhdlib.run import stale, workspace
 from lhdlib.run.stale import Plan
+
+if TYPE_CHECKING:
+    from lhdlib.model.pretrain import Batches
 
 SHIPPED = Path(__file__).with_name("durations.json")
 STEPS = 20
@@ -84,36 +89,22 @@ def place(plan: Plan, numbers: Iterable[str], number: str) -> str:
 # The command
 
 
-def step_seconds(
-    images: np.ndarray,
-    rows: np.ndarray,
-    patients: np.ndarray,
-    profile: Profile,
-    seed: int,
-    *,
-    labels: np.ndarray | None = None,
-) -> float:
-    """Median seconds of `STEPS` steps of pre-training, after the first, which builds the graph.
-
-    Parameters
-    ----------
-    labels : shape (N,)
-        Of each slice, for an objective that asks for them (`pretrain.known_labels`).
-    """
+def step_seconds(batches: Batches) -> float:
+    """Median seconds of `STEPS` steps of pre-training, after the first, which builds the graph."""
     import keras
     import tensorflow as tf
 
     from lhdlib.model import encoder, pretrain
 
-    batches = pretrain.Batches(images, rows, patients, profile, seed)
-    model = encoder.build_encoder(images.shape[1], profile.encoder, profile.pretrain.drop_rate, seed)
+    profile, size = batches.profile, batches.images.shape[1]
+    model = encoder.build_encoder(size, profile.encoder, profile.pretrain.drop_rate, batches.seed)
     optimizer = keras.optimizers.Adam(profile.pretrain.lr)
     optimizer.build(model.trainable_variables)
     step, ends = pretrain.make_step(model, optimizer, profile), [time.perf_counter()]
     epochs = itertools.chain.from_iterable(batches.epoch(number) for number in itertools.count())
-    for views, chosen in itertools.islice(epochs, STEPS + 1):
-        told = None if labels is None else tf.constant(np.repeat(labels[chosen], 2))
-        float(step(views, tf.constant(np.repeat(patients[chosen], 2)), told)["loss"])
+    for views, rows in itertools.islice(epochs, STEPS + 1):
+        labels = None if batches.labels is None else tf.constant(np.repeat(batches.labels[rows], 2))
+        float(step(views, tf.constant(np.repeat(batches.patients[rows], 2)), labels)["loss"])
         ends.append(time.perf_counter())
     return float(np.median(np.diff(ends)[1:]))
 
@@ -155,6 +146,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run ``lhdlib time``; the dataset is built where notebook 01 builds it, and kept for it."""
     from lhdlib.data import dataset
+    from lhdlib.model.pretrain import Batches
     from lhdlib.phantom.archive import write_phantom
 
     space = workspace.open_workspace(args.profile, data_dir=args.data, seed=args.seed, results=args.results)
@@ -162,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
         write_phantom(space.data_dir.parent, space.profile.data.phantom_patients, seed=space.seed, progress=True)
     data = dataset.build_dataset(space.data_dir, space.part("01"), space.profile, space.seed)
     rows = data.pretrain_rows("train")
-    seconds = step_seconds(data.images, rows, data.patients(), space.profile, space.seed)
-    steps = space.profile.pretrain.steps_per_epoch or len(rows) // space.profile.pretrain.batch
-    print(said(seconds, forecast(seconds, steps, space.profile)))
+    batches = Batches(data.images, rows, data.patients(), space.profile, space.seed)
+    seconds = step_seconds(batches)
+    print(said(seconds, forecast(seconds, batches.steps, space.profile)))
     return 0

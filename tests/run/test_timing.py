@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lhdlib import files, profile
+from lhdlib.model import pretrain
 from lhdlib.run import stale, timing, workspace
 
 TOOK = {"01": 60.0, "02": 200.0}
@@ -65,5 +66,5 @@ def test_the_forecast_multiplies_what_it_names():
 def test_a_step_is_timed_on_slices():
     settings, rng = profile.load("smoke"), np.random.default_rng(0)
     images = rng.normal(size=(40, settings.data.image_size, settings.data.image_size)).astype(np.float32)
-    seconds = timing.step_seconds(images, np.arange(40), np.arange(40) // 4, settings, 0)
+    seconds = timing.step_seconds(pretrain.Batches(images, np.arange(40), np.arange(40) // 4, settings, 0))
     assert 0 < seconds < 60
