@@ -321,8 +321,8 @@ def sentence(table: pd.DataFrame) -> str:
     counts = verdicts.value_counts()
     held, failed, open_ = (int(counts.get(verdict, 0)) for verdict in (HOLDS, FAILS, OPEN))
     return (
-        f"Of the paper's {len(verdicts)} claims, {held} hold on this data, {failed} do not, and {open_} cannot be "
-        "decided."
+        f"Of the paper's {len(verdicts)} claims, this data supports {held}, contradicts {failed}, and leaves "
+        f"{open_} open."
     )
 
 

@@ -78,7 +78,7 @@ def test_the_claims_stand_first_in_three_columns(results, drawn, tmp_path):
     assert (
         text.index("undecided") < text.index("<details>") < text.index("| A is above B |") < text.index("## Contents")
     )
-    assert claims.sentence(table).startswith("Of the paper's 2 claims, 1 hold on this data, 1 do not, and 0 cannot")
+    assert claims.sentence(table) == "Of the paper's 2 claims, this data supports 1, contradicts 1, and leaves 0 open."
 
 
 def test_long_tables_are_folded(results, drawn, tmp_path):
