@@ -175,10 +175,11 @@ def test_controls_are_large_enough_to_be_touched(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_narrow_screen(page, scheme):
-    page.set_viewport_size(PHONE)
+@pytest.mark.parametrize("width", [PHONE["width"], 900, 1280, 1920])
+def test_it_fits_every_screen_in_light_and_dark(page, width, scheme):
+    page.set_viewport_size({"width": width, "height": PHONE["height"]})
     page.emulate_media(color_scheme=scheme)
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     dark, light = page.evaluate(
         "[getComputedStyle(document.body).backgroundColor, getComputedStyle(document.body).color]"
     )
