@@ -161,7 +161,8 @@ class HeatmapViewer(panel.Panel):
         self.previous.on_click(lambda _: self._step(-1))
         self.next.on_click(lambda _: self._step(1))
         self.play = widgets.Play(min=0, max=0, interval=700, show_repeat=False, description="play through the discs")
-        widgets.jslink((self.play, "value"), (self.slider, "value"))
+        widgets.jsdlink((self.play, "value"), (self.slider, "value"))  # one way: a move of the slider is one message
+        self.play.observe(self._start_here, "playing")
         judged = OUTCOMES if discs.label.notna().any() else ()
         self.filters = {  #: name -> the names offered, and every disc's
             "outcome": ([*dict.fromkeys([*judged, *self.outcomes])], np.asarray(self.outcomes, str)),
@@ -219,7 +220,8 @@ class HeatmapViewer(panel.Panel):
             self.chosen = order[np.all(fits, axis=0)[order]]
             self._offer(fits)
             last = max(0, len(self.chosen) - 1)
-            self.slider.value, self.slider.max, self.play.max = 0, last, last
+            self.slider.value = self.play.value = 0
+            self.slider.max = self.play.max = last
         self._show()
 
     def _fits(self) -> list[np.ndarray]:
@@ -235,6 +237,11 @@ class HeatmapViewer(panel.Panel):
 
     def _step(self, by: int) -> None:
         self.slider.value = int(np.clip(self.slider.value + by, self.slider.min, self.slider.max))
+
+    def _start_here(self, change: dict[str, Any]) -> None:
+        """Play from the disc that is shown."""
+        if change["new"]:
+            self.play.value = self.slider.value
 
     def _show(self) -> None:
         if self._waiting is not None:

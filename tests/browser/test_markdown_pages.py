@@ -6,7 +6,6 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from lhdlib.run.workspace import ROOT
 from tests.browser.conftest import ARTEFACTS
 
-pytestmark = pytest.mark.runs  # one process keeps the screenshots
 WIDTHS = (390, 900, 1280, 1920)
 PAGES = {"readme": ROOT / "README.md", "gallery": ROOT / "figures" / "README.md"}
 STYLE = """<meta charset="utf-8"><style>

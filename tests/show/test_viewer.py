@@ -71,6 +71,15 @@ def test_every_slider_position_shows_its_disc(found):
         assert found.discs.level[row] in alt and found.outcomes()[row] in alt
 
 
+def test_it_plays_from_the_disc_that_is_shown(found):
+    view = HeatmapViewer(found)
+    view.slider.value = DISCS - 1
+    view.play.playing = True
+    assert view.play.value == view.slider.value == DISCS - 1
+    view.level.value = found.discs.level[0]
+    assert view.play.value == view.slider.value == 0
+
+
 @pytest.mark.slow
 def test_filters_and_orders_against_numpy(found):
     view, discs = HeatmapViewer(found), found.discs
