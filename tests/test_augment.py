@@ -174,6 +174,7 @@ def loop_acceptance(
     return good / count
 
 
+@pytest.mark.slow
 def test_share_of_skipped_views():
     """One try is given up as often as a single draw breaks a constraint; a hundred hardly ever."""
     rng = np.random.default_rng(5)
@@ -320,6 +321,7 @@ def test_flip_mirrors_left_and_right():
     np.testing.assert_array_equal(views[1], images[1])
 
 
+@pytest.mark.slow
 def test_warp_compiles_under_xla():
     images = np.random.default_rng(12).normal(size=(2, 12, 12, 1)).astype(np.float32)
     maps = augment.affine(
@@ -329,6 +331,7 @@ def test_warp_compiles_under_xla():
     np.testing.assert_allclose(compiled(images, maps), augment.warp(tf.constant(images), tf.constant(maps)), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size, n, theta, p_crop", [(32, 2_500, 18, 0.1), (32, 500, 45, 0.2), (300, 12, 18, 0.1)])
 def test_a_constant_image_stays_exactly_constant(size, n, theta, p_crop):
     """No filled pixel reaches a view: constraint (4), seen from the pixels."""
@@ -371,6 +374,7 @@ def test_the_margin_mirrors_the_view(margin):
     np.testing.assert_array_equal(augment.warp(images, maps, margin=margin), expected)
 
 
+@pytest.mark.slow
 def test_compiled_and_plain_warp_agree():
     """Smooth images: coordinates are rounded to some 1e-5 pixels in either."""
     rng = np.random.default_rng(27)
@@ -378,6 +382,7 @@ def test_compiled_and_plain_warp_agree():
     np.testing.assert_allclose(augment.compiled(augment.warp)(images, maps), augment.warp(images, maps), atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size, n", [(32, 2_500), (300, 12)])
 def test_a_constant_image_stays_exactly_constant_when_compiled(size, n):
     maps = random_maps(np.random.default_rng(29), n, size)
@@ -454,6 +459,7 @@ def smooth_images(n: int, size: int, seed: int) -> np.ndarray:
     return (images / images.std() + 1)[..., None]
 
 
+@pytest.mark.slow
 def test_views_are_rotation_crop_flip_brightness_contrast_blur(settings):
     """Each view taken apart and put together again with NumPy and SciPy from the same draws."""
     n, size = 6, 32
@@ -480,6 +486,7 @@ def test_views_are_rotation_crop_flip_brightness_contrast_blur(settings):
         np.testing.assert_allclose(view, expected, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_views_in_another_graph_are_the_same(settings):
     """As the training step computes them on an accelerator: from what was drawn, compiled or not."""
     images = smooth_images(4, 32, 23).astype(np.float16)
@@ -499,6 +506,7 @@ def misfit(view: np.ndarray, image: np.ndarray, crop) -> float:
     return min(np.abs(stats.zscore(view, axis=None) - stats.zscore(c, axis=None)).max() for c in (cut, cut[:, ::-1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_the_crops_handed_out_are_those_of_the_views(settings, seed):
     """Tones only scale and shift grey values, so a view shows where it was cut; another view's crop does not fit."""
@@ -514,6 +522,7 @@ def test_the_crops_handed_out_are_those_of_the_views(settings, seed):
         assert min(wrong) > 0.05
 
 
+@pytest.mark.slow
 def test_partners_are_adjacent_and_values_are_not_clipped(settings):
     """Constant images keep their level up to the brightness factor."""
     levels = 10.0 ** np.arange(5)
@@ -525,11 +534,13 @@ def test_partners_are_adjacent_and_values_are_not_clipped(settings):
     assert len(np.unique(factors[:, 0, 0, 0].round(5))) == 10  # each view has its own factor
 
 
+@pytest.mark.slow
 def test_brightness_factors_are_uniform(settings):
     views = augment.contrastive_views(np.ones((1_000, 32, 32, 1)), 2, settings).numpy()
     assert stats.kstest(views[:, 5, 5, 0], stats.uniform(0.6, 0.8).cdf).pvalue > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [3, (3, 0, 17)])
 def test_views_depend_on_the_seed_alone(settings, seed):
     images = smooth_images(4, 32, 21)
@@ -541,6 +552,7 @@ def test_views_depend_on_the_seed_alone(settings, seed):
         assert np.abs(first - augment.contrastive_views(images, other, settings).numpy()).max() > 0.1
 
 
+@pytest.mark.slow
 def test_profile_values_reach_the_views():
     """Without rotation, with crops of nearly all, an image with a left-right gradient keeps it up to flips."""
     still = profile.load("smoke").replace(views={"theta_deg": 0.0, "p_crop": 0.9, "sigma": 0.0})
@@ -552,6 +564,7 @@ def test_profile_values_reach_the_views():
     assert np.abs(slopes).min() > 0.8 * 2 * 0.6 * 0.6 * 0.85
 
 
+@pytest.mark.slow
 def test_one_process_may_use_several_sizes(settings):
     for size in (32, 110):
         views = augment.contrastive_views(smooth_images(3, size, size), 1, settings)
@@ -579,6 +592,7 @@ def test_ahead_raises_an_error_in_its_turn():
         next(views)
 
 
+@pytest.mark.slow
 def test_views_made_ahead_are_the_same(settings):
     images = smooth_images(4, 32, 31)
     views = augment.ahead(lambda step: augment.contrastive_views(images, (3, step), settings), range(3))
@@ -595,6 +609,7 @@ def test_finetune_crops_have_their_corners_in_their_quarters():
     assert np.abs(np.corrcoef(boxes.T) - np.eye(4)).max() < 0.05
 
 
+@pytest.mark.slow
 def test_finetune_views_share_one_box_per_sample():
     rng = np.random.default_rng(23)
     size, n = 24, 5
@@ -626,6 +641,7 @@ def test_the_central_crop_is_the_mean_of_the_random_ones_and_keeps_its_place():
     assert augment.seen_side("whole") == (0.0, 1.0)
 
 
+@pytest.mark.slow
 def test_a_store_is_seen_as_its_central_crops():
     images = np.random.default_rng(1).random((5, 32, 32)).astype(np.float16)
     assert augment.seen(images, "whole") is images

@@ -195,6 +195,7 @@ def changed_by(package: Path, **edits: Callable[[str], str]) -> set[str]:
     return {name for name, key in keys(package).items() if key != before[name]}
 
 
+@pytest.mark.slow
 def test_a_copy_has_the_packages_keys(package):
     assert keys(package) == keys(cache.PACKAGE)
     assert len(set(keys(package).values())) == len(KEYS)
@@ -207,12 +208,14 @@ PROSE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PROSE)
 def test_prose_changes_no_key(package, kind):
     places = ("model__losses", "model__pretrain", "augment", "model__encoder", "data__dataset", "data__discs")
     assert changed_by(package, **dict.fromkeys(places, PROSE[kind])) == set()
 
 
+@pytest.mark.slow
 def test_a_changed_computation_changes_what_is_made_with_it(package):
     change = lambda old, new: lambda text: text.replace(old, new)  # noqa: E731
     assert changed_by(package, model__losses=change("reduce_logsumexp(logits", "reduce_logsumexp(1.01 * logits")) == {
@@ -224,6 +227,7 @@ def test_a_changed_computation_changes_what_is_made_with_it(package):
     assert changed_by(package, files=lambda text: text + "LIMIT = 3\n") == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, value",
     [
@@ -239,18 +243,21 @@ def test_a_constant_of_the_paper_retrains_what_uses_it(package, name, value):
     assert "encoder" in changed_by(package, paper=edit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["TABLE1", "TABLE2", "TABLE3", "COUNTS", "CITATION", "SUPERVISED_EPOCHS"])
 def test_other_numbers_of_the_paper_retrain_nothing(package, name):
     edit = lambda text: re.sub(rf"(?m)^{name} = ", f"{name} = None or ", text)  # noqa: E731
     assert changed_by(package, paper=edit) == set()
 
 
+@pytest.mark.slow
 def test_constants_count_with_those_that_they_are_made_of(package):
     edit = lambda text: text.replace("MAX_TRIES = 100", "HALF: int = 50\nMAX_TRIES: int = 2 * HALF")  # noqa: E731
     assert "encoder" in changed_by(package, paper=edit)
     assert "encoder" in changed_by(package, paper=lambda text: text.replace("HALF: int = 50", "HALF: int = 51"))
 
 
+@pytest.mark.slow
 def test_every_module_names_the_papers_constants_so_that_keys_see_them():
     """``paper.NAME``, after ``from lhdlib import paper``; NAME is a constant."""
     for path in sorted(cache.PACKAGE.rglob("*.py")):
@@ -275,6 +282,7 @@ MOVES = {  # old and new place of a module, and how its importers' lines change
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MOVES)
 def test_a_module_moved_unchanged_changes_no_key(package, kind):
     (old, new), lines = MOVES[kind]
@@ -300,6 +308,7 @@ def one_name_a_line(text: str) -> str:
     return re.sub(r"(?m)^from (lhdlib\S*) import ([^()\n]+)\n", apart, text)
 
 
+@pytest.mark.slow
 def test_a_data_file_counts_with_the_module_that_names_it(package):
     beside = package / "data" / "grammar" / "planted.toml"
     beside.write_text("words = []\n")
@@ -312,6 +321,7 @@ def test_a_data_file_counts_with_the_module_that_names_it(package):
     assert keys(package) == before
 
 
+@pytest.mark.slow
 def test_the_datasets_key_follows_all_modules_that_make_it(package):
     for place in ("data__labels", "data__splits", "data__store", "data__reports", "data__grammar__levels"):
         assert changed_by(package, **{place: lambda text: text + "LIMIT = 3\n"}) == {"dataset"}, place

@@ -23,6 +23,7 @@ def draw(seed: int, n: int = 60, ties: bool = False) -> tuple[np.ndarray, np.nda
     return labels, np.round(scores, 1) if ties else scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("threshold", [0.5, 0.3])
 def test_values_equal_scikit_learn(threshold, ties):
@@ -119,6 +120,7 @@ def test_auc_interval_covers_the_truth(shift):
     assert 0.93 <= covered <= 0.97
 
 
+@pytest.mark.slow
 def test_accuracy_interval_covers_the_truth():
     """2,000 draws, each with a truth of its own: at a single one coverage depends on how it falls between counts."""
     rng = np.random.default_rng(3)
@@ -187,6 +189,7 @@ SAMPLES = st.lists(st.tuples(st.booleans(), st.integers(-20, 20)), min_size=4, m
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(SAMPLES, st.integers(-20, 20))
 def test_swapped_labels_and_negated_scores_swap_sensitivity_and_specificity(samples, cut):
@@ -229,6 +232,7 @@ def test_a_patient_is_drawn_with_all_discs():
     assert (weights != evaluate.patient_weights(patients, draws=3000, seed=1)).any()
 
 
+@pytest.mark.slow
 def test_a_weight_counts_as_so_many_copies():
     for seed in range(30):
         rng = np.random.default_rng([seed, 7])
@@ -538,6 +542,7 @@ def test_readers_who_always_agree_have_wilsons_limit_and_no_interval_of_kappa():
     assert agree.value == 1 and np.isnan(kappa).all()
 
 
+@pytest.mark.slow
 def test_the_kappas_interval_covers_with_discs_of_one_patient_alike():
     """60 patients with three discs that share much of their severity: 95 % intervals hold the truth about as often."""
     rng, hits = np.random.default_rng(8), 0

@@ -164,6 +164,7 @@ def model(request):
     return extractor(encoder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_closed_form_gradients_equal_automatic_differentiation(model, seed):
     rng = np.random.default_rng([9, seed])
@@ -186,6 +187,7 @@ def test_closed_form_gradients_equal_automatic_differentiation(model, seed):
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_closed_form_gradients_are_the_slope_of_h(model):
     """Finite differences through the whole tail in float64: no layer of it is forgotten."""
     rng = np.random.default_rng(10)
@@ -236,6 +238,7 @@ def test_gradients_that_are_the_same_everywhere_may_have_one_position():
         np.testing.assert_allclose(function(g), function(np.broadcast_to(g, a.shape)), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_explain_equals_a_backward_pass_for_each_sample_alone(model):
     """Every sample on its own, with its gradients by automatic differentiation; samples share slices, in any order."""
     rng = np.random.default_rng(16)

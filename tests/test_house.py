@@ -32,7 +32,7 @@ OF_THE_WHOLE = {
     "test_smoke",
     "test_surroundings",
 }
-OF_A_BROWSER = {"test_atlas_page", "test_book_page", "test_install", "test_jupyterlab"}
+OF_A_BROWSER = {"test_atlas_page", "test_book_page", "test_install", "test_jupyterlab", "test_markdown_pages"}
 
 
 def parsed(path: Path) -> ast.Module:
@@ -107,6 +107,7 @@ def test_the_ground_floor_is_small():
     assert len([path for path in MODULES if path.parent == PACKAGE]) <= TOP
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("find", "rule"),
     [
@@ -140,11 +141,13 @@ def copy(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_no_import_leads_upwards(copy):
     done = lint_imports(copy)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "line"),
     [

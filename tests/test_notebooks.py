@@ -155,6 +155,7 @@ def test_the_sections_named_are_the_papers(name, real_dir):
     assert sections and set(sections) <= headings
 
 
+@pytest.mark.slow
 @each
 def test_it_ends_with_the_next_step_and_a_check_of_what_it_wrote(name):
     *_, farewell, check = NOTEBOOKS[name].cells
@@ -186,6 +187,7 @@ def test_no_imported_name_gets_another_meaning(name):
     assert not imported & {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
 
 
+@pytest.mark.slow
 @each
 def test_paths_come_from_the_workspace(name):
     texts = [n.value for n in ast.walk(tree(name)) if isinstance(n, ast.Constant) and isinstance(n.value, str)]

@@ -148,6 +148,7 @@ def test_the_first_start_installs_and_the_second_does_not(checkout):
     assert calls.endswith("-P -m lhdlib.run --list\n")
 
 
+@pytest.mark.slow
 def test_a_new_lock_file_is_installed(checkout):
     checkout.start()
     with (checkout.root / "requirements.lock").open("a") as lock:
@@ -156,6 +157,7 @@ def test_a_new_lock_file_is_installed(checkout):
     assert " install " not in checkout.start()[2]
 
 
+@pytest.mark.slow
 def test_an_installation_that_broke_off_is_repaired(checkout):
     code, error, calls = checkout.start(NO_NETWORK="1")
     assert code == 1 and "did not finish" in error.splitlines()[-1] and "lhdlib.run" not in calls

@@ -60,7 +60,7 @@ def commands(figures: Path) -> str:
     return (
         "```bash\n"
         f"./run_all.sh                   # all tables and figures: {timing.text(spent)} on two CPU cores\n"
-        './run_tests.sh -m "not slow"   # the quick tests: some minutes; without arguments all of them\n'
+        './run_tests.sh -m "not slow"   # the quick tests: under two minutes; without arguments all of them\n'
         "```\n"
     )
 

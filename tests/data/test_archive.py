@@ -92,6 +92,7 @@ def test_a_wrong_zip_put_there_by_hand(server, tmp_path, spoil, reason):
 # Some patients
 
 
+@pytest.mark.slow
 def test_only_the_wanted_patients_are_sent(server, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(archive, "BLOCK", 2**15)
     members = tree(range(1, 41), files=10)
@@ -216,6 +217,7 @@ def test_a_folder_that_cannot_be_written(server, tmp_path):
 # Interruptions
 
 
+@pytest.mark.slow
 def test_a_killed_extraction_goes_on(server, tmp_path, monkeypatch):
     monkeypatch.setattr(archive, "BLOCK", 2**14)
     members = tree(files=40)
@@ -344,6 +346,7 @@ DAMAGED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patients", [None, "1-9"], ids=["whole", "ranges"])
 @pytest.mark.parametrize("kind", [*HOSTILE, *DAMAGED])
 def test_a_hostile_or_damaged_zip_is_refused(server, tmp_path, kind, patients):
@@ -373,6 +376,7 @@ def test_other_files_in_the_zip_are_named_and_left_out(server, tmp_path, capsys)
     assert "2 other files of the ZIP are left out, such as 'readme.txt'." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_mutated_zips_never_raise_anything_else(tmp_path):
     """Whatever bytes change: a sentence, or files that are as they were."""
     rng = np.random.default_rng(3)
@@ -456,6 +460,7 @@ def original(tmp_path_factory):
     return files, book, pack(files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patients", [None, "1-99"])
 def test_a_phantom_archive_arrives_byte_for_byte(server, original, tmp_path, patients):
     files, book, zipped = original

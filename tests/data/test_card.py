@@ -78,6 +78,7 @@ def numbers(steps: pd.DataFrame, step: str, aside: str) -> dict[str, int]:
     return dict(zip(rows.outcome, rows.number, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
 def test_every_step_adds_up(seed, tmp_path):
     data, truth = random_archive(np.random.default_rng(seed), tmp_path)
@@ -197,6 +198,7 @@ def first_file(path):
     return path.match("0007/*/T2_0/*_0002_001.ima")  # slice 2 of 4: in both samples of its disc
 
 
+@pytest.mark.slow
 def test_it_has_a_row_per_sample_and_the_hash_of_what_was_acquired(site, table):
     folder, data = site
     assert list(table.columns) == card.COLUMNS and len(table) == len(data.samples) == 12
@@ -210,6 +212,7 @@ def test_it_has_a_row_per_sample_and_the_hash_of_what_was_acquired(site, table):
     assert row.pixels == hashlib.sha256(digests.encode()).hexdigest()
 
 
+@pytest.mark.slow
 def test_the_same_data_give_the_same_bytes(site, table, tmp_path):
     folder, data = site
     card.write_manifest(tmp_path / "a.csv", table)
@@ -223,6 +226,7 @@ def test_the_same_data_give_the_same_bytes(site, table, tmp_path):
     assert sorted(path.name for path in tmp_path.glob("*.csv")) == ["a.csv", "b.csv"]
 
 
+@pytest.mark.slow
 def test_anonymous_headers_and_lossless_compression_change_nothing(site, table, tmp_path):
     def change(image):
         image.PatientName = None
@@ -255,6 +259,7 @@ def turned(image):
     image.Rows, image.Columns = image.Columns, image.Rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [brighter, wider, turned])
 def test_a_changed_slice_is_found(site, table, tmp_path, change):
     copy = rewritten(site[0], tmp_path / "copy", change, first_file)
@@ -285,6 +290,7 @@ def test_the_facts_name_the_data_and_the_digest(site, table):
 # Comparing two
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(30))
 def test_every_planted_difference_is_named_and_nothing_else(seed, table):
     rng = np.random.default_rng(seed)

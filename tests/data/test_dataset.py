@@ -21,6 +21,8 @@ from lhdlib.errors import UserError
 from tests.data import trees
 from tests.data.test_resampling import by_integration
 
+pytestmark = pytest.mark.slow  # all of them need what is written once for this file
+
 LEVELS = ["L5-S1", "L4-L5", "L3-L4", "L2-L3", "L1-L2", "T12-L1"]  # from the lowest upwards
 PARTS = {1: 0, 2: 0, 3: 1, 4: 2, 5: 1, 6: 1}  # samples of a disc with so many slices
 SIZE, HELD_OUT = 16, 7
@@ -345,7 +347,6 @@ def test_a_build_that_stops_while_it_replaces_tables_is_not_taken_for_whole(when
     assert (data.images[row] == 0).all()
 
 
-@pytest.mark.slow
 def test_bad_input_ends_in_one_sentence_and_never_in_a_mixture(copy, small):
     before = contents(copy.folder)
     (copy.archive.parent / "empty").mkdir()

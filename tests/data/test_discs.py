@@ -173,6 +173,7 @@ def test_a_narrow_matrix_has_its_own_centre():
     assert np.allclose(narrow[list("xyz")].astype(float), [2, 3, 5])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [1e-9, 1e-6, 3e-4])
 def test_rounding_noise_in_the_orientation(noise):
     """Real headers hold values like ``1.432E-12``; the slabs here differ by 0.7 degrees."""
@@ -203,6 +204,7 @@ def test_absurd_positions_do_not_stop_the_rest():
     assert sorted(path for paths in grouped.paths for path in paths) == sorted(table.path)
 
 
+@pytest.mark.slow
 def test_thousands_of_slices_in_one_study_take_seconds():
     """A flat folder of foreign files is one study to the index."""
     rng = np.random.default_rng(0)
@@ -631,6 +633,7 @@ def test_random_layouts_are_grouped_as_they_were_made():
     assert unflagged > 0.9 * draws
 
 
+@pytest.mark.slow
 def test_random_layouts_against_loops_over_pairs():
     rng = np.random.default_rng(2)
     for _ in range(40):
@@ -695,6 +698,7 @@ def names_of(files, folder):
     return tuple(str(file.relative_to(folder)) for file in files)
 
 
+@pytest.mark.slow
 def test_a_tree_with_everything(tmp_path):
     """Six levels, T1 beside T2, reversed numbers under shuffled names, copies, screens, 320 x 310, a cervical study."""
     rng = np.random.default_rng(0)
@@ -745,6 +749,7 @@ def test_a_tree_with_everything(tmp_path):
     assert kinds == {"duplicate": 6, "position display": 1, "other body region": 4}
 
 
+@pytest.mark.slow
 def test_two_lumbar_studies_fifteen_minutes_apart(tmp_path):
     for number, time in enumerate(("091629_240000", "093129_240000")):
         for level in range(3):
@@ -795,6 +800,7 @@ def test_real_orientations_and_positions(real_dir, tmp_path):
     assert np.isclose(grouped.spacing[1], 4.406, atol=0.1)
 
 
+@pytest.mark.slow
 def test_published_central_slices_lie_in_the_slab_of_their_level(real_dir):
     """15 patients' counts: the publishers' central slice is a slab's third from the top, of four as well as of five."""
     central = pd.read_csv(real_dir / "headers" / "central_slice_numbers_15_patients.csv", dtype={"patient": str})

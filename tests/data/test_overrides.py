@@ -165,6 +165,7 @@ def test_reviewers_who_write_at_once_lose_nothing(path):
     assert overrides.read_overrides(path).who.value_counts().to_dict() == dict.fromkeys("ABC", 10)
 
 
+@pytest.mark.slow
 def test_damaged_bytes_are_read_or_refused_but_never_a_traceback(path):
     rng, outcomes = np.random.default_rng(0), set()
     for number in range(4):
@@ -304,6 +305,7 @@ def test_each_verdict_changes_its_own_slab_alone(path):
     assert labels == {path: int(row == 1) for row in (1, 3) for path in discs.paths[row]}
 
 
+@pytest.mark.slow
 def test_the_last_verdict_counts_and_may_be_withdrawn(path):
     discs, rng = make_discs(2, 3), np.random.default_rng(1)
     rows, last = discs.index[discs.weighting == "T2"], {}
@@ -358,6 +360,7 @@ def renamed(discs, patients, study="study") -> pd.DataFrame:
     return discs.assign(patient=discs.patient.map(names), study=study)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("patients", "study"),
     [

@@ -79,6 +79,7 @@ def test_no_network(tmp_path, server, patients):
         fetch(tmp_path, patients=patients, source=nowhere)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "lies, reason",
     [

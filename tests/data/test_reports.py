@@ -154,6 +154,7 @@ def test_real_notes(gold):
     assert f1 >= 0.97
 
 
+@pytest.mark.slow
 def test_real_notes_without_a_level_are_flagged(gold):
     reasons = (doubts.NO_LEVEL, doubts.MULTILEVEL)
     flagged = [any(flag.startswith(reasons) for flag in note_flags(note)) for note in gold["note"]]

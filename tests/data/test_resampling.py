@@ -73,6 +73,7 @@ def test_resampling_is_the_product_with_the_weights():
         np.testing.assert_allclose(found, rows.astype(float) @ pixels @ columns.T.astype(float), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_another_processor_makes_the_same_store():
     """OpenBLAS takes other kernels when it is told of another core; matrix products then differ in the last digit."""
     code = """
@@ -119,6 +120,7 @@ def test_the_scale_is_the_995th_percentile_of_the_new_image():
     assert np.allclose(image, resampling.preprocess(17 * pixels, (0.6875, 0.6875), 64, 110.0), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_percentile_is_that_of_numpy_to_rounding():
     rng = np.random.default_rng(7)
     draws = (rng.standard_normal, functools.partial(rng.gamma, 2, 300), functools.partial(rng.integers, 0, 9))
@@ -157,6 +159,7 @@ GRIDS = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(GRIDS, st.floats(0.05, 1.0), st.floats(0.1, 4000))
 def test_a_constant_stays_constant_inside_the_image(grid, share, value):
@@ -170,6 +173,7 @@ def test_a_constant_stays_constant_inside_the_image(grid, share, value):
         np.testing.assert_allclose(scaled, 1, rtol=4e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(GRIDS, st.floats(1.0, 3.0), st.integers(0, 2**32 - 1))
 def test_the_area_of_a_mask_is_kept(grid, share, seed):

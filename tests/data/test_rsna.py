@@ -230,6 +230,7 @@ def test_every_disc_of_forty_angled_studies_is_found(collection):
         assert {collection.truth[path] for path in disc.paths} == {disc.level}
 
 
+@pytest.mark.slow
 def test_without_the_table_nothing_tells_the_weighting(tmp_path):
     write_study(tmp_path, 7, np.random.default_rng(0))
     assert dicom.index_tree(tmp_path)[1].reason.str.contains("weighting").any()

@@ -61,6 +61,7 @@ def crossings(plane: dict, image: dict) -> np.ndarray:
     return np.concatenate(found)
 
 
+@pytest.mark.slow
 def test_cuts_lie_on_both_planes_and_reach_to_an_edge():
     rng, cut, missed = np.random.default_rng(0), 0, 0
     for _ in range(400):

@@ -23,6 +23,7 @@ def random_samples(rng, patients=60):
     return pd.DataFrame(rows, columns=["patient", "label"]).sample(frac=1, random_state=int(rng.integers(99)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", splits.SPLITS)
 def test_splits_are_balanced_and_disjoint(how):
     rng = np.random.default_rng(3)
@@ -45,6 +46,7 @@ def test_splits_are_balanced_and_disjoint(how):
         assert (part != splits.assign_split(samples, settings, seed + 1, how)).any()
 
 
+@pytest.mark.slow
 def test_the_published_split_draws_every_sample_alike():
     """Each positive sample lands in the test set with the same chance, whatever its place in the table."""
     settings = SMOKE.replace(data={"test_per_class": 4, "validation_per_class": 2}).data

@@ -107,6 +107,7 @@ def test_several_rows_of_one_patient_stay_several(tmp_path):
     assert table.patient.tolist() == ["0001", "0002", "0001"]
 
 
+@pytest.mark.slow
 def test_random_tables_lose_no_note(tmp_path):
     rng = random.Random(3)
     for _ in range(30):
@@ -155,6 +156,7 @@ def test_too_large_a_workbook_is_refused(tmp_path, monkeypatch):
         read_notes(path)
 
 
+@pytest.mark.slow
 def test_damaged_workbooks_are_read_or_refused(tmp_path):
     whole = book(tmp_path / "notes.xlsx", [HEADER, [1, "Bulge at L4-L5"]]).read_bytes()
     rng = random.Random(2)

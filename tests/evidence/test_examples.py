@@ -1,6 +1,7 @@
 """Examples for figures, chosen by what they show."""
 
 import numpy as np
+import pytest
 
 from lhdlib import augment
 from lhdlib import profile as profiles
@@ -14,6 +15,7 @@ def test_the_unlike_image_correlates_least_with_the_first():
     assert examples.unlike(images) == (0, 4)
 
 
+@pytest.mark.slow
 def test_the_strong_draw_turns_and_crops_every_view():
     """Its weakest view is stronger than that of the first twenty draws, and none is skipped."""
     profile = profiles.load("smoke")

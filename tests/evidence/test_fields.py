@@ -14,6 +14,7 @@ def settings(strides, blocks):
     return profile.load("smoke").replace(encoder={"strides": strides, "blocks": blocks}).encoder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strides, blocks, size", SMALL)
 def test_a_field_that_no_border_cuts_is_centred_on_stride_times_its_number(strides, blocks, size):
     one = settings(strides, blocks)
@@ -22,6 +23,7 @@ def test_a_field_that_no_border_cuts_is_centred_on_stride_times_its_number(strid
     assert len(found) == -(-size // encoder.stride(one))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strides, blocks, size", SMALL)
 def test_a_cut_field_is_the_mean_place_of_what_passes_through(strides, blocks, size):
     """All is linear for positive pixels: the cells of a ramp over the cells of a constant, without a gradient."""

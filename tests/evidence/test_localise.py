@@ -282,6 +282,7 @@ def test_measure_equals_loops_over_samples(seed):
     assert found.tolerance["best_point"][at] == found.pointing["best_point"]["value"]
 
 
+@pytest.mark.slow
 def test_maps_that_point_at_the_lesion_win():
     _, cover, distance, patients = draw(5, n=20)
     lesion = gradcam.normalise(cover.reshape(20, 3, 4, 4, 4, 4).mean(axis=(3, 5)))
@@ -315,6 +316,7 @@ def test_the_result_file_holds_each_estimate_once():
         assert file["differences"]["pointing"][kind]["value"] == pytest.approx(gap)
 
 
+@pytest.mark.slow
 def test_slice_weights_that_follow_the_area_rank_like_it():
     maps, cover, distance, patients = draw(6, n=30)
     heat = compared(maps, cover)

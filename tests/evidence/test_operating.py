@@ -22,6 +22,7 @@ def test_roc_curve_is_scikit_learns_within_its_band():
     assert inside.mean() > 0.95 and (band.high - band.low).max() > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_thresholds_reach_their_aim_and_no_more_than_they_must(seed):
     labels, _ = draw(seed, 30)
@@ -34,6 +35,7 @@ def test_thresholds_reach_their_aim_and_no_more_than_they_must(seed):
             assert found[aim].value >= 0.9 - 1e-9 and found[other].value == best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_no_other_threshold_is_more_balanced(seed):
     labels, _ = draw(seed, 30)

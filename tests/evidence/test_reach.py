@@ -31,6 +31,7 @@ def discs():
     )
 
 
+@pytest.mark.slow
 def test_scores_are_those_of_the_truth_and_of_the_readers(discs):
     logits = np.random.default_rng(4).normal(size=(2, 240)) + discs.noted.to_numpy()
     found = reach.measure(part_of(discs), part_of(discs), logits, discs)
@@ -49,6 +50,7 @@ def test_scores_are_those_of_the_truth_and_of_the_readers(discs):
     assert auc["this run"] == pytest.approx(np.mean([roc_auc_score(discs.label, row) for row in logits]))
 
 
+@pytest.mark.slow
 def test_within_a_level_the_level_tells_nothing(discs):
     found = reach.measure(part_of(discs), part_of(discs), np.zeros((1, 240)), discs)
     assert found["notes"]["level only"]["within"]["value"] == 0.5

@@ -40,6 +40,7 @@ def test_a_verdict_needs_interval_and_draws(low, high, each, found):
     assert worth.verdict(low, high, np.array(each)) == found
 
 
+@pytest.mark.slow
 def test_the_map_is_measured_against_scratch_with_the_same_labels():
     rng = np.random.default_rng(0)
     labels, patients = np.repeat([0, 1], 60), np.arange(120) // 2

@@ -35,6 +35,7 @@ def texts(fig) -> str:
     return "\n".join(text.get_text() for text in fig.findobj(match=lambda artist: hasattr(artist, "get_text")))
 
 
+@pytest.mark.slow
 def test_roc_band_states_auc_and_the_operating_points(result, metrics):
     curve = operating.roc_band(result["test_labels"], result["test_logits"], result["patients"], draws=50)
     points = operating.operating_points(result, result["patients"])
@@ -60,11 +61,13 @@ def test_calibration_is_drawn_with_its_errors(result):
     assert any(np.array_equal(xy, found.curve[["predicted", "observed"]]) for xy in drawn)
 
 
+@pytest.mark.slow
 def test_alternative_text_of_the_calibration_names_the_farthest_bin(saved):
     alt = saved("calibration_curve")[0].get_label()
     assert "2 of them below the diagonal" in alt and "the farthest from it predicts 0.90 where 0.60" in alt
 
 
+@pytest.mark.slow
 def test_forest_names_every_classifier_from_top_to_bottom(metrics):
     fig = evidence.forest({"first": metrics, "second": metrics, "third": metrics}, published=0.9487)
     assert "paper 0.9487" in texts(fig)

@@ -13,6 +13,8 @@ from lhdlib.figures.gallery import FIGURES
 from lhdlib.run import stale
 from tests.figures.drawing import STAMP, draw
 
+pytestmark = pytest.mark.slow  # all of them need what is written once for this file
+
 SPENT = {"01": {"seconds": 61.0, "commit": "0123456789ab"}, "03": {"seconds": 700.4, "commit": "ba9876543210"}}
 
 

@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from lhdlib.figures import kinds
@@ -31,6 +32,7 @@ def test_the_table_has_a_number_only_where_enough_patients_have_the_kind():
     assert table["AUC, all discs"][4] == kinds.UNKNOWN and table["test discs with it"][4] == "–"
 
 
+@pytest.mark.slow
 def test_the_figure_draws_the_kinds_that_have_a_number_and_the_counts():
     fig = kinds.kinds_figure(judged(), confusion=CONFUSION)
     with warnings.catch_warnings():

@@ -49,6 +49,7 @@ def test_figure_draws_saves_and_carries_its_stamp(name, saved, tmp_path):
     assert sorted(path.name for path in first.parent.iterdir()) == [f"{name}.{kind}" for kind in ("json", "pdf", "png")]
 
 
+@pytest.mark.slow
 @every_figure
 def test_alternative_text_describes_in_a_few_sentences(name, saved):
     alt = saved(name)[0].get_label()
@@ -63,6 +64,7 @@ def test_a_figure_of_another_width_or_without_words_is_not_saved(fig, message, t
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_the_picture_its_words_and_its_caption(tmp_path):
     path = publish.save_figure(draw("calibration_curve"), "x", tmp_path, STAMP, "The *caption*.")
     picture, caption = publish.Shown(path).parts()
@@ -86,6 +88,7 @@ def test_saving_twice_leaves_one_footer_and_long_labels_are_wrapped(tmp_path):
     assert (pixels[-4:] == 255).all() and (pixels[-60:-10] < 128).any(), "the footer's last line is cut off"
 
 
+@pytest.mark.slow
 def test_a_failed_save_leaves_the_earlier_file(tmp_path):
     path = publish.save_figure(draw("calibration_curve"), "x", tmp_path, STAMP, "c")
     before = path.read_bytes()
@@ -94,6 +97,7 @@ def test_a_failed_save_leaves_the_earlier_file(tmp_path):
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_the_card_shows_what_was_saved_and_names_the_data(tmp_path):
     publish.save_figure(draw("dataset_flow"), "flow", tmp_path, STAMP, "The flow.")
     publish.save_table(tables.counts_table({"patients": 8}), "counts", tmp_path, STAMP, "Counts of both.")
@@ -118,6 +122,7 @@ def test_saved_tables_carry_caption_data_and_escaped_cells(tmp_path):
     assert json.loads((tmp_path / "t.json").read_text())["kind"] == "table"
 
 
+@pytest.mark.slow
 def test_details_are_folded_below_the_caption_and_stand_below_a_table(tmp_path):
     table, more = pd.DataFrame({"n": [1]}), {"details": "All the numbers."}
     shown = publish.Shown(publish.save_figure(draw("fig04_structure"), "f", tmp_path, STAMP, "A caption.", **more))
@@ -196,6 +201,7 @@ def save_both(folder: Path, stamp: dict, caption: str = "A caption.", details: s
     publish.save_table(tables.counts_table({"patients": value}), "table", folder, stamp, caption, details=details)
 
 
+@pytest.mark.slow
 def test_a_new_stamp_alone_changes_no_byte_and_renews_the_time(tmp_path):
     save_both(tmp_path, STAMP)
     before = contents(tmp_path)
@@ -206,6 +212,7 @@ def test_a_new_stamp_alone_changes_no_byte_and_renews_the_time(tmp_path):
     assert all(path.stat().st_mtime > 0 for path in tmp_path.iterdir()), "closing a workspace asks for the time"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stamp", "more"),
     [
@@ -224,6 +231,7 @@ def test_other_data_words_or_numbers_are_written_with_the_new_stamp(stamp, more,
     assert changed == (["table"] if "value" in more else ["fig", "table"])
 
 
+@pytest.mark.slow
 def test_a_lost_file_is_written_again(tmp_path):
     save_both(tmp_path, STAMP)
     before = contents(tmp_path)

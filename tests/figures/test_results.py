@@ -10,6 +10,7 @@ from lhdlib.figures.words import setting_text
 from tests.figures.drawing import draw, label_results, summary, texts
 
 
+@pytest.mark.slow
 def test_figures_state_the_numbers_they_are_given():
     fig = draw("fig08_roc")
     assert texts(fig).count("0.800 [0.750, 0.850]") == 4
@@ -27,6 +28,7 @@ def test_figures_state_the_numbers_they_are_given():
     assert (heatmaps.count("R\n"), heatmaps.count("2 of 5"), heatmaps.count("20 mm")) == (18, 3, 9)
 
 
+@pytest.mark.slow
 def test_alternative_text_states_the_numbers_drawn(saved):
     assert "w = 0.0001, dr = 0: AUC 0.800 [0.750, 0.850], paper 0.9487" in saved("fig08_roc")[0].get_label()
     assert "Accuracy, semi-supervised: 0.700 with 20 to 0.780 with 60 labels" in saved("fig09_labels")[0].get_label()

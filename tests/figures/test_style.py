@@ -78,6 +78,7 @@ def _look(handle) -> tuple | None:
     return None
 
 
+@pytest.mark.slow
 @every_figure
 def test_lines_differ_by_more_than_colour(name, saved):
     fig = saved(name)[0]
@@ -90,6 +91,7 @@ def test_lines_differ_by_more_than_colour(name, saved):
     assert all(len(labels) == 1 for labels in looks.values()), looks
 
 
+@pytest.mark.slow
 @every_figure
 def test_text_is_large_enough_in_print_and_neither_cut_nor_covered(name, saved):
     fig = saved(name)[0]

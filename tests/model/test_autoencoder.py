@@ -8,6 +8,8 @@ from lhdlib import cache, profile
 from lhdlib.data.dataset import Dataset
 from lhdlib.model import autoencoder
 
+pytestmark = pytest.mark.slow  # all of them need what is written once for this file
+
 SIZE = 32
 SETTINGS = profile.load("smoke").replace(encoder={"dim": 12}, autoencoder={"lr": 3e-3, "batch": 8, "steps": 60})
 

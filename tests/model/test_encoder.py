@@ -79,6 +79,7 @@ def test_paper_profile_network():
     assert len(convolutions) == 1 + 3 * (3 + 4 + 6 + 3) + 4  # with the four projection shortcuts
 
 
+@pytest.mark.slow
 def test_layer_names_and_widths(small):
     model, _ = small
     names = [layer.name for layer in model.layers]
@@ -100,6 +101,7 @@ def test_layer_names_and_widths(small):
         assert model.get_layer(f"fc{number}").output.shape == (None, 16)
 
 
+@pytest.mark.slow
 def test_fully_connected_blocks(small):
     """Dense, batch normalisation in inference mode, ReLU but in the fourth, written out in NumPy."""
     model, images = small
@@ -117,6 +119,7 @@ def test_fully_connected_blocks(small):
     np.testing.assert_array_equal(model(images, training=False), blocks[3])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [("dense", "bn", "relu"), ("dense", "relu", "bn")])
 def test_order_within_a_block(order):
     settings = dataclasses.replace(SMALL, fc_block="-".join(order).replace("bn", "norm"))
@@ -134,6 +137,7 @@ def test_feature_map_follows_a_relu(small):
     np.testing.assert_allclose(feature_map.mean(axis=(1, 2)), pooled, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_extractor_is_the_encoder_up_to_the_first_block():
     encoder = build_encoder(SIZE, SMALL, 0.5, 0)
     randomise(encoder, 4)
@@ -148,6 +152,7 @@ def test_extractor_is_the_encoder_up_to_the_first_block():
     assert "fc2_dense" not in [layer.name for layer in model.layers]
 
 
+@pytest.mark.slow
 def test_extractor_is_frozen():
     """No trainable weight is left, and a call in training mode leaves the moving statistics alone."""
     encoder = build_encoder(SIZE, SMALL, 0.0, 0)
@@ -163,6 +168,7 @@ def test_extractor_is_frozen():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.25, 0.5])
 def test_drop_rate_is_the_share_removed(rate):
     """Not the share kept; what is left is scaled up, and inference drops nothing."""
@@ -182,6 +188,7 @@ def test_dropout_on_one_device_is_keras_own():
         np.testing.assert_array_equal(ours(x, training=True), theirs(x, training=True))
 
 
+@pytest.mark.slow
 def test_mixed_precision_is_for_feature_maps():
     """The features leave the fully connected blocks with more digits than bfloat16 has."""
     with computed_in("mixed_bfloat16"):
@@ -210,6 +217,7 @@ def test_seed_decides_the_initial_weights():
     assert any(not np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
+@pytest.mark.slow
 def test_supervised_baseline_sees_three_channels():
     model = build_supervised(SIZE, SMALL, 0)
     assert model.input.shape == (None, SIZE, SIZE, 3) and model.output.shape == (None, 1)

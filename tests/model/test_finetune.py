@@ -119,6 +119,7 @@ def test_extract_crops_equals_cropping_one_slice_at_a_time(frozen):
     assert np.abs(found - finetune.extract_crops(model, images, rows, crops=3, seed=6, batch=4)).max() > 0.01
 
 
+@pytest.mark.slow
 def test_features_at_test_time_are_of_whole_slices(frozen):
     """Augmentation is off: no draw gives what `extract` gives."""
     _, model, images, rows = frozen
@@ -127,6 +128,7 @@ def test_features_at_test_time_are_of_whole_slices(frozen):
     assert np.abs(drawn - whole).max(axis=(1, 2, 3)).min() > 0.01
 
 
+@pytest.mark.slow
 def test_every_frozen_tensor_is_bit_identical_after_finetuning(frozen):
     encoder, model, images, rows = frozen
     before = [v.numpy().copy() for v in encoder.variables]
@@ -138,6 +140,7 @@ def test_every_frozen_tensor_is_bit_identical_after_finetuning(frozen):
         np.testing.assert_array_equal(variable.numpy(), value, err_msg=variable.path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("w", [0.0, 0.05])
 @pytest.mark.parametrize("draws, batch", [(6, 8), (4, 8), (1, 100)])
 def test_train_linear_equals_adam_in_numpy(toy, draws, batch, w):
@@ -170,6 +173,7 @@ def test_as_many_draws_as_epochs_is_training_on_fresh_crops(frozen):
     np.testing.assert_allclose(found[2][:, 0], expected[2], atol=2e-4)
 
 
+@pytest.mark.slow
 def test_the_exact_mode_gives_the_weights_of_recomputing_in_every_epoch(frozen):
     """Twin runs: features computed once, and cropped and extracted anew within the training loop."""
     _, model, images, rows = frozen
@@ -182,6 +186,7 @@ def test_the_exact_mode_gives_the_weights_of_recomputing_in_every_epoch(frozen):
     assert np.abs(found - fewer).max() > 1e-3  # other draws, other weights
 
 
+@pytest.mark.slow
 def test_rows_choose_samples_as_copying_them_does(toy):
     features, labels = toy
     rows = np.random.default_rng(8).permutation(37)[:20]
@@ -192,6 +197,7 @@ def test_rows_choose_samples_as_copying_them_does(toy):
         np.testing.assert_array_equal(mine, other)
 
 
+@pytest.mark.slow
 def test_seeds_side_by_side_equal_seeds_alone(toy):
     features, labels = toy
     weights, bias, losses = finetune.train_linear(features, labels, SETTINGS, [3, 0, 11])
@@ -203,6 +209,7 @@ def test_seeds_side_by_side_equal_seeds_alone(toy):
     assert np.abs(weights[0] - weights[1]).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_labels_may_differ_between_seeds(toy):
     features, labels = toy
     both = finetune.train_linear(features, np.stack([labels, 1 - labels]), SETTINGS, [3, 3])
@@ -211,6 +218,7 @@ def test_labels_may_differ_between_seeds(toy):
     assert np.abs(both[0][0] - both[0][1]).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_separable_data_are_separated():
     rng = np.random.default_rng(3)
     labels = np.arange(40) % 2
@@ -245,6 +253,7 @@ def dataset(frozen):
     return Dataset(images, pd.DataFrame(), samples, {"fingerprint": "f", "splits": "s"})
 
 
+@pytest.mark.slow
 def test_dataset_features_augment_the_training_part_alone_and_are_kept(frozen, dataset, tmp_path, monkeypatch):
     _, model, images, _ = frozen
     settings = dataclasses.replace(SETTINGS, draws=2)
@@ -264,6 +273,7 @@ def test_dataset_features_augment_the_training_part_alone_and_are_kept(frozen, d
     assert len(calls) == 2
 
 
+@pytest.mark.slow
 def test_features_beyond_the_memory_limit_lie_in_a_file_and_change_nothing(frozen, dataset, tmp_path, monkeypatch):
     _, model, _, _ = frozen
     settings = dataclasses.replace(SETTINGS, draws=3)
@@ -294,6 +304,7 @@ def test_features_beyond_the_memory_limit_lie_in_a_file_and_change_nothing(froze
     assert len(calls) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1])])
 def test_a_lost_or_damaged_file_of_features_is_made_again(harm, frozen, dataset, tmp_path, monkeypatch):
     _, model, _, _ = frozen
@@ -311,6 +322,7 @@ def toy_parts(toy, rng):
     return parts
 
 
+@pytest.mark.slow
 def test_classify_trains_on_the_rows_and_labels_it_is_given(toy):
     features, labels = toy
     rng = np.random.default_rng(6)
@@ -328,6 +340,7 @@ def test_classify_trains_on_the_rows_and_labels_it_is_given(toy):
     np.testing.assert_array_equal(control["weights"], finetune.train_linear(features, shuffled, SETTINGS, [2, 3, 4])[0])
 
 
+@pytest.mark.slow
 def test_the_classifiers_of_several_extractors_stand_one_after_the_other(toy):
     one = toy_parts(toy, np.random.default_rng(7))
     other = one | {name: one[name] + 0.5 for name in ("train", "validation", "test")}

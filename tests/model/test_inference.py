@@ -26,6 +26,7 @@ def test_it_gives_what_the_model_gives(blocks, width, fc_block):
     assert np.abs(seen[0] - seen[2]).max() > 0.1 and np.abs(seen[1] - seen[3]).max() > 0.1
 
 
+@pytest.mark.slow
 def test_a_model_in_training_is_followed():
     """Statistics that training moves, and dropout that it alone has."""
     model = build_encoder(32, Encoder((1, 1), (1, 2), 8, 16, "dense-norm-relu"), 0.5, 0)
@@ -38,6 +39,7 @@ def test_a_model_in_training_is_followed():
     assert np.abs(compute(x) / before - 1).max() > 0.01
 
 
+@pytest.mark.slow
 def test_no_normalisation_is_left_and_the_model_stays_as_it_is():
     model = build_supervised(32, Encoder((2, 1), (1, 2), 4, 16, "dense-norm-relu"), 0)
     randomise(model, 3)

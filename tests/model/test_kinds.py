@@ -42,6 +42,7 @@ def test_no_disc_has_no_kinds():
     assert kinds.noted_kinds(pd.DataFrame({"note": [], "level": []})).shape == (0, len(kinds.KINDS))
 
 
+@pytest.mark.slow
 def test_each_kind_is_the_classifier_of_stage_2_of_that_label():
     repeated, own = made_up(), np.random.default_rng(1).random((40, 5)) < 0.4
     head = kinds.train_head(repeated, own, SETTINGS, 3)

@@ -293,6 +293,7 @@ OBJECTIVES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.parametrize("n, d, scale", [(3, 4, 1.0), (6, 3, 0.3), (4, 7, 3.0)])
 def test_an_objective_equals_its_loop_and_its_gradient_the_differences(name, n, d, scale):
@@ -376,6 +377,7 @@ def test_barlow_twins_of_a_dead_coordinate_is_finite():
     assert np.isfinite(float(loss)) and np.isfinite(tape.gradient(loss, x).numpy()).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", get_args(Pretrain.__annotations__["objective"]))
 def test_an_option_is_its_function_with_the_profiles_values(name):
     """Summed over the rows, or not, as Eq. 6: the L2 term weighs the same beside each objective."""

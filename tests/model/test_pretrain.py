@@ -72,6 +72,7 @@ def test_a_step_moves_batch_statistics_as_one_pass_over_both_views_does(stepped,
     assert all(np.abs(wrong[name] - expected[name]).max() > 1e-3 for name in found if "variance" in name)
 
 
+@pytest.mark.slow
 def test_stem_statistics_by_hand(stepped, views):
     """Moving mean and variance move by one hundredth towards those of the stem's output on all 2n views."""
     model = build()
@@ -85,6 +86,7 @@ def test_stem_statistics_by_hand(stepped, views):
     )
 
 
+@pytest.mark.slow
 def test_l2_term_is_w_times_the_squared_kernels(stepped):
     """Gradient descent with rate r moves each kernel K by another -2 r w K, and nothing else."""
     before, plain, _, _ = stepped[0.0]
@@ -103,6 +105,7 @@ def test_l2_term_is_w_times_the_squared_kernels(stepped):
     assert any(np.abs(plain[name] - before[name]).max() > 1e-4 for name in before)
 
 
+@pytest.mark.slow
 def test_a_step_descends_the_gradient_of_eq_6(stepped, views):
     """SGD's move is the gradient of the loss summed over the rows, in training mode."""
     model = build()
@@ -116,6 +119,7 @@ def test_a_step_descends_the_gradient_of_eq_6(stepped, views):
     assert report["loss"] == pytest.approx(float(loss) / 16 - np.log(15), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_report_of_a_step(stepped, views):
     features = build()(views, training=True).numpy()
     norms = np.sqrt((features**2).sum(axis=1))

@@ -89,6 +89,7 @@ def test_numbers_beyond_the_training_set_are_left_out(n, counts):
 # The tuned network
 
 
+@pytest.mark.slow
 def test_at_first_its_logit_is_the_linear_classifiers_on_frozen_features(data, encoder):
     rows, _ = known(data)
     model = same_labels.build_tuned(encoder, 3)
@@ -149,6 +150,7 @@ def test_it_is_adam_with_a_half_cosine_for_so_many_steps_and_the_last_weights(da
         assert not np.array_equal(a, start)
 
 
+@pytest.mark.slow
 def test_running_statistics_follow_quickly_also_inside_the_extractor(data, encoder):
     trainer = same_labels.Trainer(lambda seed: same_labels.build_tuned(encoder, seed), 0.0, 4, 1)
     model = trainer.train(data.images, known(data), 2, lambda: None)

@@ -1,6 +1,7 @@
 """Random patients: bodies that hold together, and no cue that gives the label away."""
 
 import numpy as np
+import pytest
 from sklearn.metrics import roc_auc_score
 
 from lhdlib.phantom import anatomy
@@ -11,12 +12,14 @@ def imaged(anatomies) -> list[anatomy.Disc]:
     return [patient.discs[slab.disc] for patient in anatomies for slab in patient.slabs]
 
 
+@pytest.mark.slow
 def test_mostly_the_three_lowest_discs_are_imaged_and_two_in_five_are_abnormal(anatomies):
     counts = np.array([len(patient.slabs) for patient in anatomies])
     assert np.mean(counts == 3) > 0.75 and set(counts) == {3, 4, 5, 6}
     assert 0.33 < np.mean([disc.abnormal for disc in imaged(anatomies)]) < 0.44
 
 
+@pytest.mark.slow
 def test_no_single_cue_gives_the_label(anatomies):
     discs = imaged(anatomies)
     labels = [disc.abnormal for disc in discs]

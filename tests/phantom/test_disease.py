@@ -56,6 +56,7 @@ def test_depth_grows_with_severity_from_nothing_to_its_cap(focal):
     assert disease.depth_of(0.0, focal=focal) - disease.depth_of(-1.0, focal=focal) == pytest.approx(1.5 * factor)
 
 
+@pytest.mark.slow
 def test_normal_discs_overlap_with_mild_lesions_and_every_lesion_is_two_millimetres_deep():
     for severity, displacement, _ in drawn():
         assert severity <= 0 or displacement.depth >= 2
@@ -63,6 +64,7 @@ def test_normal_discs_overlap_with_mild_lesions_and_every_lesion_is_two_millimet
     assert below > above  # a healthy disc may reach farther than an abnormal one
 
 
+@pytest.mark.slow
 def test_displacements_are_what_kind_and_side_say():
     rows = drawn()
     assert {one.kind for _, one, _ in rows} == {"bulge", "protrusion", "extrusion", "sequestration"}
@@ -77,12 +79,14 @@ def test_displacements_are_what_kind_and_side_say():
         assert abs(one.centre) < 25 and 0 <= one.depth <= 11 and one.signal <= 1
 
 
+@pytest.mark.slow
 def test_broad_or_focal_does_not_depend_on_the_severity_below_the_highest():
     rows = [(severity, one.kind == "bulge") for severity, one, _ in drawn() if severity < disease.ALWAYS_FOCAL]
     severity, broad = map(np.array, zip(*rows, strict=True))
     assert abs(np.mean(broad[severity > 0]) - np.mean(broad[severity < 0])) < 0.05
 
 
+@pytest.mark.slow
 def test_tears_lie_beside_a_lesion_and_are_rare():
     torn = [(severity, tear) for severity, _, tear in drawn() if tear]
     assert torn and all(severity > 0 for severity, _ in torn)

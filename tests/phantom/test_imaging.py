@@ -13,6 +13,7 @@ from lhdlib.phantom.anatomy import SPACING
 from tests.phantom.studies import axial_headers
 
 
+@pytest.mark.slow
 def test_slabs_follow_the_spine(anatomies):
     normals = []
     for patient in anatomies:

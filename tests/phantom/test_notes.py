@@ -27,6 +27,7 @@ def stated_levels(note: str) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_notes_tell_what_the_reader_decided(anatomies):
     """Two readings of each note, one of them the pipeline's: what the reader calls abnormal, whatever is true."""
     notes = []
@@ -42,6 +43,7 @@ def test_notes_tell_what_the_reader_decided(anatomies):
         assert style in text
 
 
+@pytest.mark.slow
 def test_a_hedged_note_leaves_one_disc_open_and_decides_the_others(anatomies):
     for number, patient in enumerate(anatomies[:100]):
         discs, abnormal = patient.discs[4::-1], [False, False, number % 2 == 0, True, number % 3 == 0]
@@ -55,6 +57,7 @@ def test_a_hedged_note_leaves_one_disc_open_and_decides_the_others(anatomies):
         assert labels.label["hedged"][decided].equals(labels.label["plain"][decided])
 
 
+@pytest.mark.slow
 def test_a_note_names_the_kind_and_a_tear_only_beside_it(anatomies):
     for number, patient in enumerate(anatomies):
         discs = patient.discs[4::-1]
@@ -65,6 +68,7 @@ def test_a_note_names_the_kind_and_a_tear_only_beside_it(anatomies):
             assert ((disc.level, "annular tear") in found) == (disc.tear is not None), note
 
 
+@pytest.mark.slow
 def test_notes_press_as_often_as_the_archive_s(anatomies):
     kinds = {"thecal sac": "thecal sac compression", "foramen": "foraminal narrowing", "nerve root": "nerve root"}
     discs = [patient.discs[1] for patient in anatomies]

@@ -25,6 +25,7 @@ def test_ramp_rises_from_its_start_over_its_length():
         assert painting.ramp(value, start, length) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_between_is_one_inside_half_at_the_ends_and_zero_outside():
     for low, length, share in RNG.uniform((-80, 0.1, 0.01), (80, 50, 1), (N, 3)):
         high, soft = low + length, share * length

@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from lhdlib.data.reports import disc_labels
 from lhdlib.phantom.reading import read_patient
 
 
+@pytest.mark.slow
 def test_the_note_says_what_its_reader_decided(anatomies):
     for patient in anatomies:
         reading = read_patient(11, patient)

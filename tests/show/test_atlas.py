@@ -84,6 +84,7 @@ def pixels(url: str) -> np.ndarray:
     return np.asarray(image.convert("RGBA" if kind == "png" else "RGB")).astype(int)
 
 
+@pytest.mark.slow
 def test_it_holds_every_disc_as_the_viewer_shows_it(tmp_path):
     reading = make_reading()
     done, _, page = written(reading, tmp_path)
@@ -102,6 +103,7 @@ def test_it_holds_every_disc_as_the_viewer_shows_it(tmp_path):
         assert np.abs(found[:, ::-1] - wanted).mean() > 12
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [None, gradcam.Cells(0.2, 0.19, 0.125, 0.875)])
 def test_the_page_holds_what_draws_the_maps_as_the_viewer_does(tmp_path, where):
     """Cells, weights and colours of the page, put together here, against the viewer's picture."""
@@ -124,6 +126,7 @@ def test_the_page_holds_what_draws_the_maps_as_the_viewer_does(tmp_path, where):
             assert np.quantile(off[~framed], 0.999) <= 4  # in 256 steps
 
 
+@pytest.mark.slow
 def test_marks_swap_with_the_orientation(tmp_path):
     reading = make_reading()
     for left, right in (("R", "L"), ("L", "R")):
@@ -133,6 +136,7 @@ def test_marks_swap_with_the_orientation(tmp_path):
     assert all("marks" not in disc for disc in written(reading, tmp_path)[2].discs())
 
 
+@pytest.mark.slow
 def test_a_sagittal_view_is_held_once_for_all_discs_of_its_study(tmp_path):
     rng = np.random.default_rng(0)
     cuts = tuple(np.array([[[5.0, y], [35.0, y + 1]] for y in ys]) for ys in ([10, 12, 14, 16], [25, 27, 29]))
@@ -159,6 +163,7 @@ def test_a_sagittal_view_is_held_once_for_all_discs_of_its_study(tmp_path):
         assert pixels(study["picture"]).shape[:2] == tuple(study["size"][::-1])
 
 
+@pytest.mark.slow
 def test_it_explains_itself_in_five_lines_and_counts_how_good_it_is(tmp_path):
     reading = make_reading()
     _, text, _ = written(reading, tmp_path)
@@ -188,6 +193,7 @@ def test_nothing_is_asked_of_a_network(tmp_path):
         assert not {name for name in attributes if name.startswith("on") or name in ("src", "href")}, tag
 
 
+@pytest.mark.slow
 def test_text_from_files_stays_text(tmp_path):
     reading = dataclasses.replace(
         make_reading(note=HOSTILE, patient=HOSTILE, level=HOSTILE, flag=HOSTILE), data_label=HOSTILE
@@ -205,6 +211,7 @@ def test_text_from_files_stays_text(tmp_path):
         assert HOSTILE in disc["name"]  # set as text
 
 
+@pytest.mark.slow
 def test_the_page_says_what_it_is_about(tmp_path):
     _, text, _ = written(make_reading(), tmp_path)
     assert "Data: made-up &lt;numbers&gt;" in text and atlas.NOT_CLINICAL in text
@@ -215,6 +222,7 @@ def test_the_page_says_what_it_is_about(tmp_path):
     assert "Data: made-up" not in text.split("<script")[0]
 
 
+@pytest.mark.slow
 def test_equal_input_gives_equal_bytes(tmp_path):
     first = written(make_reading(), tmp_path)[0].path.read_bytes()
     assert written(make_reading(), tmp_path)[0].path.read_bytes() == first
@@ -232,6 +240,7 @@ def test_no_disc_at_all(tmp_path):
     assert page.discs() == [] and done.left_out == ()
 
 
+@pytest.mark.slow
 def test_the_outline_lies_where_the_lesion_is(tmp_path):
     cover = np.zeros((3, SIZE, SIZE), np.float32)
     cover[1, 8:16, 4:20] = 1

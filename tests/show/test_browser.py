@@ -18,6 +18,8 @@ from lhdlib.run import workspace
 from lhdlib.show import browser
 from tests.show.test_review import SETTINGS, built  # noqa: F401  (a fixture)
 
+pytestmark = pytest.mark.slow  # all of them need what is written once for this file
+
 PANEL, TILE, GAP = browser.PANEL, browser.TILE, browser.GAP
 FIELD = SETTINGS.data.field_of_view_mm
 HOSTILE = '<img src=x onerror="alert(1)">&.ima'
@@ -71,7 +73,6 @@ def sentence(view: browser.DatasetBrowser) -> str:
     return html.unescape(text)
 
 
-@pytest.mark.slow
 def test_every_slice_is_shown_once_from_the_top(built):  # noqa: F811
     slices = table(built, "slices").set_index("path")
     seen = []
@@ -108,7 +109,6 @@ def test_what_is_shown_is_the_store_and_the_file(built):  # noqa: F811
             assert (np.abs(pixels[PANEL // 2, edge - 2 : edge + 3] - browser.MARKS[0]).max(axis=1) == 0).any()
 
 
-@pytest.mark.slow
 def test_facts_are_those_of_the_tables_and_headers(built):  # noqa: F811
     view, samples = opened(built), table(built, "samples")
     slices = table(built, "slices")
@@ -140,7 +140,6 @@ def test_facts_are_those_of_the_tables_and_headers(built):  # noqa: F811
     assert used and headers == 6  # two series of three patients
 
 
-@pytest.mark.slow
 def test_discs_are_filtered_and_marked(built):  # noqa: F811
     view = opened(built)
     view.kind.value = browser.DISCS
@@ -241,7 +240,6 @@ def test_hostile_names_are_shown_as_text(built, copy):  # noqa: F811
         )
 
 
-@pytest.mark.slow
 def test_a_missing_file_is_one_sentence_and_the_store_is_still_shown(built, tmp_path):  # noqa: F811
     archive = tmp_path / "archive"
     shutil.copytree(built.archive, archive)

@@ -115,6 +115,7 @@ def test_the_heat_is_blended_in_as_written(found, heat, color_map):
     assert np.abs(shown[SIZE:] / 255 - wanted).max() < 0.02  # the heat is drawn in 256 steps
 
 
+@pytest.mark.slow
 def test_the_paper_draws_no_heat_for_discs_called_normal_unless_asked(found):
     for row in range(DISCS):
         called = found.discs.probability[row] >= found.threshold

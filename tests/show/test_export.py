@@ -13,6 +13,8 @@ from lhdlib.show import export, model_file, reader, study
 from tests.data.trees import is_sentence
 from tests.show.test_study import PHANTOM, PROFILE, finished, study_folder, tree  # noqa: F401  (a fixture)
 
+pytestmark = pytest.mark.slow  # all of them need what is written once for this file
+
 
 def command(*arguments) -> int:
     """``lhdlib export`` with these arguments."""
@@ -106,7 +108,6 @@ def test_wrong_arguments_are_one_sentence(wrong, run, tmp_path):
     assert is_sentence(error)
 
 
-@pytest.mark.slow
 def test_the_card_says_what_it_saw_and_what_it_is_not_for(smoke):
     said = export.card(study.finished_run(smoke.results))
     for words in ("phantom", "not for clinical use", "never shown", "Accuracy: ", "patients", "intervals"):

@@ -42,6 +42,7 @@ def sound(model, tmp_path_factory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_what_is_written_is_read_again(sound, model):
     found = read_model(sound)
     assert (found.profile, found.stamp) == (model.profile, model.stamp)
@@ -49,6 +50,7 @@ def test_what_is_written_is_read_again(sound, model):
     assert all((found.arrays[name] == values).all() for name, values in model.arrays.items())
 
 
+@pytest.mark.slow
 def test_equal_models_are_equal_files_and_plain_arrays(sound, model, tmp_path):
     write_model(tmp_path / "again.zip", model, "# Card")
     assert (tmp_path / "again.zip").read_bytes() == sound.read_bytes()
@@ -56,6 +58,7 @@ def test_equal_models_are_equal_files_and_plain_arrays(sound, model, tmp_path):
         np.testing.assert_array_equal(stored["classifier/weights"], model.arrays["classifier/weights"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", profiles.names())
 def test_the_numbers_of_a_network_are_counted_without_building_it(name):
     settings = profiles.load(name).encoder

@@ -19,6 +19,8 @@ from lhdlib.run import workspace
 from lhdlib.show import playground
 from lhdlib.show.pictures import grey
 
+pytestmark = pytest.mark.slow  # all of them need what is written once for this file
+
 SIZE, SLICES = 32, 6
 SETTINGS = profile.load("smoke")
 PANEL, MARGIN = playground.PANEL, playground.MARGIN
@@ -83,7 +85,6 @@ def spoilt(crops: pd.DataFrame, rng: np.random.Generator, size: int) -> pd.DataF
     return crops
 
 
-@pytest.mark.slow
 def test_lamps_agree_with_a_check_of_their_own():
     rng, seen = np.random.default_rng(1), {}
     for draw in range(300):
@@ -144,7 +145,6 @@ def test_an_impossible_area_is_shown_as_skipped_in_red(view):
     np.testing.assert_array_equal(view.crops().box.tolist(), [[0, 0, SIZE, SIZE]] * 2)
 
 
-@pytest.mark.slow
 def test_what_training_sees_breaks_nothing(view):
     skipped = set()
     for _ in range(40):
@@ -185,7 +185,6 @@ def test_views_are_those_of_training(view, theta, p_crop, sigma):
         view.again.click()
 
 
-@pytest.mark.slow
 def test_the_crops_drawn_are_where_the_views_were_cut():
     """Two ramps seen through the views: their slopes tell angle and sides of the crop that was really cut.
 
@@ -210,7 +209,6 @@ def test_the_crops_drawn_are_where_the_views_were_cut():
     assert seen > 40
 
 
-@pytest.mark.slow
 def test_turning_by_hand_breaks_constraint_4_and_shows_the_filled_pixels():
     view = playground.ViewPlayground(made_up(np.ones((2, SIZE, SIZE), np.float16)), SETTINGS)
     assert view.turn.disabled
@@ -289,7 +287,6 @@ def test_every_control_changes_what_is_shown(view):
     assert view.slider.max == SLICES - 1  # the held-out slice is not for training
 
 
-@pytest.mark.slow
 def test_moves_trace_no_graph_and_leave_nothing_behind(monkeypatch):
     traced, plain = [], augment.warp
     monkeypatch.setattr(augment, "warp", lambda *a, **k: traced.append(1) or plain(*a, **k))

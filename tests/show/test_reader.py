@@ -56,6 +56,7 @@ def trained_on(model: reader.Model, data: str) -> reader.Model:
     return dataclasses.replace(model, run=run)
 
 
+@pytest.mark.slow
 def test_every_disc_is_one_row_from_cranial_to_caudal(tree, model):  # noqa: F811
     found = read(study_folder(tree), model)
     assert list(found.table.level) == ["L3-L4", "L4-L5", "L5-S1"]
@@ -69,6 +70,7 @@ def test_every_disc_is_one_row_from_cranial_to_caudal(tree, model):  # noqa: F81
     assert np.allclose(found.reading.slice_weight.sum(axis=1), 1)
 
 
+@pytest.mark.slow
 def test_a_disc_of_four_slices_has_both_readings_and_their_mean_and_says_why(tree, model):  # noqa: F811
     found = read(study_folder(tree), model)
     four, five, _ = found.table.itertuples()
@@ -84,6 +86,7 @@ def test_a_disc_of_four_slices_has_both_readings_and_their_mean_and_says_why(tre
     assert not any("mean" in text for text in captions[2:])
 
 
+@pytest.mark.slow
 def test_with_the_upper_triple_alone_a_disc_of_four_slices_has_one_reading(tree, model):  # noqa: F811
     profile = PROFILE.replace(data={"four_slices": "upper"})
     upper = dataclasses.replace(model, run=dataclasses.replace(model.run, profile=profile))
@@ -92,6 +95,7 @@ def test_with_the_upper_triple_alone_a_disc_of_four_slices_has_one_reading(tree,
     assert (found.table.remark == "").all() and len(found.reading.discs) == 3
 
 
+@pytest.mark.slow
 def test_the_probability_is_the_linear_classifier_on_three_preprocessed_slices(tree, model, tmp_path):  # noqa: F811
     """Computed from the files by hand: the L4-L5 slab's second to fourth slice."""
     found = read(study_folder(tree), model)
@@ -111,12 +115,14 @@ def test_the_probability_is_the_linear_classifier_on_three_preprocessed_slices(t
     assert found.reading.drawn and html.escape(found.reading.drawn) in page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("above", [1, 3])
 def test_a_folder_above_gives_the_same_numbers(tree, model, above):  # noqa: F811
     folder = (study_folder(tree), *study_folder(tree).parents)[above]
     pd.testing.assert_frame_equal(read(folder, model).table, read(study_folder(tree), model).table)
 
 
+@pytest.mark.slow
 def test_discs_that_are_not_read_are_listed_with_the_reason(model, tmp_path):
     discs = (("L4-L5", 37.0, 2), ("L5-S1", 0.0, 3))
     found = read(write_study(tmp_path / "0001" / "study", discs), model)
@@ -134,6 +140,7 @@ def test_a_study_of_flagged_discs_alone_still_gives_page_and_table(model, tmp_pa
     assert list(pd.read_csv(table).flag) == ["fewer than three slices"]
 
 
+@pytest.mark.slow
 def test_unreadable_pixels_are_counted_and_their_disc_shrinks(tree, model, tmp_path):  # noqa: F811
     copy = shutil.copytree(study_folder(tree), tmp_path / "0007" / "study")
     broken = copy / "T2_TSE_TRA_384_0004" / "T2_TSE_TRA__0021_001.ima"
@@ -145,6 +152,7 @@ def test_unreadable_pixels_are_counted_and_their_disc_shrinks(tree, model, tmp_p
     assert found.table.flag.iloc[-1] == "fewer than three slices"
 
 
+@pytest.mark.slow
 def test_discs_that_trained_the_classifier_say_so(tree, model):  # noqa: F811
     slices, _ = dicom.index_tree(study_folder(tree))
     seen = slices.sop_key[slices.path.str.endswith("__0001_001.ima")]  # the first slice of the first disc
@@ -154,6 +162,7 @@ def test_discs_that_trained_the_classifier_say_so(tree, model):  # noqa: F811
     assert "trained the classifier" in reader.shown_table(found).to_string()
 
 
+@pytest.mark.slow
 def test_page_and_table_say_whose_they_are_and_name_nobody(tree, model, tmp_path):  # noqa: F811
     folder = shutil.copytree(study_folder(tree), tmp_path / PERSON / "MRI<img src=x onerror=alert(1)>")
     found = read(folder, model)
@@ -228,6 +237,7 @@ def write_angled(folder: Path, table: pd.DataFrame, size: int = 64) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_an_angled_study_gives_a_page_with_five_rows(real_dir, model, tmp_path):
     table = pd.read_csv(real_dir / "headers" / ANGLED)
     found = read(write_angled(tmp_path / "hospital" / "37" / "LUMBAR", table), model)

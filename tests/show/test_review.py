@@ -27,6 +27,8 @@ from tests.data import trees
 from tests.data.test_dataset import write_notes
 from tests.show.test_pictures import element
 
+pytestmark = pytest.mark.slow  # all of them need what is written once for this file
+
 SEED = 7  # its patient 0003 has five slabs
 SETTINGS = profiles.load("smoke").replace(
     data={"image_size": 16, "pretrain_validation": 8, "test_per_class": 0, "validation_per_class": 0}
@@ -116,7 +118,6 @@ ITEMS = [
 ]
 
 
-@pytest.mark.slow
 def test_the_verdicts_reach_labels_and_levels(copy):
     before = rebuilt(copy)
     assert {patient for patient, _ in before} == {"0001", "0003"} and ("0003", "L4-L5") not in before
@@ -242,7 +243,6 @@ def margin(names) -> int:
     return math.ceil(max(font(2 * PANEL // 32).getlength(name) for name in names)) + PANEL // 32
 
 
-@pytest.mark.slow
 def test_the_picture_shows_the_samples_slices_and_the_slabs(built):
     view = opened(built)
     found = view.review.built
@@ -361,7 +361,6 @@ def test_the_marked_level_follows_the_choice(built):
     assert any(MARKS[2] in note for note in notes.values())
 
 
-@pytest.mark.slow
 def test_a_review_leaves_no_widgets_behind(copy):
     view = opened(copy)
     before = len(widget._instances)

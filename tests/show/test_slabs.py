@@ -11,6 +11,8 @@ from lhdlib.phantom.anatomy import sample_patient
 from lhdlib.show.slabs import CHOSEN, LINE, PANEL, THICK, THIN, JudgedDiscs, draw_slabs, show_slabs
 from tests.show.test_review import SEED, built  # noqa: F401  (a fixture)
 
+pytestmark = pytest.mark.slow  # all of them need what is written once for this file
+
 
 def test_lines_pass_through_the_discs_they_are_named_after(built):  # noqa: F811
     """The phantom knows where its discs are; of 0003's slabs the three upper ones are named one level too low."""

@@ -99,6 +99,7 @@ def test_one_study_on_several_disks_is_one(tmp_path):
     assert found.folder == tmp_path.name  # of several folders none names it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "date, wanted",
     [
@@ -138,6 +139,7 @@ def test_studies_of_one_name_have_folders_of_their_own(tmp_path):
     assert len(folders) == 20 * len(names)
 
 
+@pytest.mark.slow
 def test_without_a_uid_the_slices_tell_studies_apart(tmp_path):
     keys = set()
     for number in range(3):
@@ -167,6 +169,7 @@ def test_two_people_whose_study_folders_have_one_name_are_two(tmp_path):
         study.find_study(tmp_path)
 
 
+@pytest.mark.slow
 def test_two_uids_in_one_folder_are_two_and_a_key_chooses(tmp_path):
     folder = tmp_path / "0007" / "L-SPINE"
     for number, count in ((1, 3), (2, 5)):
@@ -192,6 +195,7 @@ SAGITTAL = {"orientation": [0.0, 1.0, 0.0, 0.0, 0.0, -1.0]}
 NECK = {"BodyPartExamined": "CSPINE", "StudyDescription": "MRI CERVICAL SPINE", "SeriesDescription": "t2_tse_tra"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "contents, said",
     [

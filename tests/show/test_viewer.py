@@ -58,6 +58,7 @@ def is_shown(view: HeatmapViewer, row: int) -> bool:
     return got.shape == wanted.shape and np.abs(got - wanted).mean() < 3
 
 
+@pytest.mark.slow
 def test_every_slider_position_shows_its_disc(found):
     view = HeatmapViewer(found)
     assert view.slider.max == DISCS - 1 == view.play.max
@@ -156,6 +157,7 @@ def test_buttons_step_and_stay_in_range(found):
     assert view.slider.value == DISCS - 2 and is_shown(view, DISCS - 2)
 
 
+@pytest.mark.slow
 def test_a_saved_view_is_the_picture_and_its_numbers(found, tmp_path):
     found = replace(found, stamp=STAMP)
     view = HeatmapViewer(found, folder=tmp_path / "views")
@@ -182,6 +184,7 @@ def strip(found, folder) -> np.ndarray:
         return np.asarray(image)[600:].astype(int)
 
 
+@pytest.mark.slow
 def test_what_data_a_saved_view_shows_is_drawn_into_it(found, tmp_path):
     """Ink below the slices, which follows the label and the stamp, reaches no edge, and grows into more lines."""
     plain = strip(found, tmp_path)
@@ -199,6 +202,7 @@ def test_what_data_a_saved_view_shows_is_drawn_into_it(found, tmp_path):
         assert (border == viewer.PAPER).all()
 
 
+@pytest.mark.slow
 def test_how_maps_are_drawn_is_said_and_saved(found, tmp_path):
     placed = replace(found, where=gradcam.Cells(0.15, 0.2, 0.125, 0.875), drawn="Each cell where it <looks>.")
     for reading in (placed, found):
@@ -302,6 +306,7 @@ def sentence(shown) -> str:
     return said
 
 
+@pytest.mark.slow
 def test_a_study_is_shown_by_the_same_viewer(opened, model, tree, tmp_path):  # noqa: F811
     heading, view, details = HeatmapViewer.from_study(study_folder(tree), tmp_path).children
     wanted = reader.read_study(study.find_study(study_folder(tree)), model)
@@ -330,6 +335,7 @@ def test_a_study_is_shown_by_the_same_viewer(opened, model, tree, tmp_path):  # 
     assert PERSON not in numbers.read_text() + heading.value + details.value + view.caption.value
 
 
+@pytest.mark.slow
 def test_a_study_without_axial_t2_slices_is_one_sentence(opened, tmp_path):
     folder = write_study(tmp_path / "0001" / "study", (("L5-S1", 0.0, 3),), **trees.T1)
     assert "no axial T2 slice" in sentence(HeatmapViewer.from_study(folder, tmp_path))
@@ -369,6 +375,7 @@ def test_five_thousand_discs_do_not_grow_memory():
     assert grown < 1_000_000
 
 
+@pytest.mark.slow
 def test_in_a_kernel_the_sagittal_view_follows_once_the_slider_rests(found):
     drawn = []
     view = HeatmapViewer(found)

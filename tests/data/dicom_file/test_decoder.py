@@ -62,6 +62,7 @@ def test_a_decoder_that_fails_harms_no_other_image(deed, monkeypatch):
         np.testing.assert_array_equal(decoder.decode(Bad(f"{number}")), np.full((2, 2), number))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="only the clock can be limited")
 def test_a_busy_machine_loses_no_image(monkeypatch):
     """What counts is the time that the decoder computes, not the time that it waits for the processor."""
@@ -70,6 +71,7 @@ def test_a_busy_machine_loses_no_image(monkeypatch):
         assert decoder.decode(Bad("wait")).max() == 1
 
 
+@pytest.mark.slow
 def test_an_interrupted_image_is_not_taken_for_the_next(monkeypatch):
     decoder.decode(Bad("1"))
 
@@ -111,6 +113,7 @@ def test_an_answer_is_the_array_that_was_sent(pixels):
     np.testing.assert_array_equal(decoder._receive(stream), pixels)
 
 
+@pytest.mark.slow
 def test_a_forked_process_has_a_decoder_of_its_own():
     decoder.decode(Bad("1"))
     with get_context("fork").Pool(1) as pool:

@@ -69,6 +69,7 @@ def test_what_is_needed_is_named_and_nothing_else_is_asked_for(tags, reason, tmp
             assert reason and str(error).startswith(reason)
 
 
+@pytest.mark.slow
 def test_a_slice_in_the_upper_bits_reads_as_one_in_the_lower(tmp_path):
     values = np.random.default_rng(2).integers(0, 4096, (40, 40)).astype(np.uint16)
     lower = trees.save(trees.make_slice(size=(40, 40), PixelData=values.tobytes()), tmp_path / "a")

@@ -171,6 +171,7 @@ def test_padding_is_no_signal(value, limit, signed, expected, meaning, tmp_path)
         np.testing.assert_array_equal(pixels, whole.max() - whole if meaning == "MONOCHROME1" else whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "keyword, vr, value",
     [

@@ -33,6 +33,7 @@ def stored_as(turn: Turn, pixels: np.ndarray, plane: Plane) -> tuple[np.ndarray,
     return pixels.copy(), Plane(row, column, places[0, 0].tolist(), lengths, pixels.shape)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turn", TURNS, ids=str)
 @pytest.mark.parametrize("angle", [0, 20, -35])
 def test_a_turned_slice_is_turned_back(turn, angle, tmp_path):

@@ -74,6 +74,7 @@ def test_weighting(tags, expected, tmp_path):
     assert expected in record.get("reason", record.get("weighting"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path, tags, expected",
     [
