@@ -49,13 +49,17 @@ def series_descriptions(archive: Path) -> dict[str, str]:
     Raises
     ------
     UserError
-        When the table cannot be read.
+        When the table cannot be read, or describes a series in two ways.
     """
-    folder = tables_folder(archive)
+    folder, known = tables_folder(archive), dict[str, str]()
     if folder is None:
-        return {}
+        return known
     table = _read(folder / SERIES, ["study_id", "series_id", "series_description"])
-    return dict(zip(table.study_id + "/" + table.series_id, table.series_description, strict=True))
+    for series, text in zip(table.study_id + "/" + table.series_id, table.series_description, strict=True):
+        if known.setdefault(series, text) != text:
+            both = f"{known[series][:40]!r} and {text[:40]!r}"
+            raise UserError(f"{folder / SERIES} describes series {series} as {both}: keep the row that is right.")
+    return known
 
 
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:

@@ -212,6 +212,12 @@ def test_the_folder_of_images_and_the_tables_are_found(tmp_path):
     assert workspace.open_workspace("smoke", data_dir=str(tmp_path)).data_dir == images
     for folder in (tmp_path, images, images / "1"):
         assert rsna.series_descriptions(folder) == {"1/2": "Axial T2"}
+    twice = "study_id,series_id,series_description\n1,2,Axial T2\n1,2,Axial T2\n"
+    (tmp_path / rsna.SERIES).write_text(twice)
+    assert rsna.series_descriptions(tmp_path) == {"1/2": "Axial T2"}
+    (tmp_path / rsna.SERIES).write_text(twice + "1,2,Sagittal T1\n")
+    with pytest.raises(UserError, match="series 1/2 as 'Axial T2' and 'Sagittal T1'"):
+        rsna.series_descriptions(tmp_path)
     (tmp_path / rsna.SERIES).write_text("study,series\n1,2\n")
     with pytest.raises(UserError, match="study_id"):
         rsna.series_descriptions(tmp_path)
