@@ -289,10 +289,12 @@ def _quality(reading: Reading) -> str:
     called, label = known.probability >= reading.threshold, known.label == 1
     if not 0 < label.sum() < len(label):
         return "not known for these discs, of which nobody has told both abnormal and normal ones."
-    auc = evaluate.delong(label.to_numpy(int), known.probability.to_numpy())
+    scores = known.probability.to_numpy()[None]
+    auc = evaluate.by_patient(label.to_numpy(int), scores, known.patient.to_numpy())["AUC"]
     return (
         f"of {label.sum()} abnormal discs here it calls {(called & label).sum()} abnormal, of {(~label).sum()} normal "
-        f"ones {(~called & ~label).sum()} normal; AUC {interval_text(auc._asdict())}."
+        f"ones {(~called & ~label).sum()} normal; AUC {interval_text(auc._asdict())}. "
+        "These are the answers of one network; the headline is the mean of all pre-trainings."
     )
 
 
