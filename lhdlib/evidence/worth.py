@@ -1,6 +1,7 @@
-"""Where in the map of `model.label_map` pre-training pays, and how many labels it is worth there."""
+"""What one kind of pre-training gains over another or over none, and how many labels it is worth."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,10 +34,7 @@ def measure(labels: np.ndarray, logits: Mapping[Cell, np.ndarray], patients: np.
         row = cell._asdict() | {"auc": auc["mean"], **{name: auc.get(name, 0.0) for name in ("low", "high", "sd")}}
         if cell.objective != NONE:
             scratch = logits[Cell(NONE, "scratch", cell.labels, cell.wrong)]
-            gain = evaluate.compare(labels, found, scratch, patients)["AUC"]
-            each = [_auc(labels, one) - _auc(labels, other) for one, other in zip(found, scratch, strict=True)]
-            row |= {"gain": gain["value"], "gain_low": gain["low"], "gain_high": gain["high"]}
-            row["verdict"] = verdict(gain["low"], gain["high"], np.array(each))
+            row |= gained(labels, found, scratch, patients)
         rows.append(row)
     table = pd.DataFrame(rows)
     curves = {share: part.set_index("labels").auc for share, part in table[table.way == "scratch"].groupby("wrong")}
@@ -44,6 +42,26 @@ def measure(labels: np.ndarray, logits: Mapping[Cell, np.ndarray], patients: np.
         np.nan if one.way == "scratch" else equal_labels(curves[one.wrong], one.auc) for one in table.itertuples()
     ]
     return table
+
+
+def gained(labels: np.ndarray, found: np.ndarray, other: np.ndarray, patients: np.ndarray) -> dict[str, Any]:
+    """AUC of classifiers minus that of others, draw by draw, on the same discs.
+
+    Parameters
+    ----------
+    labels, patients : shape (n,)
+    found, other : shape (draws, n)
+        Logits; draws of the same number belong together.
+
+    Returns
+    -------
+    dict
+        ``gain`` (of the means), ``gain_low``, ``gain_high`` (patients resampled) and ``verdict``.
+    """
+    gain = evaluate.compare(labels, found, other, patients)["AUC"]
+    each = [_auc(labels, one) - _auc(labels, its) for one, its in zip(found, other, strict=True)]
+    said = verdict(gain["low"], gain["high"], np.array(each))
+    return {"gain": gain["value"], "gain_low": gain["low"], "gain_high": gain["high"], "verdict": said}
 
 
 def verdict(low: float, high: float, each: np.ndarray) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lhdlib.evidence.worth import ABOVE, BELOW
+from lhdlib.evidence.worth import ABOVE, APART, BELOW
 from lhdlib.figures.style import MM, PAGE, SIGNED, SMALL, described, styled
 from lhdlib.figures.words import difference_text, listed, signed, summary_text
 from lhdlib.model import losses
@@ -84,14 +84,13 @@ def map_table(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for row in table.sort_values(["wrong", "labels"], kind="stable").to_dict("records"):
         gained = row["way"] != "scratch"
-        gain = {"value": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}
         rows.append(
             {
                 "wrong": f"{row['wrong']:.0%}",
                 "labels": f"{row['labels']:,}",
                 "classifier": kind(row["objective"], row["way"]),
                 "AUC": summary_text({"mean": row["auc"], **{key: row[key] for key in ("sd", "low", "high")}}),
-                "AUC minus from scratch": difference_text(gain if gained else None),
+                "AUC minus from scratch": _gain_text(row if gained else None),
                 "beside from scratch": row["verdict"] if gained else "–",
                 "labels from scratch needs": needed_text(row["scratch_labels"], table) if gained else "–",
             }
@@ -107,29 +106,32 @@ def needed_text(value: float, table: pd.DataFrame) -> str:
 
 
 def pays(table: pd.DataFrame, objective: str, way: str) -> str:
-    """Say where in the map a kind of pre-training is above or below the network from scratch."""
+    """Say where in the map a kind of pre-training is better or worse than the network from scratch."""
     part = table[(table.objective == objective) & (table.way == way)]
     said = []
-    for sign, word in ((ABOVE, "beats"), (BELOW, "falls behind")):
-        hits = part[part.verdict == sign]
+    for sign, word in ((ABOVE, "better"), (BELOW, "worse"), (APART, APART)):
         places = [
-            f"{listed([f'{count:,}' for count in sorted(own.labels)])} labels of which {share:.0%} are wrong"
-            for share, own in hits.groupby("wrong")
+            f"{listed([f'{count:,}' for count in sorted(own.labels)])} labels ({_wrong(share)})"
+            for share, own in part[part.verdict == sign].groupby("wrong")
         ]
-        said.append(f"{word} the network from scratch {f'with {listed(places)}' if places else 'nowhere'}")
-    return f"{kind(objective, way)} {' and '.join(said)} ({len(part)} places)."
+        said += [f"{word} with {listed(places)}"] if places else []
+    return f"{kind(objective, way)}, beside the network from scratch: {'; '.join(said)}."
 
 
 def worth_text(table: pd.DataFrame, objective: str, way: str) -> str:
     """Say how many labels a kind of pre-training is worth where it beats the network from scratch."""
     part = table[(table.objective == objective) & (table.way == way) & (table.verdict == ABOVE)]
     places = [
-        f"{row.labels:,} ({row.wrong:.0%} wrong) {needed_text(row.scratch_labels, table)}"
+        f"{needed_text(row.scratch_labels, table)} in place of {row.labels:,} ({_wrong(row.wrong)})"
         for row in part.sort_values(["wrong", "labels"]).itertuples()
     ]
     if not places:
         return ""
-    return f"{kind(objective, way)}: to reach its AUC, the network from scratch needs in place of {listed(places)}."
+    return f"{kind(objective, way)}: to reach its AUC, the network from scratch needs {listed(places)}."
+
+
+def _wrong(share: float) -> str:
+    return f"{share:.0%} wrong" if share else "none wrong"
 
 
 def verdicts(table: pd.DataFrame) -> list[str]:
@@ -146,14 +148,15 @@ def methods_table(found: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     Parameters
     ----------
     found : mapping of objective -> mapping
-        ``values`` (its hyper-parameters), ``metrics`` (`evaluate.over_seeds`), ``contrastive`` (accuracy of each
-        pre-training on held-out slices), ``located`` (`localise.over_pretrainings`, None without lesions) and
-        ``seconds`` of one pre-training.
+        ``values`` (its hyper-parameters), ``metrics`` (`evaluate.over_seeds`), ``beside`` (`worth.gained` over the
+        paper's; None for that), ``contrastive`` (accuracy of each pre-training on held-out slices), ``located``
+        (`localise.over_pretrainings`, None without lesions) and ``seconds`` of one pre-training.
     """
     rows = []
     for name, one in found.items():
         row = {"objective": NAMES[name], "published": SOURCES[name], "values": _values(one["values"])}
         row |= {"AUC": summary_text(one["metrics"]["AUC"]), "accuracy": summary_text(one["metrics"]["ACC"])}
+        row["AUC minus the paper's"] = _gain_text(one["beside"])
         row["contrastive accuracy"] = spread_text(one["contrastive"])
         if one["located"] is not None:
             row |= {measure: spread_text(one["located"][measure]) for measure in one["located"].columns[1:]}
@@ -161,9 +164,23 @@ def methods_table(found: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def methods_text(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say which objectives are told apart from the paper's; `found` as in `methods_table`."""
+    beside = {NAMES[name]: one["beside"]["verdict"] for name, one in found.items() if one["beside"]}
+    said = [
+        f"{word} {listed([name for name, own in beside.items() if own == verdict]) or 'none'}"
+        for verdict, word in ((ABOVE, "better"), (BELOW, "worse"), (APART, "not told apart"))
+    ]
+    return f"Beside the paper's objective, where the interval and all pre-trainings agree: {'; '.join(said)}."
+
+
 def spread_text(values: Sequence[float]) -> str:
     """Mean ± standard deviation over pre-trainings."""
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
+
+
+def _gain_text(row: Mapping[str, Any] | None) -> str:
+    return difference_text(row and {"value": row["gain"], "low": row["gain_low"], "high": row["gain_high"]})
 
 
 def _values(values: Mapping[str, Any]) -> str:

@@ -47,15 +47,14 @@ def test_the_table_has_a_row_per_place():
 def test_the_map_in_words():
     said = beyond.verdicts(measured_map())
     assert said[0] == (
-        "inner product, frozen (the paper's) beats the network from scratch with 25 and 50 labels of which 0% "
-        "are wrong and 25 labels of which 10% are wrong and falls behind the network from scratch with 519 labels of "
-        "which 0% are wrong, 519 labels of which 10% are wrong and 100 and 519 labels of which 20% are wrong (12 "
-        "places)."
+        "inner product, frozen (the paper's), beside the network from scratch: better with 25 and 50 labels (none "
+        "wrong) and 25 labels (10% wrong); worse with 519 labels (none wrong), 519 labels (10% wrong) and 100 and 519 "
+        "labels (20% wrong); not told apart with 100 labels (none wrong), 50 and 100 labels (10% wrong) and 25 and 50 "
+        "labels (20% wrong)."
     )
     assert sum("to reach its AUC" in one for one in said) == 4
-    nowhere = measured_map().assign(verdict="not told apart")
-    silent = beyond.verdicts(nowhere)
-    assert len(silent) == 4 and all("scratch nowhere and falls behind" in one for one in silent)
+    silent = beyond.verdicts(measured_map().assign(verdict="not told apart"))
+    assert len(silent) == 4 and all(": not told apart with 25, " in one and ";" not in one for one in silent)
 
 
 @pytest.mark.parametrize("lesions", [True, False])
@@ -67,9 +66,14 @@ def test_methods_stand_side_by_side(lesions):
         "located": located if lesions else None,
         "seconds": 151.4,
     }
-    table = beyond.methods_table(
-        {"inner-product": one | {"values": {"temperature": 60.0}}, "vicreg": one | {"values": {"weights": (25, 25, 1)}}}
-    )
+    gained = {"gain": -0.04, "gain_low": -0.07, "gain_high": -0.01, "verdict": "below"}
+    methods = {
+        "inner-product": one | {"values": {"temperature": 60.0}, "beside": None},
+        "vicreg": one | {"values": {"weights": (25, 25, 1)}, "beside": gained},
+    }
+    table = beyond.methods_table(methods)
+    assert table["AUC minus the paper's"].tolist() == ["–", "−0.040 [−0.070, −0.010]"]
+    assert beyond.methods_text(methods).endswith("agree: better none; worse VICReg; not told apart none.")
     assert table["values"].tolist() == ["temperature 60", "weights 25/25/1"]
     assert table["contrastive accuracy"].tolist() == ["0.600 ± 0.100"] * 2
     assert table.seconds.tolist() == ["151", "151"]
