@@ -94,7 +94,8 @@ def kinds_note(judged: Mapping[str, Judged], confusion: np.ndarray, *, pixel_mm:
     """Say which kinds are told apart, and what the numbers say of tears on pixels of this size."""
     _, found = next(iter(judged.items()))
     sure = [kind for kind, one in found.items() if one["abnormal"] and one["abnormal"]["low"] > 0.5]
-    follows = f"Among discs with a kind, {listed(sure) or 'no kind'} is told from the others above chance."
+    verb = "are" if len(sure) > 1 else "is"
+    follows = f"Among discs with a kind, {listed(sure) or 'no kind'} {verb} told from the others above chance."
     tear = found[TEAR]
     if tear["abnormal"] is None:
         seen = f"too few test discs have one ({tear['discs']}) to say whether it is seen"

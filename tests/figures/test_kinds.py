@@ -47,7 +47,7 @@ def test_the_figure_draws_the_kinds_that_have_a_number_and_the_counts():
 
 def test_the_note_says_which_kinds_are_told_apart_and_what_of_tears():
     note = kinds.kinds_note(judged(), CONFUSION, pixel_mm=1.333)
-    assert "bulge, protrusion and extrusion or sequestration is told" in note.follows
+    assert "bulge, protrusion and extrusion or sequestration are told" in note.follows
     assert "pixels of 1.3 mm: too few test discs have one (3)" in note.details
     auc = {"value": 0.52, "low": 0.4, "high": 0.64}
     tear = {"discs": 12, "all": auc, "abnormal": auc}
@@ -55,4 +55,4 @@ def test_the_note_says_which_kinds_are_told_apart_and_what_of_tears():
         "0.520 [0.400, 0.640], not told from chance"
         in kinds.kinds_note(judged(tear=tear), CONFUSION, pixel_mm=1.3).details
     )
-    assert "no kind" in kinds.kinds_note(judged(0.5), CONFUSION, pixel_mm=1.3).follows
+    assert "no kind is told" in kinds.kinds_note(judged(0.5), CONFUSION, pixel_mm=1.3).follows
