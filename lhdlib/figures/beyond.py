@@ -109,12 +109,14 @@ def pays(table: pd.DataFrame, objective: str, way: str) -> str:
     """Say where in the map a kind of pre-training is better or worse than the network from scratch."""
     part = table[(table.objective == objective) & (table.way == way)]
     said = []
-    for sign, word in ((ABOVE, "better"), (BELOW, "worse"), (APART, APART)):
+    for sign, word in ((ABOVE, "better"), (BELOW, "worse")):
         places = [
             f"{listed([f'{count:,}' for count in sorted(own.labels)])} labels ({_wrong(share)})"
             for share, own in part[part.verdict == sign].groupby("wrong")
         ]
         said += [f"{word} with {listed(places)}"] if places else []
+    if rest := (part.verdict == APART).sum():
+        said.append(f"not told apart at {'the other' if said else 'any of the'} {rest} places")
     return f"{kind(objective, way)}, beside the network from scratch: {'; '.join(said)}."
 
 
