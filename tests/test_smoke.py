@@ -248,6 +248,7 @@ def test_beyond_is_quiet_and_shown_where_all_is_shown(beyond):
     test_the_executed_notebook_is_whole_quiet_and_small(beyond, ALL[-1])
     assert f"### {gallery.title('label_map')}\n" in (beyond.figures / "README.md").read_text(encoding="utf-8")
     assert "Beyond the paper" in (beyond.figures / "book.html").read_text(encoding="utf-8")
+    assert "Kind of lesion" in (beyond.figures / "atlas.html").read_text(encoding="utf-8")
     done = beyond.start("--beyond", "--list")
     row = done.stdout.splitlines()[-1]
     assert row.split()[0] == ALL[-1] and "no result yet" not in row  # its copy of the figures makes the others stale

@@ -40,7 +40,7 @@ UPSTREAM = {
     "07": ("01", "03", "04"),
     "08": ("01", "03", "04"),
 }
-BEYOND = {"09": ("01", "03", "04")}  #: the same of those that run only when they are asked for
+BEYOND = {"09": ("01", "03", "04", "07")}  #: the same of those that run only when they are asked for
 
 
 @dataclass(frozen=True)
