@@ -94,6 +94,7 @@ def _draw(fig: Figure, target: Path | io.BytesIO, kind: str, name: str, stamp: M
     sheet = _with_footer(fig, stamp)
     with style():
         fig.savefig(target, format=kind, dpi=DPI, metadata=inside[kind], bbox_inches=sheet)
+    fig.set_layout_engine("none")  # a second layout may lie a little beside the first
 
 
 def _kept(name: str, folder: Path, stamp: Mapping[str, Any]) -> dict[str, Any]:

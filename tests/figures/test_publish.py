@@ -232,6 +232,19 @@ def test_other_data_words_or_numbers_are_written_with_the_new_stamp(stamp, more,
 
 
 @pytest.mark.slow
+def test_new_words_do_not_move_what_is_drawn(tmp_path):
+    """A figure whose layout is not the same when it is made twice (a colour bar beside several panels)."""
+
+    def save(commit: str, caption: str) -> bytes:
+        stamp = STAMP | {"commit": commit}
+        return publish.save_figure(draw("label_map"), "label_map", tmp_path, stamp, caption).read_bytes()
+
+    save("aaaaaaaaaaaa", "Some words.")
+    reworded = save("bbbbbbbbbbbb", "Other words.")
+    assert save("cccccccccccc", "Other words.") == reworded
+
+
+@pytest.mark.slow
 def test_a_lost_file_is_written_again(tmp_path):
     save_both(tmp_path, STAMP)
     before = contents(tmp_path)
