@@ -69,6 +69,10 @@ class _Renderer(markdown_mistune.IPythonRenderer):
     def image(self, text: str, url: str, title: str | None = None) -> str:
         return super().image(text, url.removeprefix(BESIDE), title)
 
+    def block_html(self, text: str) -> str:
+        """HTML as it stands; nbconvert would close what a fold leaves open until its text has followed."""
+        return super().block_html(text) if "<img" in text else f"{text}\n"
+
     def table(self, text: str) -> str:
         return f'<div class="wide"><table>{text}</table></div>\n'
 

@@ -337,7 +337,7 @@ def caption(said: Mapping[str, Any]) -> str:
     return (
         f"<div class='lhd-facts'><p><b>Patient {html.escape(said['patient'])}, {html.escape(said['level'])}</b>: "
         f"called {said['called']}, {label}</p>"
-        f"<div style='display:grid;grid-template-columns:6.5em 1fr;gap:2px 8px;max-width:40em'>"
+        f"<div style='display:grid;grid-template-columns:7.5em 1fr;gap:2px 8px;max-width:40em'>"
         f"<span>probability</span>{_bar(said['probability'], _probability(said), said['threshold'])}"
         f"<span>slice weight</span><span></span>{weights}{which}</div>"
         f"{read}{remark}{flag}{note}{whose}<p><i>Data: {html.escape(said['data'])}</i></p></div>"

@@ -8,6 +8,7 @@ import nbformat
 import pytest
 
 from lhdlib.book import prose
+from lhdlib.figures import publish
 from lhdlib.run import stale
 
 MATH = r"\$\$(.+?)\$\$|(?<![\\$])\$([^$]+?)\$"
@@ -67,3 +68,9 @@ def test_pictures_beside_the_notebooks_go_into_the_page(tmp_path):
     (tmp_path / "a.png").write_bytes(b"pixels")
     text = prose.Chapter("01", tmp_path).html("![a disc](../figures/a.png)")
     assert 'src="data:image/png;base64,cGl4ZWxz"' in text and 'alt="a disc"' in text
+
+
+def test_a_fold_holds_its_text():
+    text = prose.Chapter("03", Path()).html("Before.\n\n" + publish.folded("In detail", "One.\n\n- Two.") + "\n\nAfter.")
+    fold = ElementTree.fromstring(f"<page>{text}</page>").find("details")
+    assert [part.tag for part in fold] == ["summary", "p", "ul"] and fold.find("p").text == "One."
