@@ -71,6 +71,7 @@ def test_pictures_beside_the_notebooks_go_into_the_page(tmp_path):
 
 
 def test_a_fold_holds_its_text():
-    text = prose.Chapter("03", Path()).html("Before.\n\n" + publish.folded("In detail", "One.\n\n- Two.") + "\n\nAfter.")
+    folded = publish.folded("In detail", "One.\n\n- Two.")
+    text = prose.Chapter("03", Path()).html(f"Before.\n\n{folded}\n\nAfter.")
     fold = ElementTree.fromstring(f"<page>{text}</page>").find("details")
     assert [part.tag for part in fold] == ["summary", "p", "ul"] and fold.find("p").text == "One."
