@@ -1,4 +1,4 @@
-"""What one kind of pre-training gains over another or over none, and how many labels it is worth."""
+"""Gains of one kind of pre-training over another or over none, and how many labels they are worth."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -72,8 +72,10 @@ def save_figure(
         raise ValueError(f"Figure {name} has no alternative text: return it through style.described.")
     alt = f"{fig.get_label()} Data: {stamp['data']}."
     path, kept, again = folder / f"{name}.png", _kept(name, folder, stamp), io.BytesIO()
+    layout = fig.get_layout_engine()
     if kept:
         _draw(fig, again, "png", name, kept["stamp"], alt)
+        fig.set_layout_engine("none")  # a second layout may lie a little beside the first
     said = {"caption": caption, "details": details, "alt": alt}
     same = kept and said.items() <= kept.items() and path.read_bytes() == again.getvalue()
     if not same:
@@ -81,6 +83,7 @@ def save_figure(
             with replacing(folder / f"{name}.{kind}") as temporary:
                 _draw(fig, temporary, kind, name, stamp, alt)
         _describe("figure", name, folder, stamp, [f"{name}.png", f"{name}.pdf"], **said)
+    fig.set_layout_engine(layout)
     _touch(folder, name)
     return path
 
@@ -94,7 +97,6 @@ def _draw(fig: Figure, target: Path | io.BytesIO, kind: str, name: str, stamp: M
     sheet = _with_footer(fig, stamp)
     with style():
         fig.savefig(target, format=kind, dpi=DPI, metadata=inside[kind], bbox_inches=sheet)
-    fig.set_layout_engine("none")  # a second layout may lie a little beside the first
 
 
 def _kept(name: str, folder: Path, stamp: Mapping[str, Any]) -> dict[str, Any]:

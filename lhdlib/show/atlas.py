@@ -293,8 +293,8 @@ def _quality(reading: Reading) -> str:
     auc = evaluate.by_patient(label.to_numpy(int), scores, known.patient.to_numpy())["AUC"]
     return (
         f"of {label.sum()} abnormal discs here it calls {(called & label).sum()} abnormal, of {(~label).sum()} normal "
-        f"ones {(~called & ~label).sum()} normal; AUC {interval_text(auc._asdict())}. "
-        "These are the answers of one network; the headline is the mean of all pre-trainings."
+        f"ones {(~called & ~label).sum()} normal; AUC {interval_text(auc._asdict())} "
+        "(of one network; the headline is the mean of several)."
     )
 
 
