@@ -9,9 +9,12 @@ from lhdlib.evidence import phantom_calibration
 from lhdlib.phantom import facts
 
 
+PATIENTS = 600
+
+
 @pytest.fixture(scope="module")
 def read() -> phantom_calibration.Read:
-    return phantom_calibration.read_patients(11)
+    return phantom_calibration.read_patients(11, patients=PATIENTS)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def test_what_follows_from_it_lies_near_the_archive_s_facts(table):
 @pytest.mark.slow
 def test_figures_are_those_of_the_table_of_discs(read, table):
     discs = read.discs
-    assert len(discs) == 5 * phantom_calibration.PATIENTS
+    assert len(discs) == 5 * PATIENTS
     lowest = discs[discs.level.isin(facts.LOWEST)]
     got = table.set_index(["fact", "of"]).phantom
     for name, part in (("three lowest", lowest), ("all five", discs)):
