@@ -9,6 +9,9 @@ from typing import Any, Literal, get_args, get_origin
 
 from lhdlib.errors import UserError
 
+#: Of fewer channels oneDNN writes the gradient of a strided 1 x 1 kernel past its memory
+#: (https://github.com/uxlfoundation/oneDNN/issues/6035).
+STRIDED_CHANNELS = 16
 FOLDER = Path(__file__).with_name("profiles")
 
 
@@ -205,6 +208,13 @@ def from_dict(name: str, values: dict[str, Any]) -> Profile:
         raise UserError(
             f"'blocks' and 'strides' in [encoder] of profile {name!r} must be equally long, one number for each stage, "
             f"not {list(encoder.blocks)} and {list(encoder.strides)}."
+        )
+    enters = [encoder.width, *(4 * encoder.width * 2**stage for stage in range(len(encoder.strides) - 1))]
+    narrow = [channels for channels, stride in zip(enters, encoder.strides, strict=True) if stride > 1]
+    if min(narrow, default=STRIDED_CHANNELS) < STRIDED_CHANNELS:
+        raise UserError(
+            f"A stage with a stride in [encoder] of profile {name!r} is entered by {min(narrow)} channels: below "
+            f"{STRIDED_CHANNELS}, some processors train it wrongly or crash; take a larger 'width', or stride 1 there."
         )
     return Profile(name=name, **built)
 

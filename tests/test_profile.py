@@ -145,6 +145,19 @@ def test_a_value_of_the_wrong_type_is_refused(values, section, key, wrong):
     assert repr(key) in message and f"[{section}]" in message
 
 
+@pytest.mark.parametrize("strides, width, channels", [([2, 1], 15, 15), ([1, 2], 3, 12), ([1, 1, 3], 1, 8)])
+def test_a_network_that_some_processors_train_wrongly_is_refused(values, strides, width, channels):
+    """oneDNN's gradient of a strided 1 x 1 kernel of few channels (its issue 6035) crashed where AVX-512 was."""
+    network = {"strides": strides, "blocks": [1] * len(strides), "width": width}
+    values["encoder"] |= network
+    message = refused(values)
+    assert f"by {channels} channels" in message and "'width'" in message
+    values["encoder"]["strides"] = [1] * len(strides)
+    profile.from_dict("mine", values)
+    values["encoder"] |= network | {"width": 16}
+    profile.from_dict("mine", values)
+
+
 def test_a_section_that_is_no_table_is_refused(values):
     values["encoder"] = 50
     assert "encoder" in refused(values)

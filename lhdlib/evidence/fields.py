@@ -37,15 +37,22 @@ def centroids(settings: Encoder, size: int, *, margin: int = 0) -> np.ndarray:
     step = encoder.stride(settings)
     # all channels are alike, so one is built
     network = _averaging(replace(settings, width=1), size + 2 * margin * step)
-    image = tf.ones(network.input_shape[1:])[None]
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(image)
-        feature_map = network(image, training=False)
-        middle = feature_map.shape[1] // 2
-        cells = [tf.reduce_sum(feature_map[0, i, middle]) for i in range(margin, feature_map.shape[1] - margin)]
-    pixels = np.arange(image.shape[1])
-    found = [tape.gradient(cell, image).numpy()[0, ..., 0].sum(axis=1) for cell in cells]
-    return np.array([weight @ pixels / weight.sum() for weight in found]) - margin * step
+    found = _fields(network, margin)
+    return np.array([weight @ np.arange(len(weight)) / weight.sum() for weight in found]) - margin * step
+
+
+def _fields(network: keras.Model, margin: int) -> np.ndarray:
+    """What each row of pixels is worth to the cells of the middle column without `margin`, shape (cells, rows)."""
+    numbers = np.arange(margin, network.output_shape[1] - margin)
+    middle = network.output_shape[1] // 2
+
+    @tf.function  # leaves out the kernels' gradients, which oneDNN gets wrong in so narrow a network (`profile`)
+    def gradients(images):
+        feature_map = network(images, training=False)  # an image for each cell
+        places = np.stack([np.arange(len(numbers)), numbers, np.full(len(numbers), middle)], axis=1)
+        return tf.gradients(tf.gather_nd(feature_map, places), images)[0]
+
+    return gradients(tf.ones((len(numbers), *network.input_shape[1:]))).numpy()[..., 0].sum(axis=2)
 
 
 def _averaging(settings: Encoder, size: int) -> keras.Model:

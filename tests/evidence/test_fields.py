@@ -11,7 +11,7 @@ SMALL = [((1, 1), (1, 1), 32), ((1, 2, 1), (1, 1, 1), 48), ((1, 2), (2, 1), 33)]
 
 
 def settings(strides, blocks):
-    return profile.load("smoke").replace(encoder={"strides": strides, "blocks": blocks}).encoder
+    return profile.load("smoke").replace(encoder={"strides": strides, "blocks": blocks, "width": 16}).encoder
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ from sklearn.metrics import cohen_kappa_score, roc_auc_score
 from lhdlib.evidence import phantom_calibration
 from lhdlib.phantom import facts
 
-
 PATIENTS = 600
 
 
