@@ -7,10 +7,12 @@ import os
 import re
 import resource
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -67,6 +69,7 @@ def _execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:
     failed = target.with_suffix(".failed.ipynb")
     running = target.with_suffix(".running.ipynb")
     log = target.with_suffix(".kernel.log")
+    kernels: list[subprocess.Popen] = []
     try:
         with log.open("wb") as native:
             papermill.execute_notebook(
@@ -79,7 +82,7 @@ def _execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:
                 progress_bar=False,
                 stdout_file=_Screen(),
                 stderr_file=_Screen(),
-                kernel_manager_class=_kernel_manager(native),
+                kernel_manager_class=_kernel_manager(native, kernels),
                 extra_arguments=["--IPKernelApp.log_level=ERROR", "--IPKernelApp.capture_fd_output=False"],
                 shutdown_kernel="immediate",
             )
@@ -91,16 +94,18 @@ def _execute(source: Path, target: Path, parameters: Mapping[str, Any]) -> None:
     except DeadKernelError:
         os.replace(running, failed)
         raise NotebookFailed(
-            f"The kernel of {source.stem} died, probably for lack of memory (peak {_peak_gb():.1f} GB): close other "
-            f"programs or take a smaller profile, and start again; the executed notebook is {failed}, the kernel's own "
-            f"messages are in {log}"
+            f"The kernel of {source.stem} {_cause(kernels[-1].returncode)}; the executed notebook is {failed}, the "
+            f"kernel's own messages are in {log}"
         ) from None
     os.replace(running, target)
     failed.unlink(missing_ok=True)
 
 
-def _kernel_manager(log: IO[bytes]) -> type:
-    """Kernels whose libraries (TensorFlow's start-up lines, for one) write to `log` and not to the terminal."""
+def _kernel_manager(log: IO[bytes], kernels: list[subprocess.Popen]) -> type:
+    """Kernels whose libraries (TensorFlow's start-up lines, for one) write to `log` and not to the terminal.
+
+    Each process is added to `kernels`, since nbclient does not tell how it ended.
+    """
     from jupyter_client.kernelspec import KernelSpecManager
     from jupyter_client.manager import AsyncKernelManager
 
@@ -109,10 +114,28 @@ def _kernel_manager(log: IO[bytes]) -> type:
             """Of this interpreter: no kernel of the same name that JUPYTER_PATH or the user's folder has."""
             super().__init__(**options | {"kernel_spec_manager": KernelSpecManager(kernel_dirs=[])})
 
-        def start_kernel(self, **options: Any) -> Awaitable[None]:
-            return super().start_kernel(stdout=log, stderr=log, **options)
+        async def start_kernel(self, **options: Any) -> None:
+            await super().start_kernel(stdout=log, stderr=log, **options)
+            kernels.append(self.provisioner.process)
 
     return Manager
+
+
+def _cause(status: int) -> str:
+    """What a kernel that ended with the `status` of `subprocess` died of, and what mends it."""
+    if status in {-signal.SIGKILL, 128 + signal.SIGKILL}:
+        return (
+            f"was killed, probably for lack of memory (peak {_peak_gb():.1f} GB): close other programs or take a "
+            "smaller profile, and start again"
+        )
+    return (
+        f"crashed in a library ({_signal(status)}): start again, and if it does so again, with TF_ENABLE_ONEDNN_OPTS=0 "
+        "in the environment, which takes other, slower kernels"
+    )
+
+
+def _signal(status: int) -> str:
+    return signal.Signals(-status).name if -status in set(signal.Signals) else f"status {status}"
 
 
 def _plain(error: Exception) -> str:

@@ -44,6 +44,8 @@ if seed == 2:
     1 / 0
 if seed == 3:
     os.kill(os.getpid(), signal.SIGKILL)
+if seed == 4:
+    os.kill(os.getpid(), signal.SIGSEGV)
 part = Path(results_dir) / "02"
 part.mkdir(parents=True, exist_ok=True)
 (part / "copy.txt").write_text((Path(results_dir) / "01" / "value.txt").read_text())
@@ -161,14 +163,19 @@ def test_outputs_and_metadata_saved_by_jupyterlab_change_nothing(done, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "code", "said"),
-    [("1", 2, "The notes are missing"), ("2", 1, "ZeroDivisionError"), ("3", 1, "died, probably for lack of memory")],
+    [
+        ("1", 2, "The notes are missing"),
+        ("2", 1, "ZeroDivisionError"),
+        ("3", 1, "02_second was killed, probably for lack of memory"),
+        ("4", 1, "02_second crashed in a library (SIGSEGV): start again"),
+    ],
 )
 def test_a_failure_ends_the_run_and_leaves_earlier_results(done, capsys, seed, code, said):
     concluded = len(done.concluded)
     assert done.start("--only", "2", "--seed", seed) == code
     printed = capsys.readouterr()
     assert said in printed.err and "\x1b" not in printed.err
-    assert "epoch 1: loss 0.5" in printed.err or seed == "3"
+    assert "epoch 1: loss 0.5" in printed.err or seed in "34"
     failed = done.results / "notebooks" / "02_second.failed.ipynb"
     if code == 1:
         assert str(failed) in printed.err
