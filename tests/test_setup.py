@@ -104,6 +104,13 @@ esac
 """
 
 
+# A stand-in for df: how full this machine's disk is does not matter.
+STAND_IN_FOR_DF = """#!/bin/sh
+echo head
+echo "/dev/x 90000000 1000000 ${FREE_KB:-89000000} 2% /"
+"""
+
+
 class Checkout:
     """A copy of the scripts in a folder where the only Python is the stand-in."""
 
@@ -113,8 +120,9 @@ class Checkout:
         self.bin.mkdir()
         for name in ("run_all.sh", "setup_env.sh", "requirements.lock"):
             shutil.copy(ROOT / name, self.root)
-        for tool in ("bash", "env", "sh", "dirname", "df", "awk", "cmp", "cp", "rm", "mkdir", "touch", "cat", "sleep"):
+        for tool in ("bash", "env", "sh", "dirname", "awk", "cmp", "cp", "rm", "mkdir", "touch", "cat", "sleep"):
             (self.bin / tool).symlink_to(shutil.which(tool))
+        self.put(self.bin / "df", STAND_IN_FOR_DF)
         self.put(self.bin / "python3", STAND_IN)
         self.uv = self.put(folder / "uv", STAND_IN_FOR_UV)
         self.good = self.put(folder / "good", STAND_IN)
@@ -225,8 +233,5 @@ def test_another_checkouts_modules_are_not_looked_at(checkout, name):
 
 
 def test_too_little_disk_is_named_before_anything_is_written(checkout):
-    (checkout.bin / "df").unlink()
-    (checkout.bin / "df").write_text("#!/bin/sh\necho head\necho /dev/x 9000000 8000000 1000000 89% /\n")
-    (checkout.bin / "df").chmod(0o755)
-    code, error, calls = checkout.start()
+    code, error, calls = checkout.start(FREE_KB="1000000")
     assert code == 1 and "976 MB free and the installation needs 4 GB" in error and " venv " not in calls
