@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from lhdlib import files, paper, profile
@@ -31,6 +32,21 @@ ACCEPTED = {
     "accuracy": "04/headline/metrics/ACC",
     "AUC, split by patient": "08/evidence/splits/split by patient/AUC",
     "heatmaps: pointing above random": "08/localisation/differences/pointing/random",
+}
+#: What is told of each phantom -> its estimate.
+PHANTOMS = {
+    "AUC": "04/headline/metrics/AUC",
+    "accuracy": "04/headline/metrics/ACC",
+    "AUC below the true severity's": "08/evidence/ceiling/paper/missing",
+    "AUC against the truth": "08/evidence/ceiling/paper/truth/this run/metrics/AUC",
+    "AUC, split by patient": "08/evidence/splits/split by patient/AUC",
+    "below the true severity's, by patient": "08/evidence/ceiling/patient/missing",
+    "against the truth, by patient": "08/evidence/ceiling/patient/truth/this run/metrics/AUC",
+    "the features add to the level: AUC": "08/evidence/added_to_level/AUC",
+    "pointing, paper's heatmap": "08/localisation/pointing/paper",
+    "pointing, classic Grad-CAM": "08/localisation/pointing/classic",
+    "pointing, random map": "08/localisation/pointing/random",
+    "side, paper's heatmap": "08/localisation/side/paper",
 }
 GFLOP_PER_VIEW = 42.4  # of a training step of profile paper: `benchmarks/RESULTS.md`, GFLOP/s over views/s
 GPU_TFLOPS = 20  # assumed of one GPU in such training; a recent one peaks at several times that
@@ -123,8 +139,24 @@ def accepted(figures: Path) -> str:
     return publish.markdown(pd.DataFrame(rows, columns=["accepted runs", *runs]))
 
 
+def phantoms(figures: Path) -> str:
+    """The demo on phantoms of other seeds side by side: of each the mean of its accepted runs."""
+    kept = {
+        one["run"]["seed"]: one["estimates"] for one in map(files.read_json, expected.FOLDER.glob("demo-seed*.json"))
+    }
+    means = pd.DataFrame(
+        {
+            f"seed {seed}": {place: np.mean(kept[seed][place]["values"]) for place in PHANTOMS.values()}
+            for seed in sorted(kept)
+        }
+    )
+    table = means.map("{:.3f}".format)
+    table["mean ± spread"] = [f"{row.mean():.3f} ± {row.std():.3f}" for _, row in means.iterrows()]
+    return publish.markdown(table.set_axis(list(PHANTOMS)).rename_axis("phantom").reset_index())
+
+
 WRITERS: dict[str, Callable[[Path], str]] = {
-    writer.__name__: writer for writer in (result, commands, classifiers, durations, gpu, accepted)
+    writer.__name__: writer for writer in (result, commands, classifiers, durations, gpu, accepted, phantoms)
 }
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from lhdlib import files
 from lhdlib.figures import claims
-from lhdlib.run import readme, timing
+from lhdlib.run import expected, readme, timing
 
 INTERVAL = "0.{} [0.100, 0.900]"
 
@@ -86,3 +86,13 @@ def test_only_what_stands_in_blocks_is_written(figures):
     assert readme.filled(page, figures) == wanted == readme.filled(wanted, figures)
     with pytest.raises(KeyError):
         readme.filled("<!-- unknown -->\n<!-- /unknown -->", figures)
+
+
+def test_phantoms_stand_side_by_side_each_as_the_mean_of_its_accepted_runs(tmp_path, monkeypatch):
+    for seed, values in ((10, [0.5]), (2, [0.1, 0.2])):
+        estimates = {place: {"values": values} for place in readme.PHANTOMS.values()}
+        files.write_json(tmp_path / f"demo-seed{seed}.json", {"run": {"seed": seed}, "estimates": estimates})
+    monkeypatch.setattr(expected, "FOLDER", tmp_path)
+    first, _, *rows = readme.phantoms(tmp_path).splitlines()
+    assert first == "| phantom | seed 2 | seed 10 | mean ± spread |" and len(rows) == len(readme.PHANTOMS)
+    assert rows[0] == "| AUC | 0.150 | 0.500 | 0.325 ± 0.247 |"
