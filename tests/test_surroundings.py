@@ -97,7 +97,7 @@ def test_a_foreign_kernel_of_the_same_name_is_not_taken(tmp_path, monkeypatch):
     for name in ("JUPYTER_PATH", "JUPYTER_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path))
     with (tmp_path / "log").open("wb") as log:
-        manager = notebooks._kernel_manager(log)(kernel_name="python3")
+        manager = notebooks._kernel_manager(log, [])(kernel_name="python3")
         assert manager.kernel_spec.argv[0] == sys.executable
         assert manager.kernel_spec.argv[1:3] == ["-m", "ipykernel_launcher"]
 

@@ -142,12 +142,14 @@ def test_it_is_adam_with_a_half_cosine_for_so_many_steps_and_the_last_weights(da
     build = lambda seed: build_supervised(SIZE, PROFILE.encoder, seed)  # noqa: E731
     calls = []
     trainer = same_labels.Trainer(build, 1e-2, 5, 5)  # two batches an epoch: it ends in the third
-    found = trainer.train(data.images, known(data), 4, lambda: calls.append(0)).get_weights()
+    model = trainer.train(data.images, known(data), 4, lambda: calls.append(0))
     expected = by_hand(build(4), data, 4, 1e-2, 5, 5)
     assert len(calls) == 5
-    for a, b, start in zip(found, expected, build(4).get_weights(), strict=True):
-        np.testing.assert_allclose(a, b, atol=2e-4)
-        assert not np.array_equal(a, start)
+    for found, b, start in zip(model.weights, expected, build(4).get_weights(), strict=True):
+        # the bias before a normalisation has no gradient: Adam makes steps of its rounding noise, and the mean follows
+        noise = found.path.endswith(("conv/bias", "moving_mean"))
+        np.testing.assert_allclose(found, b, atol=5 * 1e-2 if noise else 2e-4)
+        assert not np.array_equal(found, start)
 
 
 @pytest.mark.slow
