@@ -1,6 +1,6 @@
 """Fetches the public archive of the paper's images and the radiologists' notes: whole, or some patients only.
 
-    lhdlib fetch DIR [--patients 1-80]
+    lhdlib fetch DIR [--patients 1-100]
 
 What a server sends is not trusted: sizes, checksums, names and expansion are checked before a file gets its name.
 """

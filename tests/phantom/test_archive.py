@@ -54,7 +54,7 @@ def test_number_of_patients_has_four_digits(tmp_path, patients):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("patients", [1, 5, 40, 160])
+@pytest.mark.parametrize("patients", [1, 5, 40, 240])
 @pytest.mark.parametrize("seed", [0, 7])
 def test_every_number_has_a_study_or_an_empty_row(patients, seed):
     numbers, empty = archive.number_patients(patients, seed)
