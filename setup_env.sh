@@ -55,7 +55,7 @@ alive() {
     local started=$SECONDS pid next=$ALIVE_S megabytes
     "$@" &
     pid=$!
-    trap 'kill "$pid" 2>/dev/null' EXIT
+    trap 'kill "$pid" 2>/dev/null; unlock' EXIT
     while kill -0 "$pid" 2>/dev/null; do
         if [ $((SECONDS - started)) -ge "$next" ]; then
             read -r megabytes _ < <(du -sm "$VENV" 2>/dev/null) || megabytes="?"
@@ -64,11 +64,33 @@ alive() {
         fi
         sleep 0.2
     done
-    trap - EXIT
+    trap unlock EXIT
     wait "$pid"
 }
 
-# The copy of the lock file is written last: an interrupted installation has none and is made anew.
+# One start installs at a time: a second one would empty the first one's folder. Only one process can create the file,
+# which names it; what a killed one has left is taken over.
+lock() {
+    local holder said=""
+    until (set -C && echo "$HOSTNAME:$$" >"$VENV.lock") 2>/dev/null; do
+        holder=$(cat "$VENV.lock" 2>/dev/null) || continue # gone meanwhile
+        if [ "${holder%:*}" = "$HOSTNAME" ] && ! kill -0 "${holder##*:}" 2>/dev/null; then
+            rm -f "$VENV.lock"
+            continue
+        fi
+        [ -n "$said" ] || echo "Another start installs into $VENV: waiting. If there is none, remove $VENV.lock." >&2
+        said=yes
+        sleep 1
+    done
+    trap unlock EXIT
+}
+
+unlock() {
+    rm -f "$VENV.lock"
+    trap - EXIT
+}
+
+# `make_venv MODULE...`: the copy of the lock file is written last, so that a broken installation is made anew.
 make_venv() {
     local python free_kb
     [ ! -L "$VENV" ] ||
@@ -78,6 +100,8 @@ make_venv() {
     free_kb=$(df -Pk "$ROOT" | awk 'NR == 2 { print $4 }')
     [ "$free_kb" -ge $((NEED_GB * 1024 * 1024)) ] ||
         die "$ROOT has $((free_kb / 1024)) MB free and the installation needs $NEED_GB GB: free some space and start again."
+    lock
+    if installed "$@"; then unlock && return; fi # another start has done it meanwhile
     python=$(suitable_python) || exit 1
     echo "Installing the pinned packages into $VENV, once: about $FETCH_GB GB to fetch, some minutes." >&2
     "$python" -m venv --clear "$VENV" ||
@@ -89,6 +113,11 @@ make_venv() {
     # JupyterLab saves the notebooks without what running them has added (lhdlib/run/lab.py).
     "$VENV/bin/python" -m lhdlib.run.lab || die "JupyterLab could not be set up (the reason is above): start again."
     cp "$ROOT/requirements.lock" "$VENV/installed.lock"
+    unlock
+}
+
+installed() {
+    cmp -s "$ROOT/requirements.lock" "$VENV/installed.lock" && can_run "$VENV/bin/python" "$@"
 }
 
 find_python() {
@@ -97,6 +126,6 @@ find_python() {
         if can_run "$PYTHON" "$@"; then return; fi
     done
     PYTHON=$VENV/bin/python
-    if cmp -s "$ROOT/requirements.lock" "$VENV/installed.lock" && can_run "$PYTHON" "$@"; then return; fi
-    make_venv
+    if installed "$@"; then return; fi
+    make_venv "$@"
 }

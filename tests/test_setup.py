@@ -3,8 +3,10 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -171,6 +173,27 @@ def test_an_installation_that_broke_off_is_repaired(checkout):
     assert code == 1 and "did not finish" in error.splitlines()[-1] and "lhdlib.run" not in calls
     code, _, calls = checkout.start()
     assert code == 0 and "-m venv --clear" in calls and "--require-hashes" in calls
+
+
+@pytest.mark.slow
+def test_of_two_starts_at_once_one_installs_and_the_other_waits(checkout):
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(lambda _: checkout.start(SLOW="1"), range(2))
+    assert (first[0], second[0]) == (0, 0), first[1] + second[1]
+    assert (first[1] + second[1]).count("Another start installs into") == 1
+    assert checkout.calls.read_text().count("--require-hashes") == 1
+    assert not (checkout.root / ".venv.lock").exists()
+
+
+@pytest.mark.parametrize("variables", [{}, {"NO_NETWORK": "1"}])
+def test_what_a_killed_installation_has_locked_is_taken_over(checkout, variables):
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    lock = checkout.root / ".venv.lock"
+    lock.write_text(f"{socket.gethostname()}:{dead.pid}\n")
+    code, error, _ = checkout.start(**variables)
+    assert code == bool(variables) and "Another start" not in error
+    assert not lock.exists()
 
 
 def test_an_environment_that_is_a_link_is_left_alone(checkout, tmp_path):
