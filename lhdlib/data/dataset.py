@@ -120,11 +120,11 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
     Raises
     ------
     UserError
-        For a missing or empty folder, no axial T2 slices, missing or damaged labels or verdicts, too few samples, or
-        too little disk.
+        For a missing or empty folder or one that changes meanwhile, no axial T2 slices, missing or damaged labels or
+        verdicts, too few samples, or too little disk.
     """
-    source, beside = find_labels(archive), inputs(archive)
-    key = cache.content_key(profile.data, seed, listing(archive), *beside.values(), cache.code_key(__name__))
+    source, beside, listed = find_labels(archive), inputs(archive), listing(archive)
+    key = cache.content_key(profile.data, seed, listed, *beside.values(), cache.code_key(__name__))
     if _stored_key(folder) == key:
         return load_dataset(folder)
 
@@ -147,6 +147,8 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
             info["data_label"] += f"; {own_labels.origin(notes)}"
             info["labels"] = own_labels.describe(notes, without_study(notes, everyone))
             print(own_labels.line(info["labels"]))
+        if listing(archive) != listed:  # of half an archive a sound dataset could be made, silently
+            raise UserError(f"{archive} changed while it was read: start again when it is complete and at rest.")
         write_tables(folder, tables)
     write_json(folder / "dataset.json", info)
     if len(verdicts):
@@ -405,8 +407,9 @@ def listing(archive: Path) -> list[tuple[str, int, int]]:
             folders.sort()
             for name in sorted(files):
                 file = os.path.join(place, name)
-                stat = os.stat(file, follow_symlinks=os.path.exists(file))  # a dangling link counts by itself
-                yield os.path.relpath(file, archive), stat.st_size, stat.st_mtime_ns
+                with contextlib.suppress(FileNotFoundError):  # gone meanwhile
+                    stat = os.stat(file, follow_symlinks=os.path.exists(file))  # a dangling link counts by itself
+                    yield os.path.relpath(file, archive), stat.st_size, stat.st_mtime_ns
 
     return list(walk())
 

@@ -198,9 +198,10 @@ def write_phantom(
     try:
         _write_all(temporary, patients, seed, workers or _usable_cores(), progress)
         (temporary / "phantom.json").write_text(json.dumps(parameters) + "\n", encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
+        if _manifest(folder) != parameters:  # another run may have written the same meanwhile, and read it now
+            if folder.exists():
+                shutil.rmtree(folder)
+            temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return folder / "archive"

@@ -296,6 +296,31 @@ def test_what_changes_is_built_again(change, copy, builds):
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        lambda tree: (tree / "01_MRI_Data" / "late.ima").write_bytes(b"unpacked after the index was made"),
+        lambda tree: shutil.rmtree(tree / "01_MRI_Data" / "0003"),
+        change_note,
+    ],
+    ids="more less note".split(),
+)
+def test_an_archive_that_changes_while_it_is_read_is_refused(change, copy, tmp_path, monkeypatch):
+    index, place = dataset.index_slices, tmp_path / "meanwhile"
+
+    def meanwhile(archive, *rest):
+        found = index(archive, *rest)
+        change(copy if change is change_note else archive)
+        return found
+
+    monkeypatch.setattr(dataset, "index_slices", meanwhile)
+    with pytest.raises(UserError, match="changed while it was read: start again"):
+        dataset.build_dataset(copy.archive, place, SMALL, 0)
+    assert not any((place / name).exists() for name in ("dataset.json", "samples.csv", "store.npy"))
+    monkeypatch.undo()
+    assert len(dataset.build_dataset(copy.archive, place, SMALL, 0).samples)
+
+
+@pytest.mark.parametrize(
     "values", [{"image_size": 17}, {"field_of_view_mm": 20.0}, {"pretrain_validation": 8}, {"test_per_class": 2}]
 )
 def test_a_changed_profile_is_built_again(values, copy, builds):

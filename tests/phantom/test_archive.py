@@ -37,6 +37,21 @@ def test_complete_folder_is_reused_and_foreign_one_is_left_alone(written, tmp_pa
     assert (tmp_path / "mine.txt").read_text() == "keep"
 
 
+@pytest.mark.slow
+def test_the_same_phantom_that_another_run_has_written_meanwhile_is_kept(tmp_path, monkeypatch):
+    folder, write = tmp_path / "phantom", archive._write_all
+
+    def overtaken(*task):
+        write(*task)
+        monkeypatch.setattr(archive, "_write_all", write)
+        archive.write_phantom(folder, 1, workers=1)
+        (folder / "in use").touch()
+
+    monkeypatch.setattr(archive, "_write_all", overtaken)
+    assert archive.write_phantom(folder, 1, workers=1).is_dir()
+    assert (folder / "in use").exists() and list(tmp_path.iterdir()) == [folder]
+
+
 def test_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(*task):
         raise KeyboardInterrupt
