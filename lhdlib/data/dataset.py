@@ -120,8 +120,8 @@ def build_dataset(archive: Path, folder: Path, profile: profiles.Profile, seed: 
     Raises
     ------
     UserError
-        For a missing or empty folder or one that changes meanwhile, no axial T2 slices, missing or damaged labels or
-        verdicts, too few samples, or too little disk.
+        For a missing, empty or changing folder, no axial T2 slices, missing or damaged labels or verdicts, too few
+        samples, or too little disk.
     """
     source, beside, listed = find_labels(archive), inputs(archive), listing(archive)
     key = cache.content_key(profile.data, seed, listed, *beside.values(), cache.code_key(__name__))

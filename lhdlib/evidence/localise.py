@@ -386,6 +386,27 @@ def over_pretrainings(
     return pd.DataFrame(found)
 
 
+def between_pretrainings(found: pd.DataFrame, chance: float) -> dict[str, dict[str, float]]:
+    """Mean, least and greatest value of the paper's maps over the pre-trainings of `over_pretrainings`.
+
+    Parameters
+    ----------
+    found : pd.DataFrame
+    chance : float
+        Pointing of random maps.
+
+    Returns
+    -------
+    dict
+        ``pointing``, minus `chance`, and ``side``: each with ``value`` (the mean), ``low`` and ``high``.
+    """
+    values = {"pointing": found["pointing, paper"] - chance, "side": found["side, paper"]}
+    return {
+        name: {"value": each.mean(), "low": each.min(skipna=False), "high": each.max(skipna=False)}
+        for name, each in values.items()
+    }
+
+
 def _at_best_point(near: np.ndarray, shown: np.ndarray) -> np.ndarray:
     """Pointing of the one fixed point, disc by disc."""
     row, column = best_point(near, shown)

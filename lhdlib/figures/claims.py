@@ -11,11 +11,12 @@ What the paper says may be true and mean less than it seems: *readings of this c
 stand below its claims and are counted apart.
 
 The limits that the paper does not give are the constants below. An interval is about other patients and other seeds of
-fine-tuning; each setting was pre-trained once, so that another pre-training could still turn a narrow verdict.
+fine-tuning; another pre-training could still turn a narrow verdict. Heatmaps depend on it most: their values in each
+pre-training, from the least to the greatest, are a quantity of their own.
 
 Result files, all JSON: ``05/comparisons.json`` and ``06/comparisons.json`` (`evaluate.compare`, `evaluate.contrast`),
-``08/evidence.json`` (``balance``, ``controls``, ``added_to_level``), ``08/localisation.json`` (`localise.measure`; no
-file where lesions have no truth masks).
+``08/evidence.json`` (``balance``, ``controls``, ``added_to_level``), ``08/localisation.json`` (`localise.measure`) and
+``08/pretrainings.json`` (`localise.between_pretrainings`), these two only where lesions have truth masks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -62,6 +63,7 @@ class Claim:
     below: float = inf
     share: bool = False  #: the quantity is a share, not a difference: it is written without a sign
     ours: bool = False  #: a reading of this companion, not a claim of the paper
+    each: str = ""  #: key of ``08/pretrainings``: all of this range must lie there, too
 
 
 def judge(quantities: Sequence[Interval], above: float, *, below: float = inf) -> str:
@@ -147,10 +149,12 @@ CLAIMS = (
         "Heatmaps show where the disc is abnormal",
         HEATMAPS,
         "three discs shown, not measured",
-        f"pointing game on lesion masks minus that of random maps, patients resampled; must lie above {CLEARLY:g}",
+        "pointing game on lesion masks minus that of random maps, patients resampled; also in each pre-training "
+        f"[least, greatest]; must lie above {CLEARLY:g}",
         ("08/localisation", "differences", "pointing", "random"),
         "pointing",
         CLEARLY,
+        each="pointing",
     ),
     Claim(
         "The cross-section with the worse changes is given more heat (the paper may mean a place within a section)",
@@ -197,12 +201,13 @@ CLAIMS = (
         HEATMAPS,
         "–",
         "share of the slices with a one-sided lesion whose mask holds more heat than its mirror image (chance 0.5), "
-        f"patients resampled; must lie above {CHANCE + CLEARLY:g}",
+        f"patients resampled; also in each pre-training [least, greatest]; must lie above {CHANCE + CLEARLY:g}",
         ("08/localisation", "side", "paper"),
         "side",
         CHANCE + CLEARLY,
         share=True,
         ours=True,
+        each="side",
     ),
     Claim(
         "Slice weights follow this disc's lesion, not the place of the slice",
@@ -238,8 +243,8 @@ CLAIMS = (
         )
     ),
 )
-FILES = ("05/comparisons", "06/comparisons", "08/evidence", "08/localisation")
-MAY_LACK = ("08/localisation",)  # real lesions have no truth masks
+FILES = ("05/comparisons", "06/comparisons", "08/evidence", "08/localisation", "08/pretrainings")
+MAY_LACK = ("08/localisation", "08/pretrainings")  # real lesions have no truth masks
 
 
 def _measured(claim: Claim, results: Mapping[str, Any]) -> dict[str, Interval]:
@@ -250,7 +255,9 @@ def _measured(claim: Claim, results: Mapping[str, Any]) -> dict[str, Interval]:
         found = found[key] if found else {}
     if not found:
         return {}
-    return {claim.quantity: found} if claim.quantity else {name: found[name] for name in BOTH}
+    each = results.get("08/pretrainings", {}).get(claim.each)
+    ranges = {"in each pre-training": each} if each else {}
+    return {claim.quantity: found} | ranges if claim.quantity else {name: found[name] for name in BOTH}
 
 
 def claims_table(results: Mapping[str, Any]) -> pd.DataFrame:
@@ -297,7 +304,10 @@ def save_claims(results_dir: Path, figures_dir: Path) -> Path:
         "holds when the whole 95 % interval of each of its quantities lies where the claim says, does not hold when "
         "one interval lies wholly outside, and cannot be decided otherwise."
     )
-    details = "Each setting was pre-trained once: the intervals do not know what another pre-training would have given."
+    details = (
+        "The intervals do not know what another pre-training would have given. Where heatmaps are judged, the values "
+        "of all pre-trainings, from the least to the greatest, are a further quantity."
+    )
     whole = {key: value for key, value in stamp.items() if key != "parts"}
     return publish.save_table(table, "claims", figures_dir, whole, caption, details=details)
 

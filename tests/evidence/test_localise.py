@@ -346,3 +346,8 @@ def test_each_pre_training_is_scored_on_the_abnormal_discs_that_show_a_lesion(mo
     assert found.discs.tolist() == [5, 5]
     assert found["pointing, paper"].tolist() == [1, 0] and found["pointing, classic"].tolist() == [0, 1]
     assert found["side, paper"].tolist() == [1, 0] and found["side, classic"].tolist() == [0, 1]
+    ranges = localise.between_pretrainings(found, 0.25)
+    assert ranges["pointing"] == {"value": 0.25, "low": -0.25, "high": 0.75}
+    assert ranges["side"] == {"value": 0.5, "low": 0.0, "high": 1.0}
+    found.loc[1, "side, paper"] = np.nan  # no lesion on one side
+    assert np.isnan(localise.between_pretrainings(found, 0.25)["side"]["low"])

@@ -43,6 +43,7 @@ def results(value: float = 0.3, half: float = 0.01, balance: float = 0.0) -> dic
                         dict.fromkeys(("random", "fixed", "other_random"), around(value, half)),
                     ),
                 },
+                "08/pretrainings": {"pointing": around(value, half), "side": around(0.5 + value, half)},
             }
         )
     )  # nothing shared
@@ -101,11 +102,13 @@ def test_every_claim_can_get_every_verdict():
         (6, ("06/comparisons", "full", "AUC")),
         (7, ("08/evidence", "controls", "autoencoder", "comparison", "AUC")),
         (8, ("08/localisation", "differences", "pointing", "random")),
+        (8, ("08/pretrainings", "pointing")),
         (9, ("08/localisation", "differences", "slice_rank", "random")),
         (10, ("08/evidence", "balance")),
         (11, ("08/localisation", "differences", "pointing", "fixed")),
         (12, ("08/localisation", "differences", "pointing", "other_random")),
         (13, ("08/localisation", "side", "paper")),
+        (13, ("08/pretrainings", "side")),
         (14, ("08/localisation", "differences", "slice_rank", "fixed")),
         (15, ("08/evidence", "added_to_level", "AUC")),
         *((16 + k, ("06/comparisons", name, "AUC")) for k, name in enumerate(EQUAL)),
@@ -132,6 +135,14 @@ def test_the_allowances_are_those_stated():
     assert verdicts(results(balance=0.085))[10] == claims.HOLDS and rows.iloc[10].endswith("within ±0.1")
     assert rows.iloc[13].endswith("above 0.7") and verdicts(results(0.15))[13] == claims.FAILS
     assert claims.CLEARLY == localise.MARGIN and rows.iloc[8].endswith(f"above {localise.MARGIN:g}")
+
+
+def test_pretrainings_that_disagree_leave_the_heatmaps_open():
+    found = results()
+    found["08/pretrainings"]["pointing"] = {"value": 0.3, "low": claims.CLEARLY - 0.01, "high": 0.5}
+    expected = [claims.HOLDS] * 20
+    expected[8] = claims.OPEN
+    assert verdicts(found) == expected
 
 
 def test_readings_that_are_not_the_papers_stand_last_and_say_so():
@@ -170,7 +181,8 @@ def test_numbers_are_the_papers_and_the_runs():
         for metric in ("ACC", "AUC"):
             assert f"{metric} {published[1e-4, 0.0][metric] - published[other][metric]:+.4f}" in table.paper[place]
     assert table.paper[2] == '"decreased markedly", AUC +0.0123' and table.paper[3] == '"nearly identical", ACC +0.0000'
-    assert table[COLUMN][12].startswith("pointing +0.123 [") and table[COLUMN][13] == "side 0.623 [0.573, 0.673]"
+    assert table[COLUMN][12].startswith("pointing +0.123 [")
+    assert table[COLUMN][13] == "side 0.623 [0.573, 0.673]; in each pre-training 0.623 [0.573, 0.673]"
     assert table.paper[10] == "0.8750 and 0.8672"
     assert "1,024 of 3,036" in table.claim[5]
 
