@@ -205,6 +205,16 @@ def until_changed(read: Callable[[], object], before: object, seconds: float = 2
     return now
 
 
+def settled(read: Callable[[], object], seconds: float = 1) -> object:
+    """What `read` returns when it has not changed for so long: of a change that may have nothing to change."""
+    now = read()
+    while True:
+        time.sleep(seconds)
+        before, now = now, read()
+        if now == before:
+            return now
+
+
 def contrast(text: Locator) -> float:
     """Contrast ratio of a text with what lies behind it, from 1 to 21 (WCAG 2.2, 1.4.3: at least 4.5)."""
     return text.evaluate(

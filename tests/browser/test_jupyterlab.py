@@ -178,7 +178,7 @@ def test_the_colour_bar_stays_for_discs_without_heat(viewer):
         box, whole = viewer.root.locator(".lhd-looks").bounding_box(), viewer.root.bounding_box()
         return box["x"] - whole["x"], box["y"] - whole["y"], box["width"], box["height"]
 
-    without = looks()
+    without = lab.settled(looks)
     viewer.choose("heatmap", "paper")
     lab.until_changed(lambda: viewer.root.locator(".lhd-ramp").count() == 1, False)
     lab.until_changed(lambda: looks() == pytest.approx(without), False)
@@ -214,7 +214,7 @@ OPACITY = 1  # place of the slider
 @pytest.mark.slow
 def test_the_viewers_opacity_and_kinds_of_heatmap(viewer):
     viewer.root.get_by_label("heatmap for discs called normal too").check()
-    pictures = [viewer.look()[0]]
+    pictures = [lab.settled(lambda: viewer.look()[0])]
     for act in (
         lambda: viewer.press("ArrowLeft", OPACITY),
         lambda: viewer.choose("heatmap", "classic"),

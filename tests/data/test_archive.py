@@ -25,6 +25,8 @@ from lhdlib.errors import UserError
 from lhdlib.phantom.archive import write_phantom
 from tests.data.server import expect, extracted, pack, serve, tree, workbook
 
+README = Path(__file__).resolve().parents[2] / "README.md"
+
 # The whole archive
 
 
@@ -445,7 +447,8 @@ def test_the_next_command_fits_the_number_of_patients():
         archive.next_command(Path("d"), 3),
     )
     assert "demo" in archive.next_command(Path("d"), int(few[1])).split()
-    assert 30 < int(few[1]) < 80
+    advised = re.search(r"fetch DIR --patients 1-(\d+)", README.read_text(encoding="utf-8"))
+    assert 30 < int(few[1]) <= int(advised[1])
 
 
 # From end to end
