@@ -180,7 +180,7 @@ def pixels(picture: Locator) -> str:
     return picture.first.evaluate(
         """async node => {
             const image = node.matches("img, canvas") ? node : node.querySelector("img, canvas")
-            if (image.decode) await image.decode()
+            if (image.decode) await image.decode().catch(() => image.decode())  // replaced meanwhile
             const canvas = document.createElement("canvas")
             canvas.width = image.naturalWidth ?? image.width
             canvas.height = image.naturalHeight ?? image.height
