@@ -352,55 +352,70 @@ def over_pretrainings(
     classifiers: Sequence[tuple[keras.Model, np.ndarray, float]],
     seen: np.ndarray,
     rows: np.ndarray,
+    normal: np.ndarray,
+    cover: np.ndarray,
     distance: np.ndarray,
-    where: gradcam.Cells,
+    profile: profiles.Profile,
+    *,
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """Pointing and side of the maps of each pre-training, means over abnormal discs, whatever it calls them.
+    """Scores of the maps of each pre-training, means over abnormal discs, whatever it calls them.
 
     Parameters
     ----------
     classifiers : sequence of (extractor, weights (3, d), bias)
-    seen : shape (N, W, W)
+    seen : shape (N, V, V)
         Slices as the network sees them.
-    rows : shape (n, 3)
-        Of the abnormal discs.
-    distance : shape (n, 3, W, W)
-        Of each pixel from the lesion, mm (`distance_mm`).
+    rows, normal : shape (n, 3) and (m, 3)
+        Of the abnormal and of the normal discs.
+    cover, distance : shape (n, 3, W, W)
+        From `lesion_cover` and `distance_mm`.
 
     Returns
     -------
     DataFrame
-        A row per pre-training: discs that show a lesion, then each measure of both kinds of map.
+        A row per pre-training: ``discs`` that show a lesion, then "measure, kind" (`compared_maps`).
     """
-    mask, near, found = distance == 0, distance <= TOLERANCE_MM, []
-    shown = mask.any(axis=(2, 3))
+    mask, near, area = distance == 0, distance <= TOLERANCE_MM, cover.sum(axis=(2, 3))
+    shown, lopsided, found = mask.any(axis=(2, 3)), one_sided(mask), []
     for extractor, weights, bias in classifiers:
-        explained = gradcam.explain(extractor, seen, rows, weights, bias)
-        row: dict[str, float] = {"discs": int(shown.any(axis=1).sum())}
-        for kind, maps in (("paper", explained.maps), ("classic", explained.classic)):
-            heat = gradcam.upsample(maps, distance.shape[-1], where=where)[None]
-            pointed = over_slices(inside(hottest(heat)[0], near), shown)
-            sided = over_slices(side(heat, mask)[0], one_sided(mask))
-            row |= {f"pointing, {kind}": float(np.nanmean(pointed)), f"side, {kind}": float(np.nanmean(sided))}
-        found.append(row)
+        asked, common = (gradcam.explain(extractor, seen, discs, weights, bias) for discs in (rows, normal))
+        maps = {"paper": asked.maps, "classic": asked.classic}
+        heat = compared_maps(maps, common.maps, cover, *placements(profile, asked.maps.shape[-1]), seed=seed)
+        weight = compared_weights(asked.slice_weight, common.slice_weight, seed=seed)
+        scores = {
+            f"pointing, {kind}": over_slices(inside(hottest(heat[kind]).mean(axis=0), near), shown)
+            for kind in (*maps, "random", "fixed", f"{OTHER}paper", f"{OTHER}random")
+        }
+        scores |= {f"side, {kind}": over_slices(side(heat[kind][0], mask), lopsided) for kind in maps}
+        scores |= {f"slice rank, {kind}": rank_correlation(weight[kind][0], area) for kind in ("paper", "fixed")}
+        row = {name: float(np.nanmean(values)) for name, values in scores.items()}
+        found.append({"discs": int(shown.any(axis=1).sum())} | row)
     return pd.DataFrame(found)
 
 
-def between_pretrainings(found: pd.DataFrame, chance: float) -> dict[str, dict[str, float]]:
-    """Mean, least and greatest value of the paper's maps over the pre-trainings of `over_pretrainings`.
+def between_pretrainings(found: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Mean (``value``), least (``low``) and greatest (``high``) of the paper's maps over pre-trainings.
 
     Parameters
     ----------
     found : pd.DataFrame
-    chance : float
-        Pointing of random maps.
+        From `over_pretrainings`.
 
     Returns
     -------
     dict
-        ``pointing``, minus `chance`, and ``side``: each with ``value`` (the mean), ``low`` and ``high``.
+        Pointing minus that of ``random`` maps, of the ``fixed`` map and of random maps in the ``other`` placement;
+        ``side``; ``slice rank`` (that of random weights is 0) and the same minus the ``fixed rank``.
     """
-    values = {"pointing": found["pointing, paper"] - chance, "side": found["side, paper"]}
+    values = {
+        "random": found["pointing, paper"] - found["pointing, random"],
+        "fixed": found["pointing, paper"] - found["pointing, fixed"],
+        "other": found[f"pointing, {OTHER}paper"] - found[f"pointing, {OTHER}random"],
+        "side": found["side, paper"],
+        "slice rank": found["slice rank, paper"],
+        "fixed rank": found["slice rank, paper"] - found["slice rank, fixed"],
+    }
     return {
         name: {"value": each.mean(), "low": each.min(skipna=False), "high": each.max(skipna=False)}
         for name, each in values.items()

@@ -22,6 +22,7 @@ NAMES = {  #: objective -> name in figures and tables
     "supcon": "SupCon",
 }
 WAYS = ("frozen", "tuned")
+LOCATED = ("pointing, paper", "side, paper", "pointing, classic", "side, classic")  #: of `localise.over_pretrainings`
 SIGNS = {ABOVE: "▲", BELOW: "▼"}
 
 
@@ -161,7 +162,7 @@ def methods_table(found: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
         row["AUC minus the paper's"] = _gain_text(one["beside"])
         row["contrastive accuracy"] = spread_text(one["contrastive"])
         if one["located"] is not None:
-            row |= {measure: spread_text(one["located"][measure]) for measure in one["located"].columns[1:]}
+            row |= {measure: spread_text(one["located"][measure]) for measure in LOCATED}
         rows.append(row | {"seconds": f"{one['seconds']:.0f}"})
     return pd.DataFrame(rows)
 

@@ -45,6 +45,7 @@ CLEARLY = 0.2  #: `localise.MARGIN`, without what that module takes seconds to i
 REGULARIZATION = 'section "Effect of regularization level on feature extractor performance", Table 3'
 LABELS = 'section "Effect of the number of labels", Fig. 9'
 HEATMAPS = 'section "Classifier heatmap visualization experiment", Fig. 10'
+EACH = "patients resampled; also in each pre-training [least, greatest]"
 PAIRED = "difference on the same discs, patients resampled; p: McNemar (ACC), DeLong (AUC)"
 BOTH = ("ACC", "AUC")
 
@@ -149,21 +150,20 @@ CLAIMS = (
         "Heatmaps show where the disc is abnormal",
         HEATMAPS,
         "three discs shown, not measured",
-        "pointing game on lesion masks minus that of random maps, patients resampled; also in each pre-training "
-        f"[least, greatest]; must lie above {CLEARLY:g}",
+        f"pointing game on lesion masks minus that of random maps, {EACH}; must lie above {CLEARLY:g}",
         ("08/localisation", "differences", "pointing", "random"),
         "pointing",
         CLEARLY,
-        each="pointing",
+        each="random",
     ),
     Claim(
         "The cross-section with the worse changes is given more heat (the paper may mean a place within a section)",
         HEATMAPS,
         "three discs shown, not measured",
-        "rank correlation of slice weight and lesion area minus that of random weights, patients resampled; must lie "
-        "above 0",
+        f"rank correlation of slice weight and lesion area minus that of random weights, {EACH}; must lie above 0",
         ("08/localisation", "differences", "slice_rank", "random"),
         "slice rank",
+        each="slice rank",
     ),
     Claim(
         "Sensitivity and specificity are balanced",
@@ -180,28 +180,30 @@ CLAIMS = (
         "Heatmaps show where this disc is abnormal, not where discs are",
         HEATMAPS,
         "–",
-        "pointing game minus that of a fixed map (mean of normal discs' maps), patients resampled; must lie above 0",
+        f"pointing game minus that of a fixed map (mean of normal discs' maps), {EACH}; must lie above 0",
         ("08/localisation", "differences", "pointing", "fixed"),
         "pointing",
         ours=True,
+        each="fixed",
     ),
     Claim(
         "Heatmaps show where the disc is abnormal also as the other drawing places the cells",
         HEATMAPS,
         "–",
         "pointing game minus that of random maps, both aligned where this run draws as published, and the reverse, "
-        f"patients resampled; must lie above {CLEARLY:g}",
+        f"{EACH}; must lie above {CLEARLY:g}",
         ("08/localisation", "differences", "pointing", "other_random"),
         "pointing",
         CLEARLY,
         ours=True,
+        each="other",
     ),
     Claim(
         "Heatmaps show on which side the disc is abnormal",
         HEATMAPS,
         "–",
         "share of the slices with a one-sided lesion whose mask holds more heat than its mirror image (chance 0.5), "
-        f"patients resampled; also in each pre-training [least, greatest]; must lie above {CHANCE + CLEARLY:g}",
+        f"{EACH}; must lie above {CHANCE + CLEARLY:g}",
         ("08/localisation", "side", "paper"),
         "side",
         CHANCE + CLEARLY,
@@ -213,10 +215,11 @@ CLAIMS = (
         "Slice weights follow this disc's lesion, not the place of the slice",
         HEATMAPS,
         "–",
-        "rank correlation minus that of fixed weights (mean of normal discs'), patients resampled; must lie above 0",
+        f"rank correlation minus that of fixed weights (mean of normal discs'), {EACH}; must lie above 0",
         ("08/localisation", "differences", "slice_rank", "fixed"),
         "slice rank",
         ours=True,
+        each="fixed rank",
     ),
     Claim(
         "The features add to the level: classifier of both above the level alone",

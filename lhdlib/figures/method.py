@@ -234,7 +234,7 @@ def fig04_structure(
     disc = expect("disc", disc, 3, first=3)
     line, width, top = 6.5, 66, 33
     chains = top + line * (len(extractor) + max(len(head), len(classifier))) + 18
-    page = Canvas(PAGE, chains + 9 * len(blocks))
+    page = Canvas(PAGE, chains + 11.5 * len(blocks))
     lefts = (4, 104)
 
     def stack(stages, x, y, color, **options):
@@ -273,7 +273,7 @@ def fig04_structure(
         page.arrow((x + width / 2, end - 0.8), (x + width / 2, end + 3.5))
         page.text(x + width / 2, end + 4, result, va="top")
     for place, (name, layers) in enumerate(blocks.items()):
-        _chain(page, chains + 9 * place, name, layers)
+        _chain(page, chains + 11.5 * place, name, layers)
     sizes = [sum(parameters for *_, parameters in stages) for stages in (extractor, head, classifier)]
     return described(
         page.fig,
@@ -287,11 +287,11 @@ def fig04_structure(
 
 def _chain(page: Canvas, y: float, name: str, layers: Sequence[tuple[str, int]]) -> None:
     """The layers of a fully connected block from left to right (Fig. 6)."""
-    page.text(4, y + 3, name, ha="left", weight="bold")
+    page.text(4, y + 4.5, name, ha="left", weight="bold")
     for i, (layer, width) in enumerate(layers):
         x = 27 + 36.5 * i
-        page.arrow((x - 3.5, y + 3), (x - 0.4, y + 3), mutation_scale=4)
-        page.box(x, y, 32.5, 6, f"{layer}, {width}", LAYERS.get(layer, GREY), linestyle="-")
+        page.arrow((x - 3.5, y + 4.5), (x - 0.4, y + 4.5), mutation_scale=4)
+        page.box(x, y, 32.5, 9, f"{layer}\n{width:,}", LAYERS.get(layer, GREY), linestyle="-")
 
 
 @styled

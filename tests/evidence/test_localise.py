@@ -334,20 +334,30 @@ def test_each_pre_training_is_scored_on_the_abnormal_discs_that_show_a_lesion(mo
     distance = np.stack([ndimage.distance_transform_edt(~m) if m.any() else np.full(m.shape, np.inf) for m in mask])
     there, elsewhere = np.zeros((2, 6, 3, count, count), np.float32)
     there[..., 1, 0], elsewhere[..., 1, 3] = 1, 1
+    falling = np.tile([0.5, 0.3, 0.2], (6, 1))[..., None]  # of a single channel
     answers = {
-        "a": gradcam.Explained(there, elsewhere, np.full((6, 3), 1 / 3), np.ones(6)),
-        "b": gradcam.Explained(elsewhere, there, np.full((6, 3), 1 / 3), -np.ones(6)),
+        "a": gradcam.Explained(there, elsewhere, falling, np.ones(6)),
+        "b": gradcam.Explained(elsewhere, there, falling[:, ::-1], -np.ones(6)),
     }
     monkeypatch.setattr(gradcam, "explain", lambda model, *_: answers[model])
-    where = gradcam.Cells(first=1 / 8, step=1 / 4, low=0, high=1)
+    monkeypatch.setattr(localise, "placements", lambda *_: (gradcam.Cells(1 / 8, 1 / 4), gradcam.Cells(7 / 8, -1 / 4)))
     rows = rng.integers(0, 9, (6, 3))
+    cover = mask * np.array([3, 2, 1])[:, None, None] / 3  # the first slice shows most of the lesion
     classifiers = [(name, np.zeros((3, 2)), 0.0) for name in answers]
-    found = localise.over_pretrainings(classifiers, np.zeros((9, size, size)), rows, distance, where)
+    found = localise.over_pretrainings(classifiers, np.zeros((9, size, size)), rows, rows, cover, distance, None)
     assert found.discs.tolist() == [5, 5]
     assert found["pointing, paper"].tolist() == [1, 0] and found["pointing, classic"].tolist() == [0, 1]
     assert found["side, paper"].tolist() == [1, 0] and found["side, classic"].tolist() == [0, 1]
-    ranges = localise.between_pretrainings(found, 0.25)
-    assert ranges["pointing"] == {"value": 0.25, "low": -0.25, "high": 0.75}
+    assert found["pointing, other_paper"].tolist() == [0, 1]  # drawn in its mirror image
+    assert found["pointing, fixed"].tolist() == [1, 0]  # the normal discs have the same maps here
+    assert found["slice rank, paper"].tolist() == [1, -1] and found["slice rank, fixed"].tolist() == [1, -1]
+    chance, other = found["pointing, random"][0], found["pointing, other_random"][0]
+    assert 0.2 < chance == found["pointing, random"][1] < 0.5
+    ranges = localise.between_pretrainings(found)
+    assert ranges["random"] == {"value": 0.5 - chance, "low": -chance, "high": 1 - chance}
+    assert ranges["other"] == {"value": 0.5 - other, "low": -other, "high": 1 - other}
     assert ranges["side"] == {"value": 0.5, "low": 0.0, "high": 1.0}
+    assert ranges["slice rank"] == {"value": 0.0, "low": -1.0, "high": 1.0}
+    assert ranges["fixed"] == ranges["fixed rank"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     found.loc[1, "side, paper"] = np.nan  # no lesion on one side
-    assert np.isnan(localise.between_pretrainings(found, 0.25)["side"]["low"])
+    assert np.isnan(localise.between_pretrainings(found)["side"]["low"])

@@ -122,7 +122,7 @@ def draw(name: str):
     rng = np.random.default_rng(1)
     three, estimate = slices(3), summary(0.8, 0.75, 0.85)
     gradients = np.broadcast_to(rng.normal(size=16) * 1e-3, (3, 3, 16))
-    layers = [("Dense", 32), ("BatchNormalization", 32), ("ReLU", 32), ("Dropout", 32)]
+    layers = [(name, 2048) for name in ("Dense", "BatchNormalization", "ReLU", "Dropout")]  # as wide as the paper's
     labels = np.repeat([0, 1], 10)
     stack = [("image", (W, W, 1), 0), ("stem", (6, 6, 8), 400), ("block 1", (32,), 1234)]
     inputs = {

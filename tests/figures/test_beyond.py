@@ -58,7 +58,8 @@ def test_the_map_in_words():
 
 @pytest.mark.parametrize("lesions", [True, False])
 def test_methods_stand_side_by_side(lesions):
-    located = pd.DataFrame({"discs": [3, 3], "pointing, paper": [0.2, 0.4], "side, paper": [0.5, 0.5]})
+    scores = {name: [0.2, 0.4] for name in (*beyond.LOCATED, "slice rank, paper")}
+    located = pd.DataFrame({"discs": [3, 3]} | scores)
     one = {
         "metrics": {"AUC": patients(0.8), "ACC": patients(0.7)},
         "contrastive": [0.5, 0.6, 0.7],
@@ -76,5 +77,5 @@ def test_methods_stand_side_by_side(lesions):
     assert table["values"].tolist() == ["temperature 60", "weights 25/25/1"]
     assert table["contrastive accuracy"].tolist() == ["0.600 ± 0.100"] * 2
     assert table.seconds.tolist() == ["151", "151"]
-    assert ("pointing, paper" in table) is lesions
+    assert ("pointing, paper" in table) is lesions and "slice rank, paper" not in table
     assert not lesions or table["pointing, paper"][0] == "0.300 ± 0.141"

@@ -104,6 +104,11 @@ def test_text_is_large_enough_in_print_and_neither_cut_nor_covered(name, saved):
         for other, rival in found[i + 1 :]:
             overlap = min(box.x1, rival.x1) - max(box.x0, rival.x0), min(box.y1, rival.y1) - max(box.y0, rival.y0)
             assert min(overlap) <= 2, f"{text!r} and {other!r} overlap"
+    for frame in filter(mpl.artist.Artist.get_visible, fig.findobj(mpl.patches.FancyBboxPatch)):
+        room = frame.get_window_extent()
+        for text, box in found:
+            if room.contains(*box.get_points().mean(axis=0)):
+                assert room.x0 < box.x0 - 2 and box.x1 + 2 < room.x1, f"{text!r} fills its box"
     sizes = [t.get_fontsize() for t in fig.findobj(mpl.text.Text) if t.get_text().strip()]
     assert min(sizes) >= style.SMALL >= 6
     for ax in fig.axes:
