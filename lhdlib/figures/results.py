@@ -227,7 +227,6 @@ def pretraining_curves(history: pd.DataFrame, *, views: Sequence[int], kept: flo
     left.plot(history.steps, history.loss, color=BLUE, marker="o", ms=3)
     left.axhline(0, color="0.5", lw=0.8, ls=":", label="views cannot be told apart")
     left.set(xlabel="optimisation steps", ylabel="loss per view − log(2n − 1)")
-    left.legend(loc="upper right", borderpad=0)
     batch, held_out = (f"1 of {count - 1:,}" for count in views)
     right.plot(history.steps, history.accuracy, color=BLUE, marker="o", ms=3, label=f"training batch, {batch}")
     line = {"color": VERMILION, "marker": "s", "ms": 3, "ls": "--"}
@@ -235,7 +234,8 @@ def pretraining_curves(history: pd.DataFrame, *, views: Sequence[int], kept: flo
     best = history.loc[history.validation_accuracy.idxmax()]
     right.plot(best.steps, kept, "*", color=BLUE, ms=9, label=f"training slices, {held_out}, network kept")
     right.set(xlabel="optimisation steps", ylabel="contrastive accuracy", ylim=(0, 1))
-    fig.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=1)
+    for side, ax in (("left", left), ("right", right)):
+        fig.legend(*ax.get_legend_handles_labels(), loc=f"outside upper {side}", ncols=1)
     first, last = history.iloc[0], history.iloc[-1]
     return described(
         fig,
