@@ -290,7 +290,7 @@ def _chain(page: Canvas, y: float, name: str, layers: Sequence[tuple[str, int]])
     page.text(4, y + 4.5, name, ha="left", weight="bold")
     for i, (layer, width) in enumerate(layers):
         x = 27 + 36.5 * i
-        page.arrow((x - 3.5, y + 4.5), (x - 0.4, y + 4.5), mutation_scale=4)
+        page.arrow((x - 2.9, y + 4.5), (x - 0.4, y + 4.5), mutation_scale=4)
         page.box(x, y, 32.5, 9, f"{layer}\n{width:,}", LAYERS.get(layer, GREY), linestyle="-")
 
 
