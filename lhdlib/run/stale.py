@@ -1,8 +1,9 @@
 """Tells stale notebooks from those that are up to date, by content.
 
 A notebook is stale when it has not finished, or a module of the package that it imports, its own cells, a parameter, a
-result of an earlier notebook or an installed version changed, or one of its outputs is gone. A module has changed when
-what it computes has: comments and docstrings do not count (`cache.syntax_key`).
+result of an earlier notebook, an installed version or one of its figures changed (another run or a checkout may have put
+its own in their place), or one of its outputs is gone. A module has changed when what it computes has: comments and
+docstrings do not count (`cache.syntax_key`).
 
 The records of a run name everything so that a moved or copied checkout is still up to date: modules, notebooks and
 folders inside the checkout relative to it, results and figures relative to their folders.
@@ -95,9 +96,10 @@ def reasons(plan: Plan, number: str) -> list[str]:
         return ["no result yet"]
     then, now = record["made from"], _made_from(plan, number)
     changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
-    made = [plan.space.results / name for name in record["results"]]
-    made += [plan.space.figures / name for name in record["figures"]]
+    drawn = {plan.space.figures / name: key for name, key in record["figures"].items()}
+    made = [*(plan.space.results / name for name in record["results"]), *drawn]
     missing = sorted(shown(path) for path in made if not path.exists())
+    changed += sorted(shown(path) for path, key in drawn.items() if path.exists() and _sha256(path) != key)
     return [f"{name} changed" for name in changed] + [f"{name} is missing" for name in missing]
 
 
@@ -128,7 +130,10 @@ def recorded(plan: Plan, number: str) -> Iterator[None]:
     took = {"seconds": round(time.time() - started, 1), "commit": workspace.git_commit()}
     files.write_json(plan.space.results / "timings.json", timings(plan) | {number: took})
     if _made_from(plan, number) == inputs:  # otherwise edited while it ran, so what it was made from is not known
-        files.write_json(path, others | {number: {"made from": inputs, **_outputs(plan, number, started)}})
+        record = {"made from": inputs, **_outputs(plan, number, started)}
+        for other in others.values():  # a figure of two notebooks is as the later one has drawn it
+            other["figures"] |= {name: key for name, key in record["figures"].items() if name in other["figures"]}
+        files.write_json(path, others | {number: record})
 
 
 def timings(plan: Plan) -> dict[str, dict[str, Any]]:
@@ -157,7 +162,9 @@ def shown(path: str | Path) -> str:
 
 def _records(results: Path) -> dict[str, dict[str, Any]]:
     path = results / RECORDS
-    return files.read_json(path) if path.exists() else {}
+    records = files.read_json(path) if path.exists() else {}
+    # Earlier versions listed the figures' names alone: nobody knows whose figures lie there now.
+    return {number: record for number, record in records.items() if isinstance(record["figures"], dict)}
 
 
 # What a notebook is made from
@@ -233,13 +240,13 @@ def _archive(plan: Plan) -> dict[str, str]:
 # What a notebook has made
 
 
-def _outputs(plan: Plan, number: str, started: float) -> dict[str, list[str]]:
-    """The notebook's files, relative to the run's folders: all its results, and the figures drawn since it started."""
+def _outputs(plan: Plan, number: str, started: float) -> dict[str, Any]:
+    """Names of the notebook's results, and of the figures drawn since it started with the SHA-256 of each."""
     made = [plan.outputs(number), *_results(plan.outputs(number).parent)]
     drawn = [path for path in _walk(plan.space.figures) if path.stat().st_mtime >= started]
     return {
         "results": [_name(path, plan.space.results) for path in made],
-        "figures": [_name(path, plan.space.figures) for path in drawn],
+        "figures": {_name(path, plan.space.figures): _sha256(path) for path in drawn},
     }
 
 

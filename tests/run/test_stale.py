@@ -85,6 +85,36 @@ def test_a_moved_or_copied_checkout_is_up_to_date(tmp_path, monkeypatch, move):
     assert stale.reasons(plan, "02") == ["the results of 01 changed", "figures/fig02.png is missing"]
 
 
+def test_a_figure_of_another_run_is_drawn_again(tmp_path):
+    """A checkout of figures left the maintainers' where the run's had been, and every notebook was up to date."""
+    plan = plan_of(make_place(tmp_path).folder)
+    record_all(plan)
+    (plan.space.figures / "fig01.png").write_text("of another run")
+    name = stale.shown(plan.space.figures / "fig01.png")
+    assert [stale.reasons(plan, number) for number in UPSTREAM] == [[f"{name} changed"], []]
+
+
+def test_a_figure_that_two_notebooks_draw_is_the_later_ones(tmp_path):
+    plan = plan_of(make_place(tmp_path).folder)
+    page = plan.space.figures / "atlas.html"
+    record_all(plan)
+    for number in ("01", "02", "01"):
+        with stale.recorded(plan, number):
+            page.write_text(f"of {number}")
+        assert [stale.reasons(plan, one) for one in UPSTREAM] == [[], []]
+    page.write_text("of nobody")
+    assert all(stale.reasons(plan, number) == [f"{stale.shown(page)} changed"] for number in UPSTREAM)
+
+
+def test_records_without_the_figures_contents_count_as_none(tmp_path):
+    plan = plan_of(make_place(tmp_path).folder)
+    record_all(plan)
+    records = files.read_json(plan.space.results / stale.RECORDS)
+    records["01"]["figures"] = list(records["01"]["figures"])
+    files.write_json(plan.space.results / stale.RECORDS, records)
+    assert stale.reasons(plan, "01") == ["no result yet"] and stale.reasons(plan, "02") == []
+
+
 def test_results_outside_the_checkout_may_move_too(tmp_path):
     old, new = make_place(tmp_path / "old").folder, tmp_path / "new"
     record_all(plan_of(old))
