@@ -1,8 +1,8 @@
 """Tells stale notebooks from those that are up to date, by content.
 
 A notebook is stale when it has not finished, or a module of the package that it imports, its own cells, a parameter, a
-result of an earlier notebook, an installed version or one of its figures changed (another run or a checkout may have put
-its own in their place), or one of its outputs is gone. A module has changed when what it computes has: comments and
+result of an earlier notebook, an installed version or one of its figures changed (another run or a checkout may have
+put its own there), or one of its outputs is gone. A module has changed when what it computes has: comments and
 docstrings do not count (`cache.syntax_key`).
 
 The records of a run name everything so that a moved or copied checkout is still up to date: modules, notebooks and
