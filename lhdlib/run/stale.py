@@ -96,7 +96,7 @@ def reasons(plan: Plan, number: str) -> list[str]:
         return ["no result yet"]
     then, now = record["made from"], _made_from(plan, number)
     changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
-    drawn = {plan.space.figures / name: key for name, key in record["figures"].items()}
+    drawn = {plan.space.figures / name: key for name, key in _figures(record).items()}
     made = [*(plan.space.results / name for name in record["results"]), *drawn]
     missing = sorted(shown(path) for path in made if not path.exists())
     changed += sorted(shown(path) for path, key in drawn.items() if path.exists() and _sha256(path) != key)
@@ -132,7 +132,8 @@ def recorded(plan: Plan, number: str) -> Iterator[None]:
     if _made_from(plan, number) == inputs:  # otherwise edited while it ran, so what it was made from is not known
         record = {"made from": inputs, **_outputs(plan, number, started)}
         for other in others.values():  # a figure of two notebooks is as the later one has drawn it
-            other["figures"] |= {name: key for name, key in record["figures"].items() if name in other["figures"]}
+            mine = {name: key for name, key in record["figures"].items() if name in other["figures"]}
+            other["figures"] = _figures(other) | mine
         files.write_json(path, others | {number: record})
 
 
@@ -162,9 +163,13 @@ def shown(path: str | Path) -> str:
 
 def _records(results: Path) -> dict[str, dict[str, Any]]:
     path = results / RECORDS
-    records = files.read_json(path) if path.exists() else {}
-    # Earlier versions listed the figures' names alone: nobody knows whose figures lie there now.
-    return {number: record for number, record in records.items() if isinstance(record["figures"], dict)}
+    return files.read_json(path) if path.exists() else {}
+
+
+def _figures(record: Mapping[str, Any]) -> dict[str, str]:
+    """SHA-256 of each figure; unknown ("") where an earlier version has recorded the names alone."""
+    found = record["figures"]
+    return found if isinstance(found, dict) else dict.fromkeys(found, "")
 
 
 # What a notebook is made from

@@ -106,13 +106,18 @@ def test_a_figure_that_two_notebooks_draw_is_the_later_ones(tmp_path):
     assert all(stale.reasons(plan, number) == [f"{stale.shown(page)} changed"] for number in UPSTREAM)
 
 
-def test_records_without_the_figures_contents_count_as_none(tmp_path):
+def test_records_of_earlier_versions_are_finished_and_their_figures_drawn_again(tmp_path):
     plan = plan_of(make_place(tmp_path).folder)
     record_all(plan)
     records = files.read_json(plan.space.results / stale.RECORDS)
-    records["01"]["figures"] = list(records["01"]["figures"])
+    for record in records.values():
+        record["figures"] = list(record["figures"])
     files.write_json(plan.space.results / stale.RECORDS, records)
-    assert stale.reasons(plan, "01") == ["no result yet"] and stale.reasons(plan, "02") == []
+    name = stale.shown(plan.space.figures / "fig01.png")
+    assert stale.finished(plan, "01") and stale.reasons(plan, "01") == [f"{name} changed"]
+    with stale.recorded(plan, "01"):
+        (plan.space.figures / "fig01.png").write_text("01")
+    assert stale.reasons(plan, "01") == [] and len(stale.reasons(plan, "02")) == 1
 
 
 def test_results_outside_the_checkout_may_move_too(tmp_path):
