@@ -258,8 +258,7 @@ def _measured(claim: Claim, results: Mapping[str, Any]) -> dict[str, Interval]:
         found = found[key] if found else {}
     if not found:
         return {}
-    each = results.get("08/pretrainings", {}).get(claim.each)
-    ranges = {"in each pre-training": each} if each else {}
+    ranges = {"in each pre-training": results["08/pretrainings"][claim.each]} if claim.each else {}
     return {claim.quantity: found} | ranges if claim.quantity else {name: found[name] for name in BOTH}
 
 

@@ -31,8 +31,13 @@ from lhdlib.figures.words import Interval, Note, difference_text, interval_text,
 SCORES = ("pointing", "side")  #: by which the findings compare the maps
 #: Of each pre-training, in its table; the claims take more (`localise.between_pretrainings`).
 OF_PRETRAININGS = (
-    *("pointing, paper", "pointing, fixed", "pointing, random", "pointing, classic"),
-    *("side, paper", "side, classic", "slice rank, paper"),
+    "pointing, paper",
+    "pointing, fixed",
+    "pointing, random",
+    "pointing, classic",
+    "side, paper",
+    "side, classic",
+    "slice rank, paper",
 )
 #: Readable name and line of each kind of heatmap, in the order of the table.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
